@@ -1,0 +1,200 @@
+//! Child processes that end when their owner is done with them, however that comes about.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::failure::Failure;
+use crate::nbd::server::ExportKind;
+
+/// How long a child may take to obey.
+const GRACE: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// A child that is ended, and waited for, when this is dropped.
+#[derive(Debug)]
+pub struct Guarded {
+    child: Child,
+    name: String,
+}
+
+impl Guarded {
+    /// Starts `command`, called `name` in messages.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn spawn(command: &mut Command, name: &str) -> Result<Self, Failure> {
+        let child = command
+            .spawn()
+            .map_err(|e| Failure::new("start program", name, e))?;
+        Ok(Self {
+            child,
+            name: name.to_owned(),
+        })
+    }
+
+    /// Its exit status, if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system cannot tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
+        self.child
+            .try_wait()
+            .map_err(|e| Failure::new("wait for program", &self.name, e))
+    }
+
+    /// Waits for its end; `None` when that does not come in time.
+    fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>, Failure> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(Some(status));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // Closing its input is all that our own server waits for.
+        drop(self.child.stdin.take());
+        if let Ok(Some(_)) = self.child.try_wait() {
+            return;
+        }
+        // The process has not been waited for, so its number cannot have passed to another.
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        if !matches!(self.wait(GRACE), Ok(Some(_))) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// What a program that ran to its end has left.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+}
+
+/// Runs `command` to its end, which has to come within `limit`.
+///
+/// # Errors
+///
+/// When it cannot be started, fails (the message has what it wrote to standard error) or takes
+/// too long.
+pub fn run(command: &mut Command, name: &str, limit: Duration) -> Result<Finished, Failure> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = Guarded::spawn(command, name)?;
+    let stdout = collect(child.child.stdout.take());
+    let stderr = collect(child.child.stderr.take());
+    let status = child.wait(limit)?;
+    // Ends it if it still runs, and with it both pipes.
+    drop(child);
+    let stdout = stdout.join().unwrap_or_default();
+    let stderr = stderr.join().unwrap_or_default();
+    match status {
+        Some(status) if status.success() => Ok(Finished { stdout }),
+        Some(status) => {
+            let said = String::from_utf8_lossy(&stderr);
+            Err(Failure::new(
+                "run program",
+                name,
+                format!("{status}: {said}"),
+            ))
+        }
+        None => {
+            let why = format!("not finished within {} s", limit.as_secs());
+            Err(Failure::new("run program", name, why))
+        }
+    }
+}
+
+fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut data = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // What has come until an error is still worth having.
+            let _ = pipe.read_to_end(&mut data);
+        }
+        data
+    })
+}
+
+/// This program, to be run once more.
+///
+/// # Errors
+///
+/// When the operating system cannot tell where it is.
+pub fn ourselves() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|e| Failure::new("find program", "tls-cork-bench", e))
+}
+
+/// The embedded server as a child process.
+#[derive(Debug)]
+pub struct EmbeddedServer {
+    _child: Guarded,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+}
+
+impl EmbeddedServer {
+    /// Starts `program serve`; with TLS if `certs` names a directory of certificates.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start, or does not say where it listens.
+    pub fn start(
+        program: &Path,
+        certs: Option<&Path>,
+        export: ExportKind,
+        size: u64,
+        more_args: &[&str],
+    ) -> Result<Self, Failure> {
+        let name = "embedded server";
+        let mut command = Command::new(program);
+        command.arg("serve").arg("--size").arg(size.to_string());
+        command.arg("--export").arg(match export {
+            ExportKind::Null => "null",
+            ExportKind::Memory => "memory",
+        });
+        match certs {
+            Some(dir) => command.arg("--certs").arg(dir),
+            None => command.arg("--plaintext"),
+        };
+        command.args(more_args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = Guarded::spawn(&mut command, name)?;
+        let mut line = String::new();
+        if let Some(stdout) = child.child.stdout.take() {
+            // A server that fails closes its output, so this ends.
+            BufReader::new(stdout)
+                .read_line(&mut line)
+                .map_err(|e| Failure::new("start program", name, e))?;
+        }
+        let port = line
+            .trim()
+            .parse()
+            .map_err(|_| Failure::new("start program", name, "it ended without naming its port"))?;
+        Ok(Self {
+            _child: child,
+            port,
+        })
+    }
+}

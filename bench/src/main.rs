@@ -1,0 +1,83 @@
+//! Command line of tls-cork-bench: without a subcommand, the main job.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tls_cork_bench::compare::{self, CompareArgs};
+use tls_cork_bench::failure::Failure;
+use tls_cork_bench::grid::{self, GridArgs};
+use tls_cork_bench::nbd::server::{self, ServeArgs};
+use tls_cork_bench::nbd_command::{self, NbdArgs};
+use tls_cork_bench::tls;
+
+/// NBD writes over TLS by different strategies: how many records, sends and CPU seconds they
+/// take, and how fast they are.
+///
+/// Without a subcommand, all strategies write to an embedded server at several block sizes; this
+/// takes under 90 seconds.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    grid: GridArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// One strategy at one block size, against a server that is running.
+    Nbd(NbdArgs),
+    /// Repeated alternating runs against nbdkit, beside fio; medians of paired ratios.
+    Compare(CompareArgs),
+    /// Write a test CA and a server certificate, as nbdkit's --tls-certificates wants them.
+    MakeCerts {
+        /// Where to; created if missing.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// The embedded NBD server.
+    #[command(hide = true)]
+    Serve(ServeArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            // Help and version; a closed pipe behind them is nobody's problem.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return fail(&usage(&error)),
+    };
+    let result = match &cli.command {
+        None => grid::run(&cli.grid),
+        Some(Command::Nbd(args)) => nbd_command::run(args),
+        Some(Command::Compare(args)) => compare::run(args),
+        Some(Command::MakeCerts { out }) => tls::make_certificates(out),
+        Some(Command::Serve(args)) => server::serve(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    // In one piece, so that it stays one line beside what children print. Nothing is left to tell
+    // it to if standard error is gone.
+    let line = format!("tls-cork-bench: {failure}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    ExitCode::from(failure.exit_status())
+}
+
+/// clap's message without its decoration: up to the first empty line, on one line.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let message = text.split("\n\n").next().unwrap_or(&text);
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    Failure::usage("command line", format!("{message} (see --help)"))
+}

@@ -1,0 +1,161 @@
+//! Certificates and TLS configurations.
+//!
+//! The benchmark brings its own certificate authority, so that it runs on a machine where nothing
+//! is installed; certificate checks are on everywhere, for our server as for any other.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+use crate::failure::Failure;
+
+/// File names as nbdkit's `--tls-certificates=DIR` expects them.
+pub const CA_CERT: &str = "ca-cert.pem";
+const SERVER_CERT: &str = "server-cert.pem";
+const SERVER_KEY: &str = "server-key.pem";
+
+/// The names the server certificate is good for.
+pub const SERVER_NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+
+/// A TLS protocol version to insist on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TlsVersion {
+    /// RFC 5246
+    #[value(name = "1.2")]
+    Tls12,
+    /// RFC 8446
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+impl TlsVersion {
+    fn supported(self) -> &'static SupportedProtocolVersion {
+        match self {
+            Self::Tls12 => &rustls::version::TLS12,
+            Self::Tls13 => &rustls::version::TLS13,
+        }
+    }
+}
+
+/// Writes a new CA certificate, and a server certificate signed by it with its key, to `dir`.
+///
+/// # Errors
+///
+/// When the directory or a file in it cannot be written.
+pub fn make_certificates(dir: &Path) -> Result<(), Failure> {
+    let generated = generate().map_err(|e| Failure::new("make certificates", dir.display(), e))?;
+    let written = fs::create_dir_all(dir).and_then(|()| {
+        write_file(&dir.join(CA_CERT), &generated.ca_cert, 0o644)?;
+        write_file(&dir.join(SERVER_CERT), &generated.server_cert, 0o644)?;
+        write_file(&dir.join(SERVER_KEY), &generated.server_key, 0o600)
+    });
+    written.map_err(|e| Failure::new("write certificates", dir.display(), e))
+}
+
+struct Generated {
+    ca_cert: String,
+    server_cert: String,
+    server_key: String,
+}
+
+fn generate() -> Result<Generated, rcgen::Error> {
+    let ca_key = KeyPair::generate()?;
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    ca.distinguished_name
+        .push(DnType::CommonName, "tls-cork-bench test CA");
+    let ca_cert = ca.self_signed(&ca_key)?;
+    let issuer = Issuer::new(ca, ca_key);
+
+    let server_key = KeyPair::generate()?;
+    let mut server = CertificateParams::new(SERVER_NAMES.map(str::to_owned))?;
+    server
+        .distinguished_name
+        .push(DnType::CommonName, SERVER_NAMES[0]);
+    let server_cert = server.signed_by(&server_key, &issuer)?;
+
+    Ok(Generated {
+        ca_cert: ca_cert.pem(),
+        server_cert: server_cert.pem(),
+        server_key: server_key.serialize_pem(),
+    })
+}
+
+fn write_file(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)?
+        .write_all(text.as_bytes())
+}
+
+/// A client that trusts the certificates in the PEM file `ca`, and nobody else.
+///
+/// # Errors
+///
+/// When the file cannot be read or holds no usable certificate.
+pub fn client_config(ca: &Path, version: Option<TlsVersion>) -> Result<Arc<ClientConfig>, Failure> {
+    let what = "read CA certificate";
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca, what)? {
+        roots
+            .add(certificate)
+            .map_err(|e| Failure::new(what, ca.display(), e))?;
+    }
+    let version = version.map(|version| [version.supported()]);
+    let versions = version
+        .as_ref()
+        .map_or(rustls::DEFAULT_VERSIONS, |v| &v[..]);
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(|e| Failure::new("configure TLS", ca.display(), e))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// A server with the certificate that [`make_certificates`] wrote to `dir`.
+///
+/// # Errors
+///
+/// When a file is missing or does not hold what its name says.
+pub fn server_config(dir: &Path) -> Result<Arc<ServerConfig>, Failure> {
+    let what = "read server certificate";
+    let chain = certificates(&dir.join(SERVER_CERT), what)?;
+    let key_file = dir.join(SERVER_KEY);
+    let key = PrivateKeyDer::from_pem_file(&key_file)
+        .map_err(|e| Failure::new("read server key", key_file.display(), e))?;
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|e| Failure::new(what, dir.display(), e))?;
+    Ok(Arc::new(config))
+}
+
+fn certificates(file: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let fail = |why: &dyn std::fmt::Display| Failure::new(what, file.display(), why);
+    let text = fs::read(file).map_err(|e| fail(&e))?;
+    let found = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| fail(&e))?;
+    if found.is_empty() {
+        return Err(fail(&"no PEM certificate in this file"));
+    }
+    Ok(found)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}

@@ -1,0 +1,112 @@
+//! Against nbdkit, and beside fio. Ignored by default: they are not part of this project.
+
+use std::process::Command;
+
+use tls_cork_bench::rivals::Nbdkit;
+
+mod common;
+
+use common::{Certs, Run, STRATEGIES, program};
+
+#[test]
+#[ignore = "needs nbdkit"]
+fn every_strategy_reads_back_what_it_wrote_to_nbdkit_memory_over_tls() {
+    let certs = Certs::new();
+    for (block_size, queue_depth) in [(512, 16), (4096, 1), (40_001, 16), (2 << 20, 16)] {
+        for strategy in STRATEGIES {
+            let server = Nbdkit::start(Some(certs.dir()), &["memory", "64m"]).expect("nbdkit");
+            let cell = Run::new(server.port, Some(certs.ca()), strategy)
+                .sizes(block_size, queue_depth, 300)
+                .arg("--verify")
+                .cell();
+            assert!(cell.verified && cell.tls, "{strategy} at {block_size} B");
+            assert_eq!(cell.requests, 300);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs nbdkit"]
+fn every_strategy_reads_back_what_it_wrote_to_nbdkit_memory_without_tls() {
+    for strategy in STRATEGIES {
+        let server = Nbdkit::start(None, &["memory", "64m"]).expect("nbdkit");
+        let cell = Run::new(server.port, None, strategy)
+            .sizes(40_001, 16, 300)
+            .arg("--verify")
+            .cell();
+        assert!(cell.verified && !cell.tls, "{strategy}");
+    }
+}
+
+#[test]
+#[ignore = "needs nbdkit"]
+fn one_request_is_one_record_and_one_send_to_nbdkit_too() {
+    let certs = Certs::new();
+    let server = Nbdkit::start(Some(certs.dir()), &["null", "4g"]).expect("nbdkit");
+    for block_size in [512, 4096, 16 * 1024 - 28] {
+        let cell = Run::new(server.port, Some(certs.ca()), "more")
+            .sizes(block_size, 1, 200)
+            .cell();
+        assert_eq!((cell.records, cell.sends), (200, 200), "{block_size} B");
+    }
+}
+
+#[test]
+#[ignore = "needs nbdkit"]
+fn nbdkit_that_wants_a_client_of_another_ca_is_told_apart() {
+    let certs = Certs::new();
+    let others = Certs::new();
+    let server = Nbdkit::start(Some(certs.dir()), &["null", "4g"]).expect("nbdkit");
+    let output = Run::new(server.port, Some(others.ca()), "more").output();
+    common::assert_fails(&output, 1, &["TLS handshake", "invalid peer certificate"]);
+}
+
+#[test]
+#[ignore = "needs nbdkit"]
+fn nbdkit_without_tls_is_told_apart() {
+    let certs = Certs::new();
+    let server = Nbdkit::start(None, &["null", "4g"]).expect("nbdkit");
+    let output = Run::new(server.port, Some(certs.ca()), "more").output();
+    common::assert_fails(&output, 1, &["STARTTLS", "does not offer TLS"]);
+}
+
+#[test]
+#[ignore = "needs nbdkit"]
+fn a_comparison_has_every_contender() {
+    assert_eq!(
+        contenders(&["--no-fio"]),
+        [
+            "immediate",
+            "vectored",
+            "full-cork",
+            "more",
+            "more --plaintext"
+        ]
+    );
+}
+
+#[test]
+#[ignore = "needs nbdkit and fio"]
+fn a_comparison_has_fio_where_it_is_installed() {
+    assert!(contenders(&[]).iter().any(|contender| contender == "fio"));
+}
+
+fn contenders(args: &[&str]) -> Vec<String> {
+    let output = Command::new(program())
+        .args(["compare", "--runs=2", "--seconds=0.2", "--json"])
+        .args(args)
+        .output()
+        .expect("the program starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let standings: Vec<serde_json::Value> =
+        serde_json::from_slice(&output.stdout).expect("a JSON array");
+    standings
+        .iter()
+        .map(|standing| {
+            assert!(standing["more_ratio"]["median"].as_f64() > Some(0.0));
+            assert_eq!(standing["cells"].as_array().map(Vec::len), Some(2));
+            standing["contender"].as_str().expect("a name").to_owned()
+        })
+        .collect()
+}
