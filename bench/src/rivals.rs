@@ -1,5 +1,6 @@
 //! The programs that a comparison needs beside our own: nbdkit to write to, fio to beat.
 
+use std::io::{Read, Seek};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -51,6 +52,14 @@ impl Nbdkit {
             ));
         }
         let port = free_port().map_err(|e| Failure::new(what, "127.0.0.1", e))?;
+        // nbdkit reports every client that ends without close_notify, as fio's does; what it says
+        // matters only when it does not start.
+        let open_log = || {
+            let log = tempfile::tempfile()?;
+            Ok((log.try_clone()?, log))
+        };
+        let (mut log, stderr) =
+            open_log().map_err(|e: std::io::Error| Failure::new(what, "log file", e))?;
         let mut command = Command::new("nbdkit");
         command
             .args([
@@ -62,7 +71,8 @@ impl Nbdkit {
             .arg("--port")
             .arg(port.to_string())
             .stdin(Stdio::null())
-            .stdout(Stdio::null());
+            .stdout(Stdio::null())
+            .stderr(stderr);
         if let Some(dir) = certs {
             command
                 .arg("--tls=require")
@@ -73,7 +83,10 @@ impl Nbdkit {
         let deadline = Instant::now() + START_LIMIT;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if let Some(status) = child.ended()? {
-                return Err(Failure::new(what, format!("port {port}"), status));
+                let mut said = String::new();
+                let _ = log.rewind().and_then(|()| log.read_to_string(&mut said));
+                let why = format!("{status}: {said}");
+                return Err(Failure::new(what, format!("port {port}"), why));
             }
             if Instant::now() >= deadline {
                 return Err(Failure::new(

@@ -323,6 +323,20 @@ fn unknown_subcommands_and_options() {
     }
 }
 
+#[test]
+fn comparison_without_nbdkit() {
+    let output = Command::new(program())
+        .arg("compare")
+        .env("PATH", "/nonexistent")
+        .output()
+        .expect("the program starts");
+    assert_fails(
+        &output,
+        1,
+        &["start nbdkit", "PATH", "apt-get install nbdkit"],
+    );
+}
+
 fn write(stream: &mut TcpStream, data: &[u8]) {
     stream.write_all(data).expect("the client listens");
 }

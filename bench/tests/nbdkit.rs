@@ -72,6 +72,14 @@ fn nbdkit_without_tls_is_told_apart() {
 
 #[test]
 #[ignore = "needs nbdkit"]
+fn nbdkit_that_does_not_start_says_why() {
+    let failure = Nbdkit::start(None, &["no-such-plugin"]).expect_err("no such plugin");
+    let message = failure.to_string();
+    assert!(message.contains("no-such-plugin"), "{message}");
+}
+
+#[test]
+#[ignore = "needs nbdkit"]
 fn a_comparison_has_every_contender() {
     assert_eq!(
         contenders(&["--no-fio"]),
