@@ -1,0 +1,283 @@
+//! `Connection`: a TLS session's two halves, the outbound one under a [`CorkPolicy`].
+
+use std::io::{self, IoSlice, Read};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::rustls::pki_types::{CertificateDer, ServerName};
+use ::rustls::{ClientConfig, ClientConnection, ProtocolVersion, ServerConfig, ServerConnection, SupportedCipherSuite};
+use bytes::Bytes;
+
+use crate::{
+    ConnectionError, CorkConfig, CorkPolicy, FlushDecision, Output, ReceiveError, SendFlags, Session, Stats,
+    TransmitError, Transmitted, WriteError, Written,
+};
+
+/// What became of received bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "`bytes` may be fewer than offered, and zero at the transport's end"]
+pub struct Received {
+    /// Bytes taken from the reader or the slice.
+    pub bytes: usize,
+    /// Whether plaintext waits to be read. Nothing more is received until it has been.
+    pub readable: bool,
+    /// What the end of the handshake released, if it ended now.
+    pub decision: FlushDecision,
+}
+
+/// A TLS session without I/O, whose writes take [`SendFlags`].
+///
+/// The outbound methods are those of [`CorkPolicy`]. Inbound: [`receive_from`](Self::receive_from) or [`receive`](Self::receive) takes what the
+/// transport got, [`read`](Self::read) gives plaintext. After either, look at [`wants_transmit`](Self::wants_transmit): TLS has things to say of its own.
+///
+/// In debug builds rustls 0.23 asserts that it sends one fatal alert at most, and garbage received after our own
+/// `close_notify` fails that assertion; release builds are not affected.
+#[derive(Debug)]
+pub struct Connection {
+    policy: CorkPolicy<Session>,
+}
+
+impl Connection {
+    /// The client side of a new session.
+    ///
+    /// # Errors
+    ///
+    /// If rustls refuses the configuration, or `cork` is invalid.
+    pub fn client(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        cork: CorkConfig,
+    ) -> Result<Self, ConnectionError> {
+        let fragment = config.max_fragment_size;
+        Self::from_rustls(ClientConnection::new(config, name)?, fragment, cork)
+    }
+
+    /// The server side of a new session.
+    ///
+    /// # Errors
+    ///
+    /// If rustls refuses the configuration, or `cork` is invalid.
+    pub fn server(config: Arc<ServerConfig>, cork: CorkConfig) -> Result<Self, ConnectionError> {
+        let fragment = config.max_fragment_size;
+        Self::from_rustls(ServerConnection::new(config)?, fragment, cork)
+    }
+
+    /// A session that was set up with rustls, for instance by its `Acceptor`.
+    ///
+    /// `max_fragment_size` has to be what the session's configuration says. No plaintext may have been written to it.
+    ///
+    /// # Errors
+    ///
+    /// If `cork` is invalid.
+    pub fn from_rustls(
+        conn: impl Into<::rustls::Connection>,
+        max_fragment_size: Option<usize>,
+        cork: CorkConfig,
+    ) -> Result<Self, ConnectionError> {
+        let session = Session::new(conn.into(), max_fragment_size);
+        Ok(Self { policy: CorkPolicy::new(session, cork)? })
+    }
+
+    /// Reads once from `reader` and processes what it gave.
+    ///
+    /// Zero bytes: the transport has ended, or the peer has sent `close_notify`, or plaintext has to be read first
+    /// ([`wants_receive`](Self::wants_receive) is false then).
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::Io`] for the reader's own, `WouldBlock` included; others are fatal. Transmit once more then: an alert may be waiting.
+    pub fn receive_from(&mut self, now: Instant, reader: &mut dyn Read) -> Result<Received, ReceiveError> {
+        if !self.policy.session().wants_receive() && !self.is_handshaking() {
+            return Ok(Received { bytes: 0, readable: true, decision: self.policy.handle_handshake_done(now) });
+        }
+        let bytes = self.policy.session_mut().receive_from(reader).map_err(ReceiveError::Io)?;
+        if bytes == 0 && self.is_handshaking() {
+            return Err(ReceiveError::HandshakeEof { discarded: self.policy.fail() });
+        }
+        self.process(now, bytes)
+    }
+
+    /// Takes bytes that were received elsewhere, such as those that came along before TLS began (STARTTLS).
+    ///
+    /// Takes a prefix: less than all if plaintext has to be read first.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_from`](Self::receive_from), without `Io`.
+    pub fn receive(&mut self, now: Instant, mut data: &[u8]) -> Result<Received, ReceiveError> {
+        let offered = data.len();
+        let mut total = Received { bytes: 0, readable: false, decision: self.policy.handle_handshake_done(now) };
+        while !data.is_empty() && (self.wants_receive() || self.is_handshaking()) {
+            let step = self.receive_from(now, &mut data)?;
+            total.readable |= step.readable;
+            if step.decision.is_flush() {
+                total.decision = step.decision;
+            }
+            if step.bytes == 0 {
+                break;
+            }
+        }
+        total.bytes = offered - data.len();
+        Ok(total)
+    }
+
+    /// Gives received plaintext.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is none yet; `UnexpectedEof` if the transport ended without the peer's `close_notify`, so that the
+    /// stream may have been cut. `Ok(0)` is its proper end.
+    pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.policy.session_mut().read(buf)
+    }
+
+    /// Whether received bytes are wanted: not while plaintext waits to be read, nor after the peer's `close_notify`.
+    pub fn wants_receive(&self) -> bool {
+        self.policy.session().wants_receive()
+    }
+
+    /// See [`CorkPolicy::write`].
+    ///
+    /// # Errors
+    ///
+    /// See [`CorkPolicy::write`].
+    pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
+        self.policy.write(now, bufs, flags)
+    }
+
+    /// See [`CorkPolicy::write_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// See [`CorkPolicy::write_bytes`].
+    pub fn write_bytes(&mut self, now: Instant, data: &mut Bytes, flags: SendFlags) -> Result<Written, WriteError> {
+        self.policy.write_bytes(now, data, flags)
+    }
+
+    /// See [`CorkPolicy::cork`].
+    pub fn cork(&mut self, now: Instant) {
+        self.policy.cork(now);
+    }
+
+    /// See [`CorkPolicy::uncork`].
+    pub fn uncork(&mut self, now: Instant) -> FlushDecision {
+        self.policy.uncork(now)
+    }
+
+    /// See [`CorkPolicy::flush`].
+    pub fn flush(&mut self, now: Instant) -> FlushDecision {
+        self.policy.flush(now)
+    }
+
+    /// See [`CorkPolicy::close`].
+    pub fn close(&mut self, now: Instant) -> FlushDecision {
+        self.policy.close(now)
+    }
+
+    /// See [`CorkPolicy::abort`].
+    pub fn abort(&mut self) -> usize {
+        self.policy.abort()
+    }
+
+    /// See [`CorkPolicy::handle_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant) -> FlushDecision {
+        self.policy.handle_timeout(now)
+    }
+
+    /// See [`CorkPolicy::handle_read_wait`].
+    pub fn handle_read_wait(&mut self, now: Instant) -> FlushDecision {
+        self.policy.handle_read_wait(now)
+    }
+
+    /// See [`CorkPolicy::poll_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.policy.poll_timeout()
+    }
+
+    /// See [`CorkPolicy::wants_transmit`].
+    pub fn wants_transmit(&self) -> bool {
+        self.policy.wants_transmit()
+    }
+
+    /// See [`CorkPolicy::transmit_with`].
+    ///
+    /// # Errors
+    ///
+    /// See [`CorkPolicy::transmit_with`].
+    pub fn transmit_with(
+        &mut self,
+        send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
+    ) -> Result<Transmitted, TransmitError> {
+        self.policy.transmit_with(send)
+    }
+
+    /// See [`CorkPolicy::poll_transmit`].
+    ///
+    /// # Errors
+    ///
+    /// See [`CorkPolicy::poll_transmit`].
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Result<usize, TransmitError> {
+        self.policy.poll_transmit(out)
+    }
+
+    /// See [`CorkPolicy::take_transmit`].
+    ///
+    /// # Errors
+    ///
+    /// See [`CorkPolicy::take_transmit`].
+    pub fn take_transmit(&mut self) -> Result<Option<Output>, TransmitError> {
+        self.policy.take_transmit()
+    }
+
+    /// See [`CorkPolicy::send_capacity`].
+    pub fn send_capacity(&self) -> usize {
+        self.policy.send_capacity()
+    }
+
+    /// See [`CorkPolicy::waiting`].
+    pub fn waiting(&self) -> usize {
+        self.policy.waiting()
+    }
+
+    /// See [`CorkPolicy::is_closed`].
+    pub fn is_closed(&self) -> bool {
+        self.policy.is_closed()
+    }
+
+    /// See [`CorkPolicy::stats`].
+    pub fn stats(&self) -> Stats {
+        self.policy.stats()
+    }
+
+    /// Whether the handshake is still going on.
+    pub fn is_handshaking(&self) -> bool {
+        self.policy.session().rustls().is_handshaking()
+    }
+
+    /// The application protocol agreed on (ALPN, RFC 7301); `None` before that, and if there is none.
+    pub fn alpn_protocol(&self) -> Option<&[u8]> {
+        self.policy.session().rustls().alpn_protocol()
+    }
+
+    /// The peer's certificate chain, its own first; `None` until it is known, and if the peer sent none.
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.policy.session().rustls().peer_certificates()
+    }
+
+    /// The protocol version agreed on; `None` until then.
+    pub fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.policy.session().rustls().protocol_version()
+    }
+
+    /// The cipher suite agreed on; `None` until then.
+    pub fn negotiated_cipher_suite(&self) -> Option<SupportedCipherSuite> {
+        self.policy.session().rustls().negotiated_cipher_suite()
+    }
+
+    fn process(&mut self, now: Instant, bytes: usize) -> Result<Received, ReceiveError> {
+        match self.policy.session_mut().process() {
+            Ok(readable) => Ok(Received { bytes, readable, decision: self.policy.handle_handshake_done(now) }),
+            Err(error) => Err(ReceiveError::Tls { error, discarded: self.policy.fail() }),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! One narrow error type for each verb.
+
+use std::io;
+
+use thiserror::Error;
+
+/// A field of [`CorkConfig`](crate::CorkConfig) is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("invalid cork configuration: {field} is {value}, must be {range}")]
+pub struct ConfigError {
+    /// The field's name.
+    pub field: &'static str,
+    /// The value it had.
+    pub value: String,
+    /// The values it may have.
+    pub range: String,
+}
+
+/// A write was refused; none of its bytes were accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// `send_buffer_limit` bytes of plaintext are waiting: transmit, then write again.
+    #[error("the send buffer is full: transmit, then write the same bytes again")]
+    Blocked,
+    /// The connection was closed by [`close`](crate::CorkPolicy::close) or
+    /// [`abort`](crate::CorkPolicy::abort).
+    #[error("write after close: the sending side of this connection is closed")]
+    Closed,
+    /// The connection failed; the error was reported by the call that found it.
+    #[error("write after a fatal error: this connection can send no more data")]
+    Failed,
+}
+
+impl From<WriteError> for io::Error {
+    fn from(error: WriteError) -> Self {
+        let kind = match error {
+            WriteError::Blocked => io::ErrorKind::WouldBlock,
+            WriteError::Closed | WriteError::Failed => io::ErrorKind::BrokenPipe,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// The TLS session could not turn plaintext into records.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// The keys may not encrypt another record: TLS 1.2 has no key update, and AES-GCM is good for
+    /// 2^24 records (RFC 8446, section 5.5). Open a new connection, or use TLS 1.3.
+    #[error("the session's keys are used up, open a new connection or use TLS 1.3")]
+    KeysExhausted,
+    /// The session had failed before.
+    #[error("the TLS session has failed: {0}")]
+    Session(String),
+}
+
+/// A transmit did not go through.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TransmitError {
+    /// The transport failed. What was waiting still waits.
+    #[error("the transport failed: {0}")]
+    Io(#[source] io::Error),
+    /// The transport took zero bytes of a non-empty buffer, which means that it will take no more.
+    #[error("the transport took zero bytes: it can send no more")]
+    WriteZero,
+    /// The TLS session could not seal what was waiting; that plaintext is discarded.
+    #[error("cannot seal: {error}; {discarded} bytes that were accepted are lost")]
+    Seal {
+        /// What the session said.
+        #[source]
+        error: SealError,
+        /// Accepted plaintext bytes that will never reach the peer.
+        discarded: usize,
+    },
+}
+
+impl From<TransmitError> for io::Error {
+    fn from(error: TransmitError) -> Self {
+        let kind = match &error {
+            TransmitError::Io(source) => source.kind(),
+            TransmitError::WriteZero => io::ErrorKind::WriteZero,
+            TransmitError::Seal { .. } => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// Received bytes could not be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The reader failed; `WouldBlock` and `Interrupted` come through here too.
+    #[error("the transport failed: {0}")]
+    Io(#[source] io::Error),
+    /// The peer broke the protocol, or the handshake failed. The connection is dead; the alert for the peer, if there
+    /// is one, waits to be transmitted.
+    #[error("TLS failed: {error}{}", Lost(*discarded))]
+    Tls {
+        /// What rustls found.
+        #[source]
+        error: rustls::Error,
+        /// Accepted plaintext bytes that will never reach the peer.
+        discarded: usize,
+    },
+    /// The transport ended before the handshake did.
+    #[error("the peer closed the connection during the TLS handshake{}", Lost(*discarded))]
+    HandshakeEof {
+        /// Accepted plaintext bytes that will never reach the peer.
+        discarded: usize,
+    },
+}
+
+impl From<ReceiveError> for io::Error {
+    fn from(error: ReceiveError) -> Self {
+        let kind = match &error {
+            ReceiveError::Io(source) => source.kind(),
+            ReceiveError::Tls { .. } => io::ErrorKind::InvalidData,
+            ReceiveError::HandshakeEof { .. } => io::ErrorKind::UnexpectedEof,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// A connection could not be set up.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The cork configuration is invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// rustls refused the session's configuration.
+    #[error("cannot set up the TLS session: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl From<ConnectionError> for io::Error {
+    fn from(error: ConnectionError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+/// Says how much accepted data an error costs, if any.
+struct Lost(usize);
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            n => write!(f, "; {n} bytes that were accepted are lost"),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Every corking decision, on lengths alone.
+//!
+//! Offsets count plaintext bytes since the start of the stream: `written ≥ released ≥ sealed`. Bytes between
+//! `released` and `written` are held.
+
+use std::time::{Duration, Instant};
+
+use crate::config::{CorkConfig, DynamicRecords};
+use crate::{FlushDecision, FlushReason};
+
+/// What may leave, and since when the rest waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hold {
+    record_size: usize,
+    hold_limit: usize,
+    max_hold: Duration,
+    ramp: Option<Ramp>,
+    ready: bool,
+    corked: bool,
+    written: u64,
+    released: u64,
+    sealed: u64,
+    held_since: Option<Instant>,
+    last_event: Option<Instant>,
+    longest_hold: Duration,
+}
+
+/// Small records for everything before the offset `end`.
+#[derive(Clone, Copy, Debug)]
+struct Ramp {
+    segment_size: usize,
+    bytes: usize,
+    idle_reset: Duration,
+    end: u64,
+}
+
+impl Ramp {
+    fn new(config: &DynamicRecords) -> Self {
+        Self {
+            segment_size: config.segment_size,
+            bytes: config.ramp_bytes,
+            idle_reset: config.idle_reset,
+            end: config.ramp_bytes as u64,
+        }
+    }
+}
+
+/// The next plaintext to seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) len: usize,
+    pub(crate) record_size: usize,
+    /// How many of `len` were held until now.
+    pub(crate) filled: usize,
+}
+
+impl Hold {
+    /// `max_record` is what the session's records can take; `config` has been validated.
+    pub(crate) fn new(config: &CorkConfig, max_record: usize, ready: bool) -> Self {
+        let record_size = config.record_size.min(max_record).max(1);
+        Self {
+            record_size,
+            hold_limit: config.hold_limit.unwrap_or(record_size).min(record_size),
+            max_hold: config.max_hold,
+            ramp: config.dynamic_records.as_ref().map(Ramp::new),
+            ready,
+            corked: false,
+            written: 0,
+            released: 0,
+            sealed: 0,
+            held_since: None,
+            last_event: None,
+            longest_hold: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Plaintext accepted and not yet sealed.
+    pub(crate) fn waiting(&self) -> usize {
+        (self.written - self.sealed) as usize
+    }
+
+    /// Plaintext that may leave and is not yet sealed.
+    pub(crate) fn unsealed(&self) -> usize {
+        (self.released - self.sealed) as usize
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        (self.written - self.released) as usize
+    }
+
+    pub(crate) fn record_size(&self) -> usize {
+        self.record_size
+    }
+
+    pub(crate) fn longest_hold(&self) -> Duration {
+        self.longest_hold
+    }
+
+    /// When the last write was, if there was one.
+    pub(crate) fn last_event(&self) -> Option<Instant> {
+        self.last_event
+    }
+
+    /// R5: the first held byte's deadline; there is none before keys exist (R6).
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if !self.ready {
+            return None;
+        }
+        self.held_since.map(|since| since + self.max_hold)
+    }
+
+    /// `len` bytes were accepted; `more` if the write had the flag or was accepted in part.
+    pub(crate) fn write(&mut self, now: Instant, len: usize, more: bool) -> FlushDecision {
+        self.restart_ramp(now);
+        self.last_event = Some(now);
+        self.written += len as u64;
+        // R6: before keys exist, plaintext waits and no deadline runs.
+        if !self.ready {
+            return self.wait();
+        }
+        let completes = !more && !self.corked;
+        if completes {
+            // R2: a write without MORE, while uncorked, releases everything.
+            return self.release(now, self.written, FlushReason::Last);
+        }
+        // R1: whole records never wait.
+        let whole = self.last_boundary();
+        let mut decision = self.release(now, whole, FlushReason::RecordFull);
+        // R1: of the tail, no more than `hold_limit` is held.
+        if self.held() > self.hold_limit {
+            let before = self.released - bytes_of(&decision);
+            decision = self.release(now, self.written, FlushReason::HoldLimit);
+            if let FlushDecision::Flush { bytes, .. } = &mut decision {
+                *bytes = (self.released - before) as usize;
+            }
+        }
+        // R3, R5: the tail is held, and its first byte arms the deadline.
+        if self.held() > 0 && self.held_since.is_none() {
+            self.held_since = Some(now);
+        }
+        match decision {
+            FlushDecision::Hold { .. } => self.wait(),
+            flush => flush,
+        }
+    }
+
+    pub(crate) fn cork(&mut self) {
+        self.corked = true;
+    }
+
+    pub(crate) fn uncork(&mut self, now: Instant) -> FlushDecision {
+        self.corked = false;
+        self.release_all(now, FlushReason::Uncork)
+    }
+
+    /// R6: keys exist now; all that waited for them is released.
+    pub(crate) fn keys_exist(&mut self, now: Instant) -> FlushDecision {
+        self.ready = true;
+        self.release_all(now, FlushReason::HandshakeDone)
+    }
+
+    /// R5: releases the tail if its deadline has come.
+    pub(crate) fn timeout(&mut self, now: Instant) -> FlushDecision {
+        match self.deadline() {
+            Some(deadline) if deadline <= now => self.release_all(now, FlushReason::Deadline),
+            _ => self.wait(),
+        }
+    }
+
+    /// Releases everything, unless keys are still missing (R6).
+    pub(crate) fn release_all(&mut self, now: Instant, reason: FlushReason) -> FlushDecision {
+        if !self.ready {
+            return self.wait();
+        }
+        self.release(now, self.written, reason)
+    }
+
+    /// Forgets what waits, and says how much that was.
+    pub(crate) fn discard(&mut self) -> usize {
+        let discarded = self.waiting();
+        self.written = self.sealed;
+        self.released = self.sealed;
+        self.held_since = None;
+        discarded
+    }
+
+    /// What to seal next: whole records up to `limit` bytes and [`MAX_BATCH_RECORDS`], or all that is released.
+    ///
+    /// R7: the last record, if it has to leave before it is full, is filled up with held bytes.
+    pub(crate) fn next_batch(&self, limit: usize) -> Batch {
+        let record_size = self.record_size_at(self.sealed);
+        let records = (limit / record_size).clamp(1, MAX_BATCH_RECORDS);
+        let mut most = (records * record_size) as u64;
+        if let Some(ramp) = &self.ramp
+            && self.sealed < ramp.end
+        {
+            let small = (ramp.end - self.sealed).div_ceil(record_size as u64);
+            most = most.min(small * record_size as u64);
+        }
+        let full = (self.unsealed() as u64).div_ceil(record_size as u64) * record_size as u64;
+        let len = most.min(full).min(self.waiting() as u64) as usize;
+        Batch { len, record_size, filled: len.saturating_sub(self.unsealed()) }
+    }
+
+    /// `batch` was sealed.
+    pub(crate) fn sealed(&mut self, batch: Batch) {
+        self.sealed += batch.len as u64;
+        if self.released < self.sealed {
+            let now = self.last_event;
+            self.released = self.sealed;
+            self.left_hold(now);
+        }
+    }
+
+    fn release(&mut self, now: Instant, to: u64, reason: FlushReason) -> FlushDecision {
+        self.last_event = Some(now);
+        if to <= self.released {
+            return self.wait();
+        }
+        let bytes = (to - self.released) as usize;
+        self.released = to;
+        self.left_hold(Some(now));
+        FlushDecision::Flush { bytes, reason }
+    }
+
+    /// What was held first has been released.
+    fn left_hold(&mut self, now: Option<Instant>) {
+        if let (Some(since), Some(now)) = (self.held_since.take(), now) {
+            self.longest_hold = self.longest_hold.max(now.saturating_duration_since(since));
+        }
+    }
+
+    fn wait(&self) -> FlushDecision {
+        FlushDecision::Hold { until: self.deadline() }
+    }
+
+    /// R13: after a pause with nothing waiting, records start small again.
+    fn restart_ramp(&mut self, now: Instant) {
+        let idle = self.waiting() == 0;
+        if let (Some(ramp), Some(last)) = (&mut self.ramp, self.last_event)
+            && idle
+            && now.saturating_duration_since(last) >= ramp.idle_reset
+        {
+            ramp.end = self.written + ramp.bytes as u64;
+        }
+    }
+
+    fn record_size_at(&self, offset: u64) -> usize {
+        match &self.ramp {
+            Some(ramp) if offset < ramp.end => ramp.segment_size.min(self.record_size),
+            _ => self.record_size,
+        }
+    }
+
+    /// Where the last whole record ends, if records are cut from `sealed` on.
+    fn last_boundary(&self) -> u64 {
+        let mut offset = self.sealed;
+        let small = self.record_size_at(offset) as u64;
+        if let Some(ramp) = &self.ramp
+            && offset < ramp.end
+        {
+            let in_ramp = (ramp.end - offset).div_ceil(small);
+            let whole = (self.written - offset) / small;
+            if whole < in_ramp {
+                return offset + whole * small;
+            }
+            offset += in_ramp * small;
+        }
+        let size = self.record_size as u64;
+        offset + (self.written - offset) / size * size
+    }
+}
+
+/// The most records sealed at a time: with them, what sealing produced can be inspected in one look at the session's output.
+pub(crate) const MAX_BATCH_RECORDS: usize = 32;
+
+fn bytes_of(decision: &FlushDecision) -> u64 {
+    match decision {
+        FlushDecision::Flush { bytes, .. } => *bytes as u64,
+        FlushDecision::Hold { .. } => 0,
+    }
+}

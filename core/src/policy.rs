@@ -1,0 +1,507 @@
+//! `CorkPolicy`: write events in; flush decisions and encrypted output out.
+
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::batch::BatchSize;
+use crate::gather::{self, Slices};
+use crate::hold::{Batch, Hold};
+use crate::queue::Queue;
+use crate::{
+    ConfigError, CorkConfig, FlushDecision, FlushReason, Output, Seal, SealError, SendFlags, Stats, TransmitError,
+    Transmitted, WriteError, Written,
+};
+
+/// After how long without an event an idle policy gives its buffer back.
+const IDLE_BUFFER: Duration = Duration::from_secs(1);
+
+/// Decides when plaintext becomes records and when records leave.
+///
+/// Four kinds of method, in the order in which a driver calls them: *commands* (`write`, `write_bytes`, `cork`, `uncork`, `flush`, `close`,
+/// `abort`), *`handle_*`* for what happens outside, *output* (`transmit_with`, `poll_transmit`, `take_transmit`), and *getters*. `now`
+/// must not go backwards.
+///
+/// ```
+/// use std::io::IoSlice;
+/// use std::time::Instant;
+/// use tls_cork::{CorkConfig, CorkPolicy, Passthrough, SendFlags};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut policy = CorkPolicy::new(Passthrough::new(), CorkConfig::default())?;
+/// let now = Instant::now();
+/// let header = policy.write(now, &[IoSlice::new(b"header ")], SendFlags::MORE)?;
+/// assert!(!header.decision.is_flush());
+/// let body = policy.write(now, &[IoSlice::new(b"body")], SendFlags::NONE)?;
+/// assert!(body.decision.is_flush());
+/// let mut out = Vec::new();
+/// policy.poll_transmit(&mut out)?;
+/// assert_eq!(out, b"header body");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct CorkPolicy<S> {
+    seal: S,
+    hold: Hold,
+    queue: Queue,
+    batch: BatchSize,
+    send_buffer_limit: usize,
+    flush_on_read_wait: bool,
+    /// Plaintext bytes of the batch that waits, sealed, for the transport.
+    in_flight: usize,
+    pushed_back: bool,
+    state: State,
+    deferred: Option<TransmitError>,
+    stats: Stats,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// No more writes; `close_notify` follows the last byte.
+    Closing,
+    Closed,
+    Failed,
+}
+
+impl<S: Seal> CorkPolicy<S> {
+    /// A policy over `seal`.
+    ///
+    /// # Errors
+    ///
+    /// If `config` is invalid: see [`CorkConfig::validate`].
+    pub fn new(seal: S, config: CorkConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
+            hold: Hold::new(&config, seal.max_record_size(), seal.is_ready()),
+            seal,
+            queue: Queue::default(),
+            batch: BatchSize::new(config.batch_min, config.batch_max),
+            send_buffer_limit: config.send_buffer_limit,
+            flush_on_read_wait: config.flush_on_read_wait,
+            in_flight: 0,
+            pushed_back: false,
+            state: State::Open,
+            deferred: None,
+            stats: Stats::default(),
+        })
+    }
+
+    /// Writes the concatenation of `bufs` as one event.
+    ///
+    /// Without [`SendFlags::MORE`], while uncorked, everything written so far is released; an empty write does that too. With it, or while corked,
+    /// whole records are released and the tail is held.
+    ///
+    /// Accepts a prefix: up to one batch if a large write can be sealed straight from `bufs`, else what
+    /// [`send_capacity`](Self::send_capacity) allows. A short write counts as written with `MORE`.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was accepted: [`WriteError::Blocked`] while the buffer is full, [`WriteError::Closed`] after a close,
+    /// [`WriteError::Failed`] after a fatal error.
+    pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
+        self.check_open()?;
+        let offered = gather::total(bufs);
+        if self.can_seal_now() && self.queue.len() + offered >= self.hold.record_size() {
+            return self.write_through(now, bufs, offered, flags);
+        }
+        let accepted = self.admit(offered)?;
+        gather::pieces(bufs, 0, accepted, |piece| self.queue.push_copy(piece));
+        self.stats.copied_bytes += accepted as u64;
+        Ok(self.written(now, accepted, offered, flags))
+    }
+
+    /// Writes owned bytes: what is accepted is split off the front of `data`, and large pieces are never copied.
+    ///
+    /// Otherwise as [`write`](Self::write). Shared bytes keep their whole allocation alive until they are sealed; the limit counts their length.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write); `data` is unchanged then.
+    pub fn write_bytes(&mut self, now: Instant, data: &mut Bytes, flags: SendFlags) -> Result<Written, WriteError> {
+        self.check_open()?;
+        let offered = data.len();
+        let accepted = self.admit(offered)?;
+        self.stats.copied_bytes += self.queue.push_bytes(data.split_to(accepted)) as u64;
+        Ok(self.written(now, accepted, offered, flags))
+    }
+
+    /// From now on every write holds its tail, as if it had [`SendFlags::MORE`], until [`uncork`](Self::uncork).
+    ///
+    /// Size limit and deadline stay in force.
+    pub fn cork(&mut self, _now: Instant) {
+        self.hold.cork();
+    }
+
+    /// Ends [`cork`](Self::cork) and releases everything. Never blocks.
+    pub fn uncork(&mut self, now: Instant) -> FlushDecision {
+        self.hold.uncork(now).counted(&mut self.stats)
+    }
+
+    /// Releases everything; a cork stays on. During the handshake everything waits for its end.
+    pub fn flush(&mut self, now: Instant) -> FlushDecision {
+        self.release(now, FlushReason::Flush)
+    }
+
+    /// Releases everything, sends `close_notify` behind the last byte, and refuses further writes.
+    ///
+    /// During the handshake this waits for its end. Reading goes on: TLS 1.3 closes one direction at a time (RFC 8446, section 6.1).
+    pub fn close(&mut self, now: Instant) -> FlushDecision {
+        if self.state != State::Open {
+            return self.hold_until();
+        }
+        self.state = State::Closing;
+        if !self.hold.is_ready() {
+            return self.hold_until();
+        }
+        match self.release(now, FlushReason::Close) {
+            FlushDecision::Hold { .. } => FlushDecision::Flush { bytes: 0, reason: FlushReason::Close },
+            flush => flush,
+        }
+    }
+
+    /// Gives up what is not yet sealed and refuses further writes; returns how many accepted bytes that costs.
+    ///
+    /// Does not wait for keys. The peer gets a `close_notify` only if nothing was lost: otherwise it has to see that the stream was cut.
+    pub fn abort(&mut self) -> usize {
+        if matches!(self.state, State::Closed | State::Failed) {
+            return 0;
+        }
+        let discarded = self.discard();
+        self.state = State::Closed;
+        if discarded == 0 || !self.hold.is_ready() {
+            self.seal.close_notify();
+        }
+        discarded
+    }
+
+    /// Releases the held tail if its deadline has come, and gives an idle buffer back.
+    pub fn handle_timeout(&mut self, now: Instant) -> FlushDecision {
+        if self.idle_buffer_due().is_some_and(|due| due <= now) {
+            self.queue.clear();
+        }
+        self.hold.timeout(now).counted(&mut self.stats)
+    }
+
+    /// The caller is about to sleep until the peer sends something: releases what is held, since the peer may be waiting for it.
+    ///
+    /// Call it when about to sleep, not whenever a read would block. Does nothing if
+    /// [`flush_on_read_wait`](CorkConfig::flush_on_read_wait) is off. A cork stays on.
+    pub fn handle_read_wait(&mut self, now: Instant) -> FlushDecision {
+        if !self.flush_on_read_wait || self.hold.held() == 0 {
+            return self.hold_until();
+        }
+        self.release(now, FlushReason::ReadWait)
+    }
+
+    /// The handshake has ended: all that was written during it is released.
+    ///
+    /// [`Connection`](crate::Connection) calls this; only users of a [`Seal`] of their own need to. Does nothing before
+    /// [`Seal::is_ready`].
+    pub fn handle_handshake_done(&mut self, now: Instant) -> FlushDecision {
+        if self.hold.is_ready() || !self.seal.is_ready() || self.state == State::Failed {
+            return self.hold_until();
+        }
+        self.hold.keys_exist(now).counted(&mut self.stats)
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); changes with every other call.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.hold.deadline().or_else(|| self.idle_buffer_due())
+    }
+
+    /// Whether [`transmit_with`](Self::transmit_with) would have something to do.
+    pub fn wants_transmit(&self) -> bool {
+        self.seal.has_output()
+            || self.deferred.is_some()
+            || (self.hold.is_ready()
+                && (self.hold.unsealed() > 0 || self.state == State::Closing || self.seal.has_control()))
+    }
+
+    /// Plaintext bytes that a write would accept now; zero means [`WriteError::Blocked`]. Grows by transmitting.
+    pub fn send_capacity(&self) -> usize {
+        self.send_buffer_limit.saturating_sub(self.queue.len())
+    }
+
+    /// Plaintext bytes accepted and not yet sealed.
+    pub fn waiting(&self) -> usize {
+        self.hold.waiting()
+    }
+
+    /// Whether no further write will be accepted: closed, aborted or failed.
+    pub fn is_closed(&self) -> bool {
+        self.state != State::Open
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        stats.longest_hold = self.hold.longest_hold();
+        stats
+    }
+
+    /// Offers output to `send` until nothing is left or it returns `WouldBlock`.
+    ///
+    /// `send` gets slices of encrypted output, not copied, and whether further bytes are already waiting behind them (`MSG_MORE`);
+    /// it returns how many bytes the transport took. `Interrupted` is tried again.
+    ///
+    /// # Errors
+    ///
+    /// [`TransmitError::Io`] and [`TransmitError::WriteZero`] leave everything waiting. [`TransmitError::Seal`] is final: the plaintext that waited is
+    /// discarded, and counted; an alert may still wait to be transmitted.
+    pub fn transmit_with(
+        &mut self,
+        mut send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
+    ) -> Result<Transmitted, TransmitError> {
+        let mut bytes = 0;
+        loop {
+            self.prepare()?;
+            if !self.seal.has_output() {
+                return Ok(Transmitted { bytes, blocked: false });
+            }
+            match self.send_once(&mut send) {
+                Ok(0) => return Err(TransmitError::WriteZero),
+                Ok(n) => bytes += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.pushed_back = true;
+                    self.batch.pushed_back();
+                    return Ok(Transmitted { bytes, blocked: true });
+                }
+                Err(error) => return Err(TransmitError::Io(error)),
+            }
+        }
+    }
+
+    /// Appends all output that can leave now to `out`; returns how many bytes that was. For tests, simulators and memory transports.
+    ///
+    /// # Errors
+    ///
+    /// [`TransmitError::Seal`], as [`transmit_with`](Self::transmit_with).
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Result<usize, TransmitError> {
+        let done = self.transmit_with(|bufs, _more| {
+            bufs.iter().for_each(|buf| out.extend_from_slice(buf));
+            Ok(gather::total(bufs))
+        })?;
+        Ok(done.bytes)
+    }
+
+    /// Takes one batch of output as an owned buffer, for loops whose sends own their buffers until they complete.
+    ///
+    /// `None` if nothing can leave now. Take the next when this one has been sent: plaintext that waits meanwhile shares records.
+    ///
+    /// # Errors
+    ///
+    /// [`TransmitError::Seal`], as [`transmit_with`](Self::transmit_with).
+    pub fn take_transmit(&mut self) -> Result<Option<Output>, TransmitError> {
+        self.prepare()?;
+        let mut data = BytesMut::new();
+        while self.seal.has_output() {
+            self.send_once(&mut |bufs, _more| {
+                data.reserve(gather::total(bufs));
+                bufs.iter().for_each(|buf| data.extend_from_slice(buf));
+                Ok(gather::total(bufs))
+            })
+            .map_err(TransmitError::Io)?;
+        }
+        if data.is_empty() {
+            return Ok(None);
+        }
+        let more = self.wants_transmit();
+        Ok(Some(Output { data: data.freeze(), more }))
+    }
+
+    /// The TLS session found a fatal error: discards what is not sealed, and says how much that was.
+    pub(crate) fn fail(&mut self) -> usize {
+        self.state = State::Failed;
+        self.discard()
+    }
+
+    pub(crate) fn session(&self) -> &S {
+        &self.seal
+    }
+
+    pub(crate) fn session_mut(&mut self) -> &mut S {
+        &mut self.seal
+    }
+
+    fn check_open(&self) -> Result<(), WriteError> {
+        match self.state {
+            State::Open => Ok(()),
+            State::Closing | State::Closed => Err(WriteError::Closed),
+            State::Failed => Err(WriteError::Failed),
+        }
+    }
+
+    /// How much of `offered` fits the buffer.
+    fn admit(&self, offered: usize) -> Result<usize, WriteError> {
+        match offered.min(self.send_capacity()) {
+            0 if offered > 0 => Err(WriteError::Blocked),
+            n => Ok(n),
+        }
+    }
+
+    fn written(&mut self, now: Instant, accepted: usize, offered: usize, flags: SendFlags) -> Written {
+        let more = accepted < offered || flags.contains(SendFlags::MORE);
+        let decision = self.hold.write(now, accepted, more).counted(&mut self.stats);
+        Written { accepted, decision }
+    }
+
+    /// R7: nothing is sealed while sealed application bytes still wait.
+    fn can_seal_now(&self) -> bool {
+        self.hold.is_ready() && self.in_flight == 0 && self.deferred.is_none()
+    }
+
+    /// Seals a large write straight from the caller's slices, behind what is queued; only a held tail is copied.
+    fn write_through(
+        &mut self,
+        now: Instant,
+        bufs: &[IoSlice<'_>],
+        offered: usize,
+        flags: SendFlags,
+    ) -> Result<Written, WriteError> {
+        let queued = self.queue.len();
+        let before = (self.hold, self.stats.clone());
+        let room = self.batch.current().saturating_sub(queued);
+        if room < offered && room < self.hold.record_size() {
+            // Most of a batch is queued already: let that leave first.
+            let accepted = self.admit(offered)?;
+            gather::pieces(bufs, 0, accepted, |piece| self.queue.push_copy(piece));
+            self.stats.copied_bytes += accepted as u64;
+            return Ok(self.written(now, accepted, offered, flags));
+        }
+        let accepted = offered.min(room);
+        let written = self.written(now, accepted, offered, flags);
+        let batch = self.hold.next_batch(self.batch.current());
+        if batch.len < queued {
+            // Small records first (R13): the queue alone makes this batch.
+            gather::pieces(bufs, 0, accepted, |piece| self.queue.push_copy(piece));
+            self.stats.copied_bytes += accepted as u64;
+            return Ok(written);
+        }
+        let mut slices = Slices::new();
+        self.queue.front(queued, &mut slices);
+        gather::pieces(bufs, 0, batch.len - queued, |piece| slices.push(IoSlice::new(piece)));
+        match self.seal.seal(&slices, batch.record_size) {
+            Ok(records) => {
+                drop(slices);
+                self.queue.consume(queued);
+                self.count_sealed(batch, records);
+                let direct = batch.len - queued;
+                gather::pieces(bufs, direct, accepted - direct, |piece| self.queue.push_copy(piece));
+                self.stats.copied_bytes += (accepted - direct) as u64;
+                Ok(written)
+            }
+            Err(error) => {
+                // Kept for the next transmit; these bytes do not count as accepted.
+                drop(slices);
+                (self.hold, self.stats) = before;
+                self.deferred = Some(self.seal_failed(error));
+                Err(WriteError::Failed)
+            }
+        }
+    }
+
+    /// Has output ready if anything may leave: a batch, the end of the stream, or what the session itself has to say.
+    fn prepare(&mut self) -> Result<(), TransmitError> {
+        if let Some(error) = self.deferred.take() {
+            return Err(error);
+        }
+        if self.in_flight > 0 && self.seal.has_output() {
+            return Ok(());
+        }
+        self.in_flight = 0;
+        if !self.hold.is_ready() {
+            return Ok(());
+        }
+        if self.hold.unsealed() > 0 {
+            self.seal_queued()?;
+        }
+        if self.state == State::Closing && self.hold.waiting() == 0 {
+            self.seal.close_notify();
+            self.state = State::Closed;
+        }
+        if !self.seal.has_output() && self.seal.has_control() {
+            self.seal.queue_control();
+        }
+        Ok(())
+    }
+
+    fn seal_queued(&mut self) -> Result<(), TransmitError> {
+        let batch = self.hold.next_batch(self.batch.current());
+        let mut slices = Slices::new();
+        self.queue.front(batch.len, &mut slices);
+        let sealed = self.seal.seal(&slices, batch.record_size);
+        drop(slices);
+        match sealed {
+            Ok(records) => {
+                self.queue.consume(batch.len);
+                self.count_sealed(batch, records);
+                Ok(())
+            }
+            Err(error) => Err(self.seal_failed(error)),
+        }
+    }
+
+    fn count_sealed(&mut self, batch: Batch, records: usize) {
+        self.hold.sealed(batch);
+        if batch.filled > 0 {
+            self.stats.count_flush(FlushReason::Filled);
+        }
+        self.in_flight = batch.len;
+        self.pushed_back = false;
+        self.stats.records += records as u64;
+        self.stats.plaintext_bytes += batch.len as u64;
+        self.stats.largest_batch = self.stats.largest_batch.max(batch.len as u64);
+    }
+
+    fn send_once(&mut self, send: &mut impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>) -> io::Result<usize> {
+        // R8: the kernel may wait for more exactly if more is already waiting here; held bytes do not count.
+        let released = self.hold.unsealed() > 0;
+        let sent = self.seal.transmit(&mut |bufs, rest| send(bufs, rest || released))?;
+        if sent > 0 {
+            self.stats.transmits += 1;
+            self.stats.wire_bytes += sent as u64;
+        }
+        if !self.seal.has_output() {
+            if !self.pushed_back && self.in_flight >= self.batch.current() {
+                self.batch.taken_whole();
+            }
+            self.in_flight = 0;
+        }
+        Ok(sent)
+    }
+
+    fn seal_failed(&mut self, error: SealError) -> TransmitError {
+        TransmitError::Seal { error, discarded: self.fail() }
+    }
+
+    fn discard(&mut self) -> usize {
+        self.queue.clear();
+        self.hold.discard()
+    }
+
+    fn release(&mut self, now: Instant, reason: FlushReason) -> FlushDecision {
+        self.hold.release_all(now, reason).counted(&mut self.stats)
+    }
+
+    fn hold_until(&self) -> FlushDecision {
+        FlushDecision::Hold { until: self.hold.deadline() }
+    }
+
+    fn idle_buffer_due(&self) -> Option<Instant> {
+        let last = self.hold.last_event()?;
+        self.queue.has_spare().then(|| last + IDLE_BUFFER)
+    }
+}
+
+impl FlushDecision {
+    fn counted(self, stats: &mut Stats) -> Self {
+        if let Self::Flush { reason, .. } = self {
+            stats.count_flush(reason);
+        }
+        self
+    }
+}

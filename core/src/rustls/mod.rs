@@ -1,0 +1,44 @@
+//! The one module that knows rustls.
+
+mod inbound;
+mod outbound;
+
+use ::rustls::{Connection, ProtocolVersion};
+
+use crate::config::MAX_RECORD_SIZE;
+
+/// Bytes that rustls counts as overhead in `max_fragment_size`.
+const FRAGMENT_OVERHEAD: usize = 5;
+
+/// A rustls session, as a [`Connection`](crate::Connection) drives it.
+///
+/// It gives no mutable access to the rustls connection: that would accept plaintext behind the policy's back.
+#[derive(Debug)]
+pub struct Session {
+    conn: Connection,
+    max_record_size: usize,
+    /// Whether something arrived since control output was last brought out.
+    may_have_control: bool,
+}
+
+impl Session {
+    pub(crate) fn new(mut conn: Connection, max_fragment_size: Option<usize>) -> Self {
+        // The policy bounds what waits; rustls's own limit gives short accepts.
+        conn.set_buffer_limit(None);
+        Self {
+            conn,
+            max_record_size: max_fragment_size
+                .map_or(MAX_RECORD_SIZE, |size| size.saturating_sub(FRAGMENT_OVERHEAD))
+                .clamp(1, MAX_RECORD_SIZE),
+            may_have_control: false,
+        }
+    }
+
+    pub(crate) fn rustls(&self) -> &Connection {
+        &self.conn
+    }
+
+    fn is_tls13(&self) -> bool {
+        self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    }
+}

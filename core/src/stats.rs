@@ -1,0 +1,56 @@
+//! What the policy counted.
+
+use std::time::Duration;
+
+use crate::FlushReason;
+
+/// Counters of one connection's outbound half, since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Application records sealed.
+    pub records: u64,
+    /// Plaintext bytes sealed into those records.
+    pub plaintext_bytes: u64,
+    /// Bytes that the transport took: records of every kind, handshake and alerts included.
+    pub wire_bytes: u64,
+    /// Plaintext bytes that were copied to wait; the rest was sealed from the caller's slices or
+    /// kept as shared [`Bytes`](bytes::Bytes).
+    pub copied_bytes: u64,
+    /// Sends in which the transport took bytes.
+    pub transmits: u64,
+    /// The longest time for which a released tail had been held.
+    pub longest_hold: Duration,
+    /// The most plaintext sealed ahead of the transport at one time, in bytes.
+    pub largest_batch: u64,
+    flushes: [u64; FlushReason::ALL.len()],
+}
+
+impl Stats {
+    /// How many releases had this reason.
+    pub fn flushes(&self, reason: FlushReason) -> u64 {
+        self.flushes[reason as usize]
+    }
+
+    pub(crate) fn count_flush(&mut self, reason: FlushReason) {
+        self.flushes[reason as usize] += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_counter_of_its_own() {
+        let mut stats = Stats::default();
+        for (n, reason) in FlushReason::ALL.into_iter().enumerate() {
+            for _ in 0..=n {
+                stats.count_flush(reason);
+            }
+        }
+        for (n, reason) in FlushReason::ALL.into_iter().enumerate() {
+            assert_eq!(stats.flushes(reason), n as u64 + 1, "{reason:?}");
+        }
+    }
+}
