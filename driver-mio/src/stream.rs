@@ -1,0 +1,411 @@
+//! `TlsStream`: moves bytes and time.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use mio::event::{self, Event};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags, Stats, WriteError, Written};
+
+use crate::Transport;
+
+/// A TLS stream over a non-blocking transport, with a flag on each write.
+///
+/// `Read` and `Write` behave as on a non-blocking socket: `WouldBlock` means that the call is worth repeating after the next event.
+/// `Write::write` is [`send`](Self::send) without flags.
+#[derive(Debug)]
+pub struct TlsStream<T = TcpStream> {
+    connection: Connection,
+    transport: T,
+    /// Received before TLS began; read before the transport.
+    early: Bytes,
+    readable: bool,
+    writable: bool,
+    /// Whether the last read had to wait.
+    reader_waits: bool,
+}
+
+impl TlsStream<TcpStream> {
+    /// The client side over a TCP stream, connected or connecting; sets TCP_NODELAY.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for an invalid configuration; otherwise those of setsockopt(2).
+    pub fn client(
+        transport: TcpStream,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        cork: CorkConfig,
+    ) -> io::Result<Self> {
+        Self::client_with(transport, config, name, cork)
+    }
+
+    /// The server side over an accepted TCP stream; sets TCP_NODELAY.
+    ///
+    /// # Errors
+    ///
+    /// As [`client`](Self::client).
+    pub fn server(transport: TcpStream, config: Arc<ServerConfig>, cork: CorkConfig) -> io::Result<Self> {
+        Self::server_with(transport, config, cork)
+    }
+}
+
+impl<T: Transport> TlsStream<T> {
+    /// The client side over any transport.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for an invalid configuration; otherwise those of [`Transport::prepare`].
+    pub fn client_with(
+        transport: T,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        cork: CorkConfig,
+    ) -> io::Result<Self> {
+        Self::new(transport, Connection::client(config, name, cork)?)
+    }
+
+    /// The server side over any transport.
+    ///
+    /// # Errors
+    ///
+    /// As [`client_with`](Self::client_with).
+    pub fn server_with(transport: T, config: Arc<ServerConfig>, cork: CorkConfig) -> io::Result<Self> {
+        Self::new(transport, Connection::server(config, cork)?)
+    }
+
+    /// A connection that was set up elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transport::prepare`].
+    pub fn new(mut transport: T, connection: Connection) -> io::Result<Self> {
+        transport.prepare()?;
+        // Both directions are tried once; WouldBlock tells.
+        Ok(Self { connection, transport, early: Bytes::new(), readable: true, writable: true, reader_waits: false })
+    }
+
+    /// Hands over bytes that were received before TLS began, as after STARTTLS.
+    #[must_use]
+    pub fn with_received(mut self, data: Bytes) -> Self {
+        self.early = data;
+        self
+    }
+
+    /// Takes readiness in, transmits what waits, and moves the handshake on.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of TLS; all but `Interrupted` are final.
+    pub fn handle_event(&mut self, event: &Event) -> io::Result<()> {
+        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        self.transmit()?;
+        while self.connection.is_handshaking() && self.receive()? {}
+        Ok(())
+    }
+
+    /// Call right before `Poll::poll`, and give it the timeout that this returns.
+    ///
+    /// Fires a deadline that is due, releases what is held if the last read had to wait
+    /// ([`flush_on_read_wait`](CorkConfig::flush_on_read_wait)), and transmits.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of TLS.
+    pub fn before_poll(&mut self) -> io::Result<Option<Duration>> {
+        let now = Instant::now();
+        let _ = self.connection.handle_timeout(now);
+        if self.reader_waits {
+            let _ = self.connection.handle_read_wait(now);
+        }
+        self.transmit()?;
+        Ok(self.poll_timeout().map(|at| at.saturating_duration_since(now)))
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due: for loops that keep their own timers.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.connection.poll_timeout()
+    }
+
+    /// Fires a deadline that is due and transmits.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of TLS.
+    pub fn handle_timeout(&mut self) -> io::Result<()> {
+        let _ = self.connection.handle_timeout(Instant::now());
+        self.transmit()
+    }
+
+    /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as the transport takes it.
+    ///
+    /// Returns how many bytes were accepted; offer the rest again, with the same flags, after the next writable event.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if nothing could be accepted, `BrokenPipe` after a close; otherwise those of the transport and of TLS.
+    pub fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
+        self.send_vectored(&[IoSlice::new(data)], flags)
+    }
+
+    /// As [`send`](Self::send), from several slices that make one write.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_vectored(&mut self, bufs: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+        let offered: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if let [buf] = bufs {
+            return self.send_parts(offered, |connection, done| {
+                connection.write(Instant::now(), &[IoSlice::new(&buf[done..])], flags)
+            });
+        }
+        self.send_parts(offered, |connection, done| match done {
+            0 => connection.write(Instant::now(), bufs, flags),
+            _ => {
+                let mut rest = bufs.to_vec();
+                let mut rest = &mut rest[..];
+                IoSlice::advance_slices(&mut rest, done);
+                connection.write(Instant::now(), rest, flags)
+            }
+        })
+    }
+
+    /// As [`send`](Self::send), for owned bytes: what is accepted is split off the front of `data`; large pieces are never copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<usize> {
+        self.send_parts(data.len(), |connection, _done| connection.write_bytes(Instant::now(), data, flags))
+    }
+
+    /// Holds the tail of every write until [`uncork`](Self::uncork); limits and deadline stay in force.
+    pub fn cork(&mut self) {
+        self.connection.cork(Instant::now());
+    }
+
+    /// Ends [`cork`](Self::cork), releases everything and transmits. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of TLS.
+    pub fn uncork(&mut self) -> io::Result<()> {
+        let _ = self.connection.uncork(Instant::now());
+        self.transmit()
+    }
+
+    /// Releases everything, then `close_notify`, and transmits; reading goes on.
+    ///
+    /// Done when [`wants_transmit`](Self::wants_transmit) is false; until then, go on with events.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of TLS.
+    pub fn close(&mut self) -> io::Result<()> {
+        let _ = self.connection.close(Instant::now());
+        self.transmit()
+    }
+
+    /// Gives up what is not yet sealed; returns how many accepted bytes that costs.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport.
+    pub fn abort(&mut self) -> io::Result<usize> {
+        let discarded = self.connection.abort();
+        self.transmit()?;
+        Ok(discarded)
+    }
+
+    /// Whether something waits for the transport.
+    pub fn wants_transmit(&self) -> bool {
+        self.connection.wants_transmit()
+    }
+
+    /// Whether the handshake is still going on.
+    pub fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// The session: what was agreed on, and what waits.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        self.connection.stats()
+    }
+
+    /// The transport.
+    pub fn get_ref(&self) -> &T {
+        &self.transport
+    }
+
+    /// The transport, for instance to shut it down. Reading from it or writing to it breaks the TLS stream.
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    /// Gives the transport back; what still waits is lost.
+    pub fn into_inner(self) -> T {
+        self.transport
+    }
+
+    /// Writes until all is accepted or the transport pushes back.
+    fn send_parts(
+        &mut self,
+        offered: usize,
+        mut write: impl FnMut(&mut Connection, usize) -> Result<Written, WriteError>,
+    ) -> io::Result<usize> {
+        let mut done = 0;
+        loop {
+            match write(&mut self.connection, done) {
+                Ok(written) => {
+                    done += written.accepted;
+                    if written.decision.is_flush() || done < offered {
+                        // Bytes were accepted: an error of the transport belongs to the next call, which meets it again.
+                        match self.transmit() {
+                            Err(error) if done == 0 => return Err(error),
+                            Err(_) => return Ok(done),
+                            Ok(()) => {}
+                        }
+                    }
+                    if done == offered || written.accepted == 0 {
+                        return Ok(done);
+                    }
+                }
+                Err(WriteError::Failed) if done == 0 => {
+                    // The reason may not have been told yet.
+                    self.transmit()?;
+                    return Err(WriteError::Failed.into());
+                }
+                Err(_) if done > 0 => return Ok(done),
+                Err(WriteError::Blocked) if self.writable => {
+                    self.transmit()?;
+                    if self.connection.send_capacity() == 0 {
+                        return Err(WriteError::Blocked.into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if !self.writable && self.connection.wants_transmit() && done > 0 {
+                return Ok(done);
+            }
+        }
+    }
+
+    fn transmit(&mut self) -> io::Result<()> {
+        if !self.writable || !self.connection.wants_transmit() {
+            return Ok(());
+        }
+        let transport = &mut self.transport;
+        match self.connection.transmit_with(|bufs, more| transport.send(bufs, more)) {
+            Ok(sent) => {
+                self.writable = !sent.blocked;
+                Ok(())
+            }
+            // A connect(2) that has not ended yet.
+            Err(tls_cork::TransmitError::Io(error)) if error.kind() == io::ErrorKind::NotConnected => {
+                self.writable = false;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes what the transport has; false if it has nothing.
+    fn receive(&mut self) -> io::Result<bool> {
+        let now = Instant::now();
+        let received = if !self.early.is_empty() {
+            let received = self.connection.receive(now, &self.early);
+            if let Ok(received) = &received {
+                self.early.advance(received.bytes);
+            }
+            received
+        } else if self.readable {
+            self.connection.receive_from(now, &mut self.transport)
+        } else {
+            return Ok(false);
+        };
+        match received {
+            Ok(received) => {
+                self.transmit()?;
+                Ok(received.bytes > 0)
+            }
+            Err(ReceiveError::Io(error)) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected => {
+                    self.readable = false;
+                    Ok(false)
+                }
+                io::ErrorKind::Interrupted => Ok(true),
+                _ => Err(error),
+            },
+            Err(error) => {
+                // The alert leaves if it can; the error that caused it counts.
+                let _ = self.transmit();
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl<T: Transport> Read for TlsStream<T> {
+    /// Reads plaintext; `Ok(0)` is the stream's proper end, `UnexpectedEof` one without `close_notify`.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.connection.read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => {
+                    self.reader_waits = false;
+                    return done;
+                }
+            }
+            if !self.receive()? && !self.readable {
+                self.reader_waits = true;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+    }
+}
+
+impl<T: Transport> Write for TlsStream<T> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.send(buf, SendFlags::NONE)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send_vectored(bufs, SendFlags::NONE)
+    }
+
+    /// Releases everything and transmits; `WouldBlock` while the transport has not taken all of it.
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = self.connection.flush(Instant::now());
+        self.transmit()?;
+        if self.connection.wants_transmit() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    }
+}
+
+impl<T: event::Source> event::Source for TlsStream<T> {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.transport.register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.transport.reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.transport.deregister(registry)
+    }
+}
