@@ -30,13 +30,8 @@ impl Guarded {
     ///
     /// When it cannot be started.
     pub fn spawn(command: &mut Command, name: &str) -> Result<Self, Failure> {
-        let child = command
-            .spawn()
-            .map_err(|e| Failure::new("start program", name, e))?;
-        Ok(Self {
-            child,
-            name: name.to_owned(),
-        })
+        let child = command.spawn().map_err(|e| Failure::new("start program", name, e))?;
+        Ok(Self { child, name: name.to_owned() })
     }
 
     /// Its exit status, if it has ended.
@@ -45,9 +40,7 @@ impl Guarded {
     ///
     /// When the operating system cannot tell.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
-        self.child
-            .try_wait()
-            .map_err(|e| Failure::new("wait for program", &self.name, e))
+        self.child.try_wait().map_err(|e| Failure::new("wait for program", &self.name, e))
     }
 
     /// Waits for its end; `None` when that does not come in time.
@@ -97,10 +90,7 @@ pub struct Finished {
 /// When it cannot be started, fails (the message has what it wrote to standard error) or takes
 /// too long.
 pub fn run(command: &mut Command, name: &str, limit: Duration) -> Result<Finished, Failure> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guarded::spawn(command, name)?;
     let stdout = collect(child.child.stdout.take());
     let stderr = collect(child.child.stderr.take());
@@ -113,11 +103,7 @@ pub fn run(command: &mut Command, name: &str, limit: Duration) -> Result<Finishe
         Some(status) if status.success() => Ok(Finished { stdout }),
         Some(status) => {
             let said = String::from_utf8_lossy(&stderr);
-            Err(Failure::new(
-                "run program",
-                name,
-                format!("{status}: {said}"),
-            ))
+            Err(Failure::new("run program", name, format!("{status}: {said}")))
         }
         None => {
             let why = format!("not finished within {} s", limit.as_secs());
@@ -184,17 +170,10 @@ impl EmbeddedServer {
         let mut line = String::new();
         if let Some(stdout) = child.child.stdout.take() {
             // A server that fails closes its output, so this ends.
-            BufReader::new(stdout)
-                .read_line(&mut line)
-                .map_err(|e| Failure::new("start program", name, e))?;
+            BufReader::new(stdout).read_line(&mut line).map_err(|e| Failure::new("start program", name, e))?;
         }
-        let port = line
-            .trim()
-            .parse()
-            .map_err(|_| Failure::new("start program", name, "it ended without naming its port"))?;
-        Ok(Self {
-            _child: child,
-            port,
-        })
+        let port =
+            line.trim().parse().map_err(|_| Failure::new("start program", name, "it ended without naming its port"))?;
+        Ok(Self { _child: child, port })
     }
 }

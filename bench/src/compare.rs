@@ -94,11 +94,8 @@ struct Standing {
 pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     let place = Surroundings::set_up()?;
     let fio = !args.no_fio && rivals::is_installed("fio");
-    let groups: Vec<(u32, Vec<Contender>)> = args
-        .block_size
-        .iter()
-        .map(|&size| (size, contenders(fio && size == FIO_BLOCK_SIZE)))
-        .collect();
+    let groups: Vec<(u32, Vec<Contender>)> =
+        args.block_size.iter().map(|&size| (size, contenders(fio && size == FIO_BLOCK_SIZE))).collect();
     let total: usize = groups.iter().map(|(_, group)| group.len()).sum();
     let progress = ProgressBar::new((total * args.runs as usize) as u64).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")
@@ -120,8 +117,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     progress.finish_and_clear();
 
     let text = if args.json {
-        serde_json::to_string_pretty(&standings)
-            .map_err(|e| Failure::new("print", "standard output", e))?
+        serde_json::to_string_pretty(&standings).map_err(|e| Failure::new("print", "standard output", e))?
     } else {
         table(&standings)
     };
@@ -152,8 +148,8 @@ struct Surroundings {
 
 impl Surroundings {
     fn set_up() -> Result<Self, Failure> {
-        let dir = tempfile::tempdir()
-            .map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
+        let dir =
+            tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
         tls::make_certificates(dir.path())?;
         let trusted = dir.path().join(".pki/libnbd");
         fs::create_dir_all(&trusted)
@@ -188,9 +184,7 @@ impl Surroundings {
                 strategy
             }
             Contender::Plaintext(strategy) => {
-                command
-                    .arg("--plaintext")
-                    .arg(format!("--connect=127.0.0.1:{}", self.without_tls.port));
+                command.arg("--plaintext").arg(format!("--connect=127.0.0.1:{}", self.without_tls.port));
                 strategy
             }
         };
@@ -206,26 +200,15 @@ impl Surroundings {
 }
 
 fn compare(contenders: &[Contender], cells: Vec<Vec<Cell>>) -> Vec<Standing> {
-    let ours = contenders
-        .iter()
-        .position(|&contender| contender == OURS)
-        .map_or_else(Vec::new, |index| cells[index].clone());
-    contenders
-        .iter()
-        .zip(cells)
-        .filter_map(|(contender, cells)| standing(*contender, cells, &ours))
-        .collect()
+    let ours =
+        contenders.iter().position(|&contender| contender == OURS).map_or_else(Vec::new, |index| cells[index].clone());
+    contenders.iter().zip(cells).filter_map(|(contender, cells)| standing(*contender, cells, &ours)).collect()
 }
 
 fn standing(contender: Contender, cells: Vec<Cell>, ours: &[Cell]) -> Option<Standing> {
     let middle = |figure: fn(&Cell) -> f64| Median::of(cells.iter().map(figure));
-    let ratio = |figure: fn(&Cell) -> f64| {
-        Median::of(
-            ours.iter()
-                .zip(&cells)
-                .map(|(our, cell)| figure(our) / figure(cell)),
-        )
-    };
+    let ratio =
+        |figure: fn(&Cell) -> f64| Median::of(ours.iter().zip(&cells).map(|(our, cell)| figure(our) / figure(cell)));
     Some(Standing {
         contender: contender.name(),
         block_size: cells.first()?.block_size,

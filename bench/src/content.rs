@@ -55,10 +55,7 @@ mod tests {
         let first = block(1, 0, 4096);
         for offset in [1, 8, 64, 512, 4096] {
             let second = block(1, offset, 4096);
-            let common = first
-                .chunks(8)
-                .filter(|word| second.chunks(8).any(|other| other == *word))
-                .count();
+            let common = first.chunks(8).filter(|word| second.chunks(8).any(|other| other == *word)).count();
             assert_eq!(common, 0, "offset {offset}");
         }
     }

@@ -21,20 +21,14 @@ impl CpuTime {
         // getrusage(RUSAGE_SELF) cannot fail; zero would show at once.
         getrusage(UsageWho::RUSAGE_SELF).map_or_else(
             |_| Self::default(),
-            |usage| Self {
-                user: duration(usage.user_time()),
-                sys: duration(usage.system_time()),
-            },
+            |usage| Self { user: duration(usage.user_time()), sys: duration(usage.system_time()) },
         )
     }
 
     /// What has been added since `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
-        Self {
-            user: self.user.saturating_sub(earlier.user),
-            sys: self.sys.saturating_sub(earlier.sys),
-        }
+        Self { user: self.user.saturating_sub(earlier.user), sys: self.sys.saturating_sub(earlier.sys) }
     }
 }
 

@@ -17,10 +17,7 @@ impl Endpoint {
     /// A port of this machine.
     #[must_use]
     pub fn local(port: u16) -> Self {
-        Self {
-            host: "127.0.0.1".to_owned(),
-            port,
-        }
+        Self { host: "127.0.0.1".to_owned(), port }
     }
 
     /// The host, without brackets.
@@ -70,10 +67,7 @@ impl FromStr for Endpoint {
             return Err("the host is missing");
         }
         match port.parse() {
-            Ok(port) if port != 0 => Ok(Self {
-                host: host.to_owned(),
-                port,
-            }),
+            Ok(port) if port != 0 => Ok(Self { host: host.to_owned(), port }),
             _ => Err("the port is not a number from 1 to 65535"),
         }
     }
@@ -89,25 +83,12 @@ mod tests {
             let endpoint: Endpoint = text.parse().expect(text);
             assert_eq!(endpoint.to_string(), text);
         }
-        assert_eq!(
-            "[::1]:5".parse::<Endpoint>().map(|e| e.host),
-            Ok("::1".to_owned())
-        );
+        assert_eq!("[::1]:5".parse::<Endpoint>().map(|e| e.host), Ok("::1".to_owned()));
     }
 
     #[test]
     fn bad_addresses_are_refused() {
-        for text in [
-            "",
-            "localhost",
-            ":1",
-            "h:",
-            "h:0",
-            "h:65536",
-            "::1:5",
-            "[::1:5",
-            "h:x",
-        ] {
+        for text in ["", "localhost", ":1", "h:", "h:0", "h:65536", "::1:5", "[::1:5", "h:x"] {
             assert!(text.parse::<Endpoint>().is_err(), "{text:?}");
         }
     }

@@ -71,14 +71,7 @@ pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured,
     };
 
     let blocks = facts.size / u64::from(load.block_size);
-    let mut writes = Writes {
-        load,
-        blocks,
-        seed,
-        begun: 0,
-        payload: Bytes::new(),
-        deadline: Instant::now(),
-    };
+    let mut writes = Writes { load, blocks, seed, begun: 0, payload: Bytes::new(), deadline: Instant::now() };
     if !load.verify {
         writes.payload = writes.content(0);
     }
@@ -100,19 +93,11 @@ pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured,
         if facts.can_flush {
             engine.run("NBD flush", &mut Flush { begun: false })?;
         }
-        let mut reads = Reads {
-            load,
-            seed,
-            written,
-            begun: 0,
-            expected: vec![0; load.block_size as usize],
-        };
+        let mut reads = Reads { load, seed, written, begun: 0, expected: vec![0; load.block_size as usize] };
         engine.run("verify", &mut reads)?;
     }
     let disconnect = request(CMD_DISC, 0, 0, 0);
-    let sent = link
-        .submit(Outgoing::request(disconnect, Bytes::new()), true)
-        .and_then(|()| link.end_turn());
+    let sent = link.submit(Outgoing::request(disconnect, Bytes::new()), true).and_then(|()| link.end_turn());
     sent.map_err(|e| link.failure("NBD disconnect", e))?;
     link.close()?;
     Ok(measured)
@@ -124,16 +109,10 @@ fn check_export(facts: &ExportFacts, load: &Load) -> Result<(), String> {
         return Err("it is read-only, and this program writes".to_owned());
     }
     if facts.size < u64::from(block_size) {
-        return Err(format!(
-            "export too small: it holds {} bytes, one block is {block_size}",
-            facts.size
-        ));
+        return Err(format!("export too small: it holds {} bytes, one block is {block_size}", facts.size));
     }
     if !block_size.is_multiple_of(facts.minimum_block) {
-        return Err(format!(
-            "the server wants multiples of {} bytes, one block is {block_size}",
-            facts.minimum_block
-        ));
+        return Err(format!("the server wants multiples of {} bytes, one block is {block_size}", facts.minimum_block));
     }
     if block_size > facts.maximum_payload {
         return Err(format!(
@@ -145,14 +124,7 @@ fn check_export(facts: &ExportFacts, load: &Load) -> Result<(), String> {
 }
 
 fn request(command: u16, cookie: u64, offset: u64, length: u32) -> [u8; 28] {
-    Request {
-        command,
-        flags: 0,
-        cookie,
-        offset,
-        length,
-    }
-    .encode()
+    Request { command, flags: 0, cookie, offset, length }.encode()
 }
 
 /// A request to make.
@@ -214,12 +186,7 @@ impl Engine<'_> {
 
     fn submit(&mut self, source: &mut dyn Source, count: usize) -> io::Result<()> {
         for i in 0..count {
-            let Next {
-                command,
-                offset,
-                length,
-                payload,
-            } = source.next();
+            let Next { command, offset, length, payload } = source.next();
             let read_length = if command == CMD_READ { length } else { 0 };
             let cookie = self.outstanding.add(offset, read_length);
             let header = request(command, cookie, offset, length);
@@ -238,14 +205,10 @@ impl Engine<'_> {
                 Err(e) => return Err(self.lost(what, &e)),
             };
             let answered = &mut self.answered;
-            let result = self.replies.feed(
-                &self.buffer[..n],
-                &mut self.outstanding,
-                &mut |done: Completion<'_>| {
-                    *answered += 1;
-                    source.check(done.offset, done.data)
-                },
-            );
+            let result = self.replies.feed(&self.buffer[..n], &mut self.outstanding, &mut |done: Completion<'_>| {
+                *answered += 1;
+                source.check(done.offset, done.data)
+            });
             result.map_err(|why| self.link.failure(what, why))?;
         }
     }
@@ -257,11 +220,8 @@ impl Engine<'_> {
         } else {
             error.to_string()
         };
-        let why = format!(
-            "{how}; {} requests were unanswered, {} had been answered",
-            self.outstanding.len(),
-            self.answered
-        );
+        let why =
+            format!("{how}; {} requests were unanswered, {} had been answered", self.outstanding.len(), self.answered);
         self.link.failure(what, why)
     }
 }
@@ -302,11 +262,7 @@ impl Source for Writes<'_> {
             command: CMD_WRITE,
             offset,
             length,
-            payload: if self.load.verify {
-                self.content(offset)
-            } else {
-                self.payload.clone()
-            },
+            payload: if self.load.verify { self.content(offset) } else { self.payload.clone() },
         }
     }
 }
@@ -322,12 +278,7 @@ impl Source for Flush {
 
     fn next(&mut self) -> Next {
         self.begun = true;
-        Next {
-            command: CMD_FLUSH,
-            offset: 0,
-            length: 0,
-            payload: Bytes::new(),
-        }
+        Next { command: CMD_FLUSH, offset: 0, length: 0, payload: Bytes::new() }
     }
 }
 
@@ -350,12 +301,7 @@ impl Source for Reads<'_> {
         let length = self.load.block_size;
         let offset = self.begun * u64::from(length);
         self.begun += 1;
-        Next {
-            command: CMD_READ,
-            offset,
-            length,
-            payload: Bytes::new(),
-        }
+        Next { command: CMD_READ, offset, length, payload: Bytes::new() }
     }
 
     fn check(&mut self, offset: u64, data: &[u8]) -> Result<(), String> {

@@ -17,22 +17,12 @@ pub struct Failure {
 impl Failure {
     /// A failure while doing `what` (a verb phrase) at `place` (an address, a path, a program).
     pub fn new(what: impl Into<String>, place: impl fmt::Display, why: impl fmt::Display) -> Self {
-        Self {
-            what: what.into(),
-            place: one_line(&place.to_string()),
-            why: one_line(&why.to_string()),
-            usage: false,
-        }
+        Self { what: what.into(), place: one_line(&place.to_string()), why: one_line(&why.to_string()), usage: false }
     }
 
     /// A mistake in the command line, found too late for the argument parser to report it.
     pub fn usage(argument: impl Into<String>, why: impl fmt::Display) -> Self {
-        Self {
-            what: "usage".to_owned(),
-            place: argument.into(),
-            why: one_line(&why.to_string()),
-            usage: true,
-        }
+        Self { what: "usage".to_owned(), place: argument.into(), why: one_line(&why.to_string()), usage: true }
     }
 
     /// The exit status the program ends with: 2 for usage, 1 for everything else.
@@ -69,10 +59,7 @@ mod tests {
     #[test]
     fn usage_has_its_own_exit_status() {
         let failure = Failure::usage("--batch-min", "only for --strategy more");
-        assert_eq!(
-            failure.to_string(),
-            "usage: --batch-min: only for --strategy more"
-        );
+        assert_eq!(failure.to_string(), "usage: --batch-min: only for --strategy more");
         assert_eq!(failure.exit_status(), 2);
     }
 }

@@ -25,15 +25,8 @@ use crate::tls;
 use crate::wire::{Security, Strategy};
 
 /// Block size and queue depth of each group of rows.
-const CELLS: [(u32, u32); 7] = [
-    (512, 16),
-    (4096, 16),
-    (32 * 1024, 16),
-    (64 * 1024, 16),
-    (2 * 1024 * 1024, 16),
-    (512, 1),
-    (4096, 1),
-];
+const CELLS: [(u32, u32); 7] =
+    [(512, 16), (4096, 16), (32 * 1024, 16), (64 * 1024, 16), (2 * 1024 * 1024, 16), (512, 1), (4096, 1)];
 const EXPORT_SIZE: u64 = 4 << 30;
 
 /// Options of the main job.
@@ -59,33 +52,20 @@ struct Plan {
 /// When the embedded server does not start, or a slice fails.
 pub fn run(args: &GridArgs) -> Result<(), Failure> {
     let plan = if args.quick {
-        Plan {
-            rounds: 3,
-            slice: Duration::from_millis(60),
-        }
+        Plan { rounds: 3, slice: Duration::from_millis(60) }
     } else {
-        Plan {
-            rounds: 5,
-            slice: Duration::from_millis(400),
-        }
+        Plan { rounds: 5, slice: Duration::from_millis(400) }
     };
-    let certs = tempfile::tempdir()
-        .map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
+    let certs = tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
     tls::make_certificates(certs.path())?;
-    let server = EmbeddedServer::start(
-        &children::ourselves()?,
-        Some(certs.path()),
-        ExportKind::Null,
-        EXPORT_SIZE,
-        &[],
-    )?;
+    let server =
+        EmbeddedServer::start(&children::ourselves()?, Some(certs.path()), ExportKind::Null, EXPORT_SIZE, &[])?;
     let name = tls::SERVER_NAMES[0];
     let target = Target {
         endpoint: Endpoint::local(server.port),
         security: Security::Tls {
             config: tls::client_config(&certs.path().join(tls::CA_CERT), None)?,
-            server_name: ServerName::try_from(name)
-                .map_err(|e| Failure::new("configure TLS", name, e))?,
+            server_name: ServerName::try_from(name).map_err(|e| Failure::new("configure TLS", name, e))?,
         },
         export: String::new(),
     };
@@ -93,8 +73,7 @@ pub fn run(args: &GridArgs) -> Result<(), Failure> {
     let groups = measure(&target, &plan)?;
     let text = if args.json {
         let slices: Vec<&Cell> = groups.iter().flatten().flatten().collect();
-        serde_json::to_string_pretty(&slices)
-            .map_err(|e| Failure::new("print", "standard output", e))?
+        serde_json::to_string_pretty(&slices).map_err(|e| Failure::new("print", "standard output", e))?
     } else {
         table(&groups)
     };
@@ -109,13 +88,7 @@ fn measure(target: &Target, plan: &Plan) -> Result<Vec<Group>, Failure> {
     let progress = ProgressBar::new(slices as u64).with_style(progress_style());
     let mut groups = Vec::new();
     for (block_size, queue_depth) in CELLS {
-        let load = Load {
-            block_size,
-            queue_depth,
-            time: plan.slice,
-            max_requests: u64::MAX,
-            verify: false,
-        };
+        let load = Load { block_size, queue_depth, time: plan.slice, max_requests: u64::MAX, verify: false };
         let mut group: Group = vec![Vec::new(); Strategy::ALL.len()];
         for _ in 0..plan.rounds {
             for (strategy, cells) in Strategy::ALL.into_iter().zip(&mut group) {
@@ -172,15 +145,8 @@ fn row(cells: &[Cell], immediate: &[Cell]) -> Vec<String> {
     let Some(first) = cells.first() else {
         return Vec::new();
     };
-    let middle = |figure: fn(&Cell) -> f64| {
-        Median::of(cells.iter().map(figure)).map_or(f64::NAN, |m| m.median)
-    };
-    let ratio = Median::of(
-        cells
-            .iter()
-            .zip(immediate)
-            .map(|(cell, base)| cell.requests_per_s / base.requests_per_s),
-    );
+    let middle = |figure: fn(&Cell) -> f64| Median::of(cells.iter().map(figure)).map_or(f64::NAN, |m| m.median);
+    let ratio = Median::of(cells.iter().zip(immediate).map(|(cell, base)| cell.requests_per_s / base.requests_per_s));
     vec![
         first.block_size.to_string(),
         first.queue_depth.to_string(),
@@ -190,8 +156,6 @@ fn row(cells: &[Cell], immediate: &[Cell]) -> Vec<String> {
         format!("{:.3}", middle(Cell::records_per_request)),
         format!("{:.3}", middle(Cell::sends_per_request)),
         format!("{:.3}", middle(Cell::cpu_s_per_gb)),
-        ratio.map_or_else(String::new, |r| {
-            format!("{:.2} ({:.2}–{:.2})", r.median, r.min, r.max)
-        }),
+        ratio.map_or_else(String::new, |r| format!("{:.2} ({:.2}–{:.2})", r.median, r.min, r.max)),
     ]
 }

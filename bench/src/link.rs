@@ -41,11 +41,7 @@ impl Link {
     /// # Errors
     ///
     /// When the server cannot be reached, is not trusted or refuses.
-    pub fn open(
-        target: &Target,
-        strategy: Strategy,
-        cork: CorkConfig,
-    ) -> Result<(Self, ExportFacts), Failure> {
+    pub fn open(target: &Target, strategy: Strategy, cork: CorkConfig) -> Result<(Self, ExportFacts), Failure> {
         let endpoint = &target.endpoint;
         let tls = matches!(target.security, Security::Tls { .. });
         let stream = negotiate::connect(endpoint, tls)?;

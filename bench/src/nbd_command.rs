@@ -105,11 +105,7 @@ fn parse_export(text: &str) -> Result<String, String> {
 /// When the arguments contradict each other, or the run fails.
 pub fn run(args: &NbdArgs) -> Result<(), Failure> {
     let cork = cork_config(args)?;
-    let target = Target {
-        endpoint: args.connect.clone(),
-        security: security(args)?,
-        export: args.export.clone(),
-    };
+    let target = Target { endpoint: args.connect.clone(), security: security(args)?, export: args.export.clone() };
     let load = Load {
         block_size: args.block_size,
         queue_depth: args.queue_depth,
@@ -119,12 +115,7 @@ pub fn run(args: &NbdArgs) -> Result<(), Failure> {
     };
     let (link, facts) = Link::open(&target, args.strategy, cork)?;
     let measured = engine::run(link, &facts, &load)?;
-    let cell = Cell::new(
-        &args.strategy.to_string(),
-        !args.plaintext,
-        &load,
-        &measured,
-    );
+    let cell = Cell::new(&args.strategy.to_string(), !args.plaintext, &load, &measured);
     print(&cell, args.json).map_err(|e| Failure::new("print", "standard output", e))
 }
 
@@ -134,15 +125,10 @@ fn cork_config(args: &NbdArgs) -> Result<CorkConfig, Failure> {
         return Ok(config);
     };
     if args.strategy != Strategy::More {
-        return Err(Failure::usage(
-            "--batch-min",
-            "only --strategy more has batches",
-        ));
+        return Err(Failure::usage("--batch-min", "only --strategy more has batches"));
     }
     let config = config.batch_size(min..=max);
-    config
-        .validate()
-        .map_err(|e| Failure::usage("--batch-min, --batch-max", e))?;
+    config.validate().map_err(|e| Failure::usage("--batch-min, --batch-max", e))?;
     Ok(config)
 }
 
@@ -151,12 +137,9 @@ fn security(args: &NbdArgs) -> Result<Security, Failure> {
         return Ok(Security::Plaintext);
     };
     let name = args.server_name.as_deref().unwrap_or(args.connect.host());
-    let server_name = ServerName::try_from(name.to_owned())
-        .map_err(|e| Failure::usage("--server-name", format!("{name:?}: {e}")))?;
-    Ok(Security::Tls {
-        config: tls::client_config(ca, args.tls_version)?,
-        server_name,
-    })
+    let server_name =
+        ServerName::try_from(name.to_owned()).map_err(|e| Failure::usage("--server-name", format!("{name:?}: {e}")))?;
+    Ok(Security::Tls { config: tls::client_config(ca, args.tls_version)?, server_name })
 }
 
 fn print(cell: &Cell, json: bool) -> io::Result<()> {
@@ -170,11 +153,7 @@ fn print(cell: &Cell, json: bool) -> io::Result<()> {
         out,
         "{}{}, {} B blocks, queue depth {}: {} requests in {:.3} s{}",
         cell.strategy,
-        if cell.tls {
-            " over TLS"
-        } else {
-            " without TLS"
-        },
+        if cell.tls { " over TLS" } else { " without TLS" },
         cell.block_size,
         cell.queue_depth,
         cell.requests,

@@ -24,11 +24,7 @@ impl Outstanding {
     /// Room for `depth` requests.
     #[must_use]
     pub fn new(depth: u32) -> Self {
-        Self {
-            slots: vec![None; depth as usize],
-            free: (0..depth).rev().collect(),
-            sequence: 0,
-        }
+        Self { slots: vec![None; depth as usize], free: (0..depth).rev().collect(), sequence: 0 }
     }
 
     /// How many more requests there is room for.
@@ -58,11 +54,7 @@ impl Outstanding {
         let slot = self.free.pop().expect("the caller has checked for room");
         self.sequence = self.sequence.wrapping_add(1);
         let cookie = u64::from(self.sequence) << 32 | u64::from(slot);
-        self.slots[slot as usize] = Some(Slot {
-            cookie,
-            offset,
-            read_length,
-        });
+        self.slots[slot as usize] = Some(Slot { cookie, offset, read_length });
         cookie
     }
 
@@ -125,19 +117,13 @@ impl ReplyStream {
                 &self.partial
             };
             match self.reading.take() {
-                Some(slot) => done(Completion {
-                    offset: slot.offset,
-                    data: whole,
-                })?,
+                Some(slot) => done(Completion { offset: slot.offset, data: whole })?,
                 None => {
                     let slot = accept(whole, outstanding)?;
                     if slot.read_length > 0 {
                         self.reading = Some(slot);
                     } else {
-                        done(Completion {
-                            offset: slot.offset,
-                            data: &[],
-                        })?;
+                        done(Completion { offset: slot.offset, data: &[] })?;
                     }
                 }
             }
@@ -177,12 +163,7 @@ mod tests {
             let write = outstanding.add(512, 0);
             let read = outstanding.add(1024, 5);
             let flush = outstanding.add(0, 0);
-            let stream = [
-                reply(read, 0),
-                b"hello".to_vec(),
-                reply(flush, 0),
-                reply(write, 0),
-            ];
+            let stream = [reply(read, 0), b"hello".to_vec(), reply(flush, 0), reply(write, 0)];
             let mut replies = ReplyStream::default();
             let mut seen = Vec::new();
             for piece in stream.concat().chunks(step) {
@@ -218,10 +199,7 @@ mod tests {
         let mut outstanding = Outstanding::new(1);
         let cookie = outstanding.add(4096, 0);
         let error = feed(&reply(cookie, 28), &mut outstanding).expect_err("an error reply");
-        assert!(
-            error.contains("4096") && error.contains("NBD_ENOSPC"),
-            "{error}"
-        );
+        assert!(error.contains("4096") && error.contains("NBD_ENOSPC"), "{error}");
     }
 
     #[test]

@@ -45,11 +45,7 @@ impl Nbdkit {
     pub fn start(certs: Option<&Path>, plugin: &[&str]) -> Result<Self, Failure> {
         let what = "start nbdkit";
         if !is_installed("nbdkit") {
-            return Err(Failure::new(
-                what,
-                "nbdkit",
-                "not found on PATH; install it with: apt-get install nbdkit",
-            ));
+            return Err(Failure::new(what, "nbdkit", "not found on PATH; install it with: apt-get install nbdkit"));
         }
         let port = free_port().map_err(|e| Failure::new(what, "127.0.0.1", e))?;
         // nbdkit reports every client that ends without close_notify, as fio's does; what it says
@@ -58,25 +54,17 @@ impl Nbdkit {
             let log = tempfile::tempfile()?;
             Ok((log.try_clone()?, log))
         };
-        let (mut log, stderr) =
-            open_log().map_err(|e: std::io::Error| Failure::new(what, "log file", e))?;
+        let (mut log, stderr) = open_log().map_err(|e: std::io::Error| Failure::new(what, "log file", e))?;
         let mut command = Command::new("nbdkit");
         command
-            .args([
-                "--foreground",
-                "--exit-with-parent",
-                "--ipaddr",
-                "127.0.0.1",
-            ])
+            .args(["--foreground", "--exit-with-parent", "--ipaddr", "127.0.0.1"])
             .arg("--port")
             .arg(port.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr);
         if let Some(dir) = certs {
-            command
-                .arg("--tls=require")
-                .arg(format!("--tls-certificates={}", dir.display()));
+            command.arg("--tls=require").arg(format!("--tls-certificates={}", dir.display()));
         }
         command.args(plugin);
         let mut child = Guarded::spawn(&mut command, "nbdkit")?;
@@ -89,18 +77,11 @@ impl Nbdkit {
                 return Err(Failure::new(what, format!("port {port}"), why));
             }
             if Instant::now() >= deadline {
-                return Err(Failure::new(
-                    what,
-                    format!("port {port}"),
-                    "it does not listen",
-                ));
+                return Err(Failure::new(what, format!("port {port}"), "it does not listen"));
             }
             thread::sleep(Duration::from_millis(5));
         }
-        Ok(Self {
-            _child: child,
-            port,
-        })
+        Ok(Self { _child: child, port })
     }
 }
 
@@ -136,13 +117,7 @@ struct FioWrites {
 /// # Errors
 ///
 /// When fio fails, or its report cannot be understood.
-pub fn run_fio(
-    home: &Path,
-    port: u16,
-    block_size: u32,
-    queue_depth: u32,
-    time: Duration,
-) -> Result<Cell, Failure> {
+pub fn run_fio(home: &Path, port: u16, block_size: u32, queue_depth: u32, time: Duration) -> Result<Cell, Failure> {
     let mut command = Command::new("fio");
     command
         .env("HOME", home)
@@ -157,8 +132,7 @@ pub fn run_fio(
     let fail = |why: &dyn std::fmt::Display| Failure::new("read report", "fio", why);
     // fio may say something before the report.
     let start = finished.stdout.iter().position(|&b| b == b'{').unwrap_or(0);
-    let report: FioReport =
-        serde_json::from_slice(&finished.stdout[start..]).map_err(|e| fail(&e))?;
+    let report: FioReport = serde_json::from_slice(&finished.stdout[start..]).map_err(|e| fail(&e))?;
     let job = report.jobs.first().ok_or_else(|| fail(&"it has no job"))?;
     if job.error != 0 || job.write.total_ios == 0 || job.write.runtime == 0 {
         return Err(fail(&format!("no writes, error {}", job.error)));

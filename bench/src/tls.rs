@@ -72,33 +72,20 @@ fn generate() -> Result<Generated, rcgen::Error> {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    ca.distinguished_name
-        .push(DnType::CommonName, "tls-cork-bench test CA");
+    ca.distinguished_name.push(DnType::CommonName, "tls-cork-bench test CA");
     let ca_cert = ca.self_signed(&ca_key)?;
     let issuer = Issuer::new(ca, ca_key);
 
     let server_key = KeyPair::generate()?;
     let mut server = CertificateParams::new(SERVER_NAMES.map(str::to_owned))?;
-    server
-        .distinguished_name
-        .push(DnType::CommonName, SERVER_NAMES[0]);
+    server.distinguished_name.push(DnType::CommonName, SERVER_NAMES[0]);
     let server_cert = server.signed_by(&server_key, &issuer)?;
 
-    Ok(Generated {
-        ca_cert: ca_cert.pem(),
-        server_cert: server_cert.pem(),
-        server_key: server_key.serialize_pem(),
-    })
+    Ok(Generated { ca_cert: ca_cert.pem(), server_cert: server_cert.pem(), server_key: server_key.serialize_pem() })
 }
 
 fn write_file(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)?
-        .write_all(text.as_bytes())
+    OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?.write_all(text.as_bytes())
 }
 
 /// A client that trusts the certificates in the PEM file `ca`, and nobody else.
@@ -110,14 +97,10 @@ pub fn client_config(ca: &Path, version: Option<TlsVersion>) -> Result<Arc<Clien
     let what = "read CA certificate";
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca, what)? {
-        roots
-            .add(certificate)
-            .map_err(|e| Failure::new(what, ca.display(), e))?;
+        roots.add(certificate).map_err(|e| Failure::new(what, ca.display(), e))?;
     }
     let version = version.map(|version| [version.supported()]);
-    let versions = version
-        .as_ref()
-        .map_or(rustls::DEFAULT_VERSIONS, |v| &v[..]);
+    let versions = version.as_ref().map_or(rustls::DEFAULT_VERSIONS, |v| &v[..]);
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .map_err(|e| Failure::new("configure TLS", ca.display(), e))?
@@ -135,8 +118,8 @@ pub fn server_config(dir: &Path) -> Result<Arc<ServerConfig>, Failure> {
     let what = "read server certificate";
     let chain = certificates(&dir.join(SERVER_CERT), what)?;
     let key_file = dir.join(SERVER_KEY);
-    let key = PrivateKeyDer::from_pem_file(&key_file)
-        .map_err(|e| Failure::new("read server key", key_file.display(), e))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&key_file).map_err(|e| Failure::new("read server key", key_file.display(), e))?;
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
@@ -147,9 +130,7 @@ pub fn server_config(dir: &Path) -> Result<Arc<ServerConfig>, Failure> {
 fn certificates(file: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let fail = |why: &dyn std::fmt::Display| Failure::new(what, file.display(), why);
     let text = fs::read(file).map_err(|e| fail(&e))?;
-    let found = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| fail(&e))?;
+    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(|e| fail(&e))?;
     if found.is_empty() {
         return Err(fail(&"no PEM certificate in this file"));
     }

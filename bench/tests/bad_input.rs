@@ -7,16 +7,14 @@ use std::process::{Command, Output};
 use std::thread;
 
 use tls_cork_bench::nbd::proto::{
-    EXPORT_HAS_FLAGS, EXPORT_READ_ONLY, Info, OPT_GO, REP_ACK, REP_INFO, SimpleReply,
-    encode_greeting, encode_info, encode_option_reply,
+    EXPORT_HAS_FLAGS, EXPORT_READ_ONLY, Info, OPT_GO, REP_ACK, REP_INFO, SimpleReply, encode_greeting, encode_info,
+    encode_option_reply,
 };
 use tls_cork_bench::nbd::server::ExportKind;
 
 mod common;
 
-use common::{
-    Certs, Run, STRATEGIES, assert_fails, plaintext_server, program, tls_server, tls_server_with,
-};
+use common::{Certs, Run, STRATEGIES, assert_fails, plaintext_server, program, tls_server, tls_server_with};
 
 const MIB: u64 = 1 << 20;
 
@@ -42,15 +40,7 @@ fn wrong_ca() {
     let server = tls_server(&certs, ExportKind::Null, MIB);
     for strategy in ["immediate", "more"] {
         let output = Run::new(server.port, Some(others.ca()), strategy).output();
-        assert_fails(
-            &output,
-            1,
-            &[
-                "TLS handshake",
-                &at(server.port),
-                "invalid peer certificate",
-            ],
-        );
+        assert_fails(&output, 1, &["TLS handshake", &at(server.port), "invalid peer certificate"]);
     }
 }
 
@@ -59,28 +49,15 @@ fn wrong_name() {
     let certs = Certs::new();
     let server = tls_server(&certs, ExportKind::Null, MIB);
     for strategy in ["vectored", "more"] {
-        let output = Run::new(server.port, Some(certs.ca()), strategy)
-            .arg("--server-name=other.example")
-            .output();
-        assert_fails(
-            &output,
-            1,
-            &[
-                "TLS handshake",
-                &at(server.port),
-                "other.example",
-                "not valid for name",
-            ],
-        );
+        let output = Run::new(server.port, Some(certs.ca()), strategy).arg("--server-name=other.example").output();
+        assert_fails(&output, 1, &["TLS handshake", &at(server.port), "other.example", "not valid for name"]);
     }
 }
 
 #[test]
 fn a_name_that_is_none() {
     let certs = Certs::new();
-    let output = Run::new(1, Some(certs.ca()), "more")
-        .arg("--server-name=no spaces")
-        .output();
+    let output = Run::new(1, Some(certs.ca()), "more").arg("--server-name=no spaces").output();
     assert_fails(&output, 2, &["usage", "--server-name", "no spaces"]);
 }
 
@@ -89,16 +66,7 @@ fn server_without_tls() {
     let certs = Certs::new();
     let server = plaintext_server(ExportKind::Null, MIB);
     let output = Run::new(server.port, Some(certs.ca()), "more").output();
-    assert_fails(
-        &output,
-        1,
-        &[
-            "STARTTLS",
-            &at(server.port),
-            "does not offer TLS",
-            "NBD_REP_ERR_POLICY",
-        ],
-    );
+    assert_fails(&output, 1, &["STARTTLS", &at(server.port), "does not offer TLS", "NBD_REP_ERR_POLICY"]);
 }
 
 #[test]
@@ -116,17 +84,7 @@ fn export_too_small() {
     let certs = Certs::new();
     let server = tls_server(&certs, ExportKind::Null, 4095);
     let output = Run::new(server.port, Some(certs.ca()), "more").output();
-    assert_fails(
-        &output,
-        1,
-        &[
-            "export",
-            &at(server.port),
-            "too small",
-            "4095 bytes",
-            "4096",
-        ],
-    );
+    assert_fails(&output, 1, &["export", &at(server.port), "too small", "4095 bytes", "4096"]);
 }
 
 #[test]
@@ -134,15 +92,8 @@ fn server_that_dies_half_way() {
     let certs = Certs::new();
     for strategy in STRATEGIES {
         for (block_size, drop_after) in [(512, "100"), (2 << 20, "20")] {
-            let server = tls_server_with(
-                &certs,
-                ExportKind::Null,
-                1 << 30,
-                &["--drop-after", drop_after],
-            );
-            let output = Run::new(server.port, Some(certs.ca()), strategy)
-                .sizes(block_size, 16, 1_000_000)
-                .output();
+            let server = tls_server_with(&certs, ExportKind::Null, 1 << 30, &["--drop-after", drop_after]);
+            let output = Run::new(server.port, Some(certs.ca()), strategy).sizes(block_size, 16, 1_000_000).output();
             assert_fails(&output, 1, &["NBD write", &at(server.port), "unanswered"]);
         }
     }
@@ -161,18 +112,11 @@ fn server_that_is_killed_before_it_answers() {
 fn peer_that_is_no_nbd_server() {
     let certs = Certs::new();
     let (port, peer) = fake_server(|stream| {
-        write(
-            stream,
-            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
-        );
+        write(stream, b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     });
     let output = Run::new(port, Some(certs.ca()), "more").output();
     peer.join().expect("peer");
-    assert_fails(
-        &output,
-        1,
-        &["NBD negotiation", &at(port), "greeting", "magic"],
-    );
+    assert_fails(&output, 1, &["NBD negotiation", &at(port), "greeting", "magic"]);
 }
 
 #[test]
@@ -190,28 +134,17 @@ fn server_that_reports_an_error() {
         write(stream, &SimpleReply { error: 28, cookie }.encode());
         drain(stream);
     });
-    assert_fails(
-        &output,
-        1,
-        &["NBD write", "error 28", "NBD_ENOSPC", "offset 0"],
-    );
+    assert_fails(&output, 1, &["NBD write", "error 28", "NBD_ENOSPC", "offset 0"]);
 }
 
 #[test]
 fn server_that_answers_what_was_not_asked() {
     let output = against_fake_export(MIB, 0, |stream| {
-        let reply = SimpleReply {
-            error: 0,
-            cookie: 0xdead_beef,
-        };
+        let reply = SimpleReply { error: 0, cookie: 0xdead_beef };
         write(stream, &reply.encode());
         drain(stream);
     });
-    assert_fails(
-        &output,
-        1,
-        &["NBD write", "0xdeadbeef", "answers no request"],
-    );
+    assert_fails(&output, 1, &["NBD write", "0xdeadbeef", "answers no request"]);
 }
 
 #[test]
@@ -228,20 +161,12 @@ fn files_without_a_certificate() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let missing = dir.path().join("missing.pem");
     let output = Run::new(1, Some(missing), "more").output();
-    assert_fails(
-        &output,
-        1,
-        &["CA certificate", "missing.pem", "No such file"],
-    );
+    assert_fails(&output, 1, &["CA certificate", "missing.pem", "No such file"]);
 
     let empty = dir.path().join("empty.pem");
     fs::write(&empty, "not a certificate\n").expect("write");
     let output = Run::new(1, Some(empty), "more").output();
-    assert_fails(
-        &output,
-        1,
-        &["CA certificate", "empty.pem", "no PEM certificate"],
-    );
+    assert_fails(&output, 1, &["CA certificate", "empty.pem", "no PEM certificate"]);
 }
 
 #[test]
@@ -281,11 +206,7 @@ fn usage_mistakes() {
                 command.arg(format!("{good_name}={good_value}"));
             }
         }
-        command.arg(if value.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{name}={value}")
-        });
+        command.arg(if value.is_empty() { name.to_owned() } else { format!("{name}={value}") });
         let output = command.output().expect("the program starts");
         assert_fails(&output, 2, &["usage", part]);
     }
@@ -300,41 +221,23 @@ fn batches_are_for_more_alone_and_must_make_sense() {
             .arg(&format!("--batch-max={max}"))
             .output()
     };
-    assert_fails(
-        &run("vectored", "65536", "65536"),
-        2,
-        &["--batch-min", "more"],
-    );
-    assert_fails(
-        &run("more", "65536", "1"),
-        2,
-        &["--batch-max", "batch_size"],
-    );
+    assert_fails(&run("vectored", "65536", "65536"), 2, &["--batch-min", "more"]);
+    assert_fails(&run("more", "65536", "1"), 2, &["--batch-max", "batch_size"]);
 }
 
 #[test]
 fn unknown_subcommands_and_options() {
     for arg in ["frobnicate", "--frobnicate"] {
-        let output = Command::new(program())
-            .arg(arg)
-            .output()
-            .expect("the program starts");
+        let output = Command::new(program()).arg(arg).output().expect("the program starts");
         assert_fails(&output, 2, &["usage", "frobnicate"]);
     }
 }
 
 #[test]
 fn comparison_without_nbdkit() {
-    let output = Command::new(program())
-        .arg("compare")
-        .env("PATH", "/nonexistent")
-        .output()
-        .expect("the program starts");
-    assert_fails(
-        &output,
-        1,
-        &["start nbdkit", "PATH", "apt-get install nbdkit"],
-    );
+    let output =
+        Command::new(program()).arg("compare").env("PATH", "/nonexistent").output().expect("the program starts");
+    assert_fails(&output, 1, &["start nbdkit", "PATH", "apt-get install nbdkit"]);
 }
 
 fn write(stream: &mut TcpStream, data: &[u8]) {
@@ -347,9 +250,7 @@ fn drain(stream: &mut TcpStream) {
 }
 
 /// A peer that serves one connection as `serve` will have it.
-fn fake_server(
-    serve: impl FnOnce(&mut TcpStream) + Send + 'static,
-) -> (u16, thread::JoinHandle<()>) {
+fn fake_server(serve: impl FnOnce(&mut TcpStream) + Send + 'static) -> (u16, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = listener.local_addr().expect("address").port();
     let peer = thread::spawn(move || {
@@ -360,21 +261,12 @@ fn fake_server(
 }
 
 /// A run against a server that negotiates properly, and then does what `serve` does.
-fn against_fake_export(
-    size: u64,
-    flags: u16,
-    serve: impl FnOnce(&mut TcpStream) + Send + 'static,
-) -> Output {
+fn against_fake_export(size: u64, flags: u16, serve: impl FnOnce(&mut TcpStream) + Send + 'static) -> Output {
     let (port, peer) = fake_server(move |stream| {
         write(stream, &encode_greeting(3));
         let mut client_flags_and_go = [0; 4 + 16 + 10];
-        stream
-            .read_exact(&mut client_flags_and_go)
-            .expect("flags and GO");
-        let info = Info::Export {
-            size,
-            flags: EXPORT_HAS_FLAGS | flags,
-        };
+        stream.read_exact(&mut client_flags_and_go).expect("flags and GO");
+        let info = Info::Export { size, flags: EXPORT_HAS_FLAGS | flags };
         let info = encode_option_reply(OPT_GO, REP_INFO, &encode_info(&info));
         let ack = encode_option_reply(OPT_GO, REP_ACK, &[]);
         write(stream, &[info, ack].concat());

@@ -30,10 +30,7 @@ fn every_strategy_reads_back_what_it_wrote_to_nbdkit_memory_over_tls() {
 fn every_strategy_reads_back_what_it_wrote_to_nbdkit_memory_without_tls() {
     for strategy in STRATEGIES {
         let server = Nbdkit::start(None, &["memory", "64m"]).expect("nbdkit");
-        let cell = Run::new(server.port, None, strategy)
-            .sizes(40_001, 16, 300)
-            .arg("--verify")
-            .cell();
+        let cell = Run::new(server.port, None, strategy).sizes(40_001, 16, 300).arg("--verify").cell();
         assert!(cell.verified && !cell.tls, "{strategy}");
     }
 }
@@ -44,9 +41,7 @@ fn one_request_is_one_record_and_one_send_to_nbdkit_too() {
     let certs = Certs::new();
     let server = Nbdkit::start(Some(certs.dir()), &["null", "4g"]).expect("nbdkit");
     for block_size in [512, 4096, 16 * 1024 - 28] {
-        let cell = Run::new(server.port, Some(certs.ca()), "more")
-            .sizes(block_size, 1, 200)
-            .cell();
+        let cell = Run::new(server.port, Some(certs.ca()), "more").sizes(block_size, 1, 200).cell();
         assert_eq!((cell.records, cell.sends), (200, 200), "{block_size} B");
     }
 }
@@ -81,16 +76,7 @@ fn nbdkit_that_does_not_start_says_why() {
 #[test]
 #[ignore = "needs nbdkit"]
 fn a_comparison_has_every_contender() {
-    assert_eq!(
-        contenders(&["--no-fio"]),
-        [
-            "immediate",
-            "vectored",
-            "full-cork",
-            "more",
-            "more --plaintext"
-        ]
-    );
+    assert_eq!(contenders(&["--no-fio"]), ["immediate", "vectored", "full-cork", "more", "more --plaintext"]);
 }
 
 #[test]
@@ -107,8 +93,7 @@ fn contenders(args: &[&str]) -> Vec<String> {
         .expect("the program starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    let standings: Vec<serde_json::Value> =
-        serde_json::from_slice(&output.stdout).expect("a JSON array");
+    let standings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).expect("a JSON array");
     standings
         .iter()
         .map(|standing| {

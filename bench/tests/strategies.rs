@@ -14,13 +14,8 @@ const MIB: u64 = 1 << 20;
 
 /// Block sizes on both sides of a record, and requests enough to begin again at the export's
 /// start with the smallest of them.
-const SIZES: [(u32, u32, u64); 5] = [
-    (512, 16, 5000),
-    (1, 16, 100),
-    (16 * 1024, 3, 100),
-    (40_001, 16, 60),
-    (2 * 1024 * 1024, 16, 20),
-];
+const SIZES: [(u32, u32, u64); 5] =
+    [(512, 16, 5000), (1, 16, 100), (16 * 1024, 3, 100), (40_001, 16, 60), (2 * 1024 * 1024, 16, 20)];
 
 #[test]
 fn what_is_written_over_tls_can_be_read_back() {
@@ -45,10 +40,8 @@ fn what_is_written_without_tls_can_be_read_back() {
     for (block_size, queue_depth, requests) in SIZES {
         for strategy in STRATEGIES {
             let server = plaintext_server(ExportKind::Memory, 2 * MIB);
-            let cell = Run::new(server.port, None, strategy)
-                .sizes(block_size, queue_depth, requests)
-                .arg("--verify")
-                .cell();
+            let cell =
+                Run::new(server.port, None, strategy).sizes(block_size, queue_depth, requests).arg("--verify").cell();
             assert!(cell.verified && !cell.tls);
             assert_eq!(cell.records, 0, "there are no records without TLS");
             let plaintext = requests * (u64::from(block_size) + 28);
@@ -62,10 +55,7 @@ fn tls_1_2_carries_every_strategy_too() {
     let certs = Certs::new();
     let server = tls_server(&certs, ExportKind::Memory, 16 * MIB);
     for strategy in STRATEGIES {
-        let cell = Run::new(server.port, Some(certs.ca()), strategy)
-            .arg("--verify")
-            .arg("--tls-version=1.2")
-            .cell();
+        let cell = Run::new(server.port, Some(certs.ca()), strategy).arg("--verify").arg("--tls-version=1.2").cell();
         assert!(cell.verified, "{strategy}");
         // RFC 5288: a record costs 29 bytes beside its plaintext; RFC 8446: 22.
         let plaintext = cell.requests * (4096 + 28);
@@ -78,9 +68,7 @@ fn verification_notices_a_server_that_keeps_nothing() {
     let certs = Certs::new();
     let server = tls_server(&certs, ExportKind::Null, MIB);
     for strategy in STRATEGIES {
-        let output = Run::new(server.port, Some(certs.ca()), strategy)
-            .arg("--verify")
-            .output();
+        let output = Run::new(server.port, Some(certs.ca()), strategy).arg("--verify").output();
         let place = format!("127.0.0.1:{}", server.port);
         common::assert_fails(&output, 1, &["verify", &place, "differs at offset 0"]);
     }
@@ -91,9 +79,7 @@ fn one_request_at_depth_1_is_one_record_and_one_send_with_more() {
     let certs = Certs::new();
     let server = tls_server(&certs, ExportKind::Null, MIB);
     for block_size in [1, 512, 1000, 4096, 8192, 16 * 1024 - 29, 16 * 1024 - 28] {
-        let cell = Run::new(server.port, Some(certs.ca()), "more")
-            .sizes(block_size, 1, 100)
-            .cell();
+        let cell = Run::new(server.port, Some(certs.ca()), "more").sizes(block_size, 1, 100).cell();
         assert_eq!(cell.requests, 100);
         assert_eq!(cell.records, 100, "records at {block_size} B");
         assert_eq!(cell.sends, 100, "sends at {block_size} B");
@@ -106,9 +92,7 @@ fn one_request_at_depth_1_is_one_record_and_one_send_with_more() {
 fn one_byte_over_a_record_is_a_second_record_in_the_same_send() {
     let certs = Certs::new();
     let server = tls_server(&certs, ExportKind::Null, MIB);
-    let cell = Run::new(server.port, Some(certs.ca()), "more")
-        .sizes(16 * 1024 - 27, 1, 50)
-        .cell();
+    let cell = Run::new(server.port, Some(certs.ca()), "more").sizes(16 * 1024 - 27, 1, 50).cell();
     assert_eq!((cell.records, cell.sends), (100, 50));
 }
 
@@ -117,17 +101,10 @@ fn one_byte_over_a_record_is_a_second_record_in_the_same_send() {
 fn a_turn_of_small_requests_is_what_each_strategy_says_it_is() {
     let certs = Certs::new();
     let server = tls_server(&certs, ExportKind::Null, MIB);
-    let expected = [
-        ("immediate", 32, 32),
-        ("vectored", 16, 16),
-        ("tcp-cork", 32, 32),
-        ("full-cork", 1, 1),
-        ("more", 1, 1),
-    ];
+    let expected =
+        [("immediate", 32, 32), ("vectored", 16, 16), ("tcp-cork", 32, 32), ("full-cork", 1, 1), ("more", 1, 1)];
     for (strategy, records, sends) in expected {
-        let cell = Run::new(server.port, Some(certs.ca()), strategy)
-            .sizes(512, 16, 16)
-            .cell();
+        let cell = Run::new(server.port, Some(certs.ca()), strategy).sizes(512, 16, 16).cell();
         assert_eq!((cell.records, cell.sends), (records, sends), "{strategy}");
     }
 }
@@ -136,10 +113,7 @@ fn a_turn_of_small_requests_is_what_each_strategy_says_it_is() {
 fn the_json_object_has_the_promised_fields() {
     let certs = Certs::new();
     let server = tls_server(&certs, ExportKind::Null, MIB);
-    let output = Run::new(server.port, Some(certs.ca()), "vectored")
-        .sizes(512, 4, 40)
-        .arg("--json")
-        .output();
+    let output = Run::new(server.port, Some(certs.ca()), "vectored").sizes(512, 4, 40).arg("--json").output();
     let object: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(object["strategy"], "vectored");
     assert_eq!(object["block_size"], 512);
@@ -159,35 +133,21 @@ fn the_json_object_has_the_promised_fields() {
 
 #[test]
 fn the_quick_grid_has_every_strategy_at_every_size() {
-    let output = Command::new(program())
-        .args(["--quick", "--json"])
-        .output()
-        .expect("the program starts");
+    let output = Command::new(program()).args(["--quick", "--json"]).output().expect("the program starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    let slices: Vec<tls_cork_bench::cell::Cell> =
-        serde_json::from_slice(&output.stdout).expect("a JSON array");
+    let slices: Vec<tls_cork_bench::cell::Cell> = serde_json::from_slice(&output.stdout).expect("a JSON array");
     for strategy in STRATEGIES {
-        for (block_size, depth) in [
-            (512, 16),
-            (4096, 16),
-            (32_768, 16),
-            (65_536, 16),
-            (2_097_152, 16),
-            (512, 1),
-            (4096, 1),
-        ] {
+        for (block_size, depth) in
+            [(512, 16), (4096, 16), (32_768, 16), (65_536, 16), (2_097_152, 16), (512, 1), (4096, 1)]
+        {
             let rounds = slices.iter().filter(|cell| {
                 cell.strategy == strategy
                     && cell.block_size == block_size
                     && cell.queue_depth == depth
                     && cell.requests > 0
             });
-            assert_eq!(
-                rounds.count(),
-                3,
-                "{strategy}, {block_size} B, depth {depth}"
-            );
+            assert_eq!(rounds.count(), 3, "{strategy}, {block_size} B, depth {depth}");
         }
     }
 }

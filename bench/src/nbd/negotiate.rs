@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::proto::{
-    self, EXPORT_HAS_FLAGS, EXPORT_READ_ONLY, EXPORT_SEND_FLUSH, GREETING_LEN, INFO_BLOCK_SIZE,
-    INFO_EXPORT, Info, OPT_GO, OPT_STARTTLS, OPTION_REPLY_HEADER_LEN, OptionReplyHeader,
-    ProtoError, REP_ACK, REP_ERR_TLS_REQD, REP_ERROR_BIT, REP_INFO, option_error_name,
+    self, EXPORT_HAS_FLAGS, EXPORT_READ_ONLY, EXPORT_SEND_FLUSH, GREETING_LEN, INFO_BLOCK_SIZE, INFO_EXPORT, Info,
+    OPT_GO, OPT_STARTTLS, OPTION_REPLY_HEADER_LEN, OptionReplyHeader, ProtoError, REP_ACK, REP_ERR_TLS_REQD,
+    REP_ERROR_BIT, REP_INFO, option_error_name,
 };
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
@@ -44,15 +44,9 @@ pub struct ExportFacts {
 ///
 /// When the connection is refused, the server speaks another protocol or does not offer TLS.
 pub fn connect(endpoint: &Endpoint, tls: bool) -> Result<TcpStream, Failure> {
-    let mut stream = endpoint
-        .connect(STEP_LIMIT)
-        .map_err(|e| Failure::new("connect", endpoint, e))?;
+    let mut stream = endpoint.connect(STEP_LIMIT).map_err(|e| Failure::new("connect", endpoint, e))?;
     plaintext_phase(&mut stream, tls).map_err(|e| {
-        let what = if tls {
-            "NBD negotiation (STARTTLS)"
-        } else {
-            "NBD negotiation"
-        };
+        let what = if tls { "NBD negotiation (STARTTLS)" } else { "NBD negotiation" };
         let hint = match e.kind() {
             io::ErrorKind::WouldBlock => "the server sends nothing; is it an NBD server?",
             io::ErrorKind::UnexpectedEof => "the server closed the connection",
@@ -103,9 +97,7 @@ pub fn go(link: &mut Link, export: &str) -> Result<ExportFacts, Failure> {
     let what = "NBD negotiation (GO)";
     let option = proto::encode_go(export, &[INFO_EXPORT, INFO_BLOCK_SIZE]);
     let message = Bytes::from(proto::encode_option(OPT_GO, &option));
-    let sent = link
-        .submit(Outgoing::message(message), true)
-        .and_then(|()| link.end_turn());
+    let sent = link.submit(Outgoing::message(message), true).and_then(|()| link.end_turn());
     sent.map_err(|e| link.failure(what, e))?;
 
     let deadline = Instant::now() + STEP_LIMIT;
@@ -145,11 +137,8 @@ impl GoReplies {
     fn parse(&mut self) -> Result<Option<ExportFacts>, String> {
         let text = |e: ProtoError| e.to_string();
         while self.received.len() >= OPTION_REPLY_HEADER_LEN {
-            let OptionReplyHeader {
-                option,
-                kind,
-                length,
-            } = proto::parse_option_reply_header(&self.received).map_err(text)?;
+            let OptionReplyHeader { option, kind, length } =
+                proto::parse_option_reply_header(&self.received).map_err(text)?;
             let end = OPTION_REPLY_HEADER_LEN + length as usize;
             if self.received.len() < end {
                 break;
@@ -163,26 +152,15 @@ impl GoReplies {
             match kind {
                 REP_INFO => self.note(proto::parse_info(data).map_err(text)?),
                 REP_ACK => {
-                    let facts = self
-                        .facts
-                        .ok_or("the server did not tell the export's size")?;
-                    let (minimum_block, maximum_payload) =
-                        self.sizes.unwrap_or((1, proto::MAX_PAYLOAD));
-                    return Ok(Some(ExportFacts {
-                        minimum_block: minimum_block.max(1),
-                        maximum_payload,
-                        ..facts
-                    }));
+                    let facts = self.facts.ok_or("the server did not tell the export's size")?;
+                    let (minimum_block, maximum_payload) = self.sizes.unwrap_or((1, proto::MAX_PAYLOAD));
+                    return Ok(Some(ExportFacts { minimum_block: minimum_block.max(1), maximum_payload, ..facts }));
                 }
                 REP_ERR_TLS_REQD => {
                     return Err("the server requires TLS; use --ca FILE, not --plaintext".into());
                 }
                 kind if kind & REP_ERROR_BIT != 0 => {
-                    return Err(format!(
-                        "the server refuses the export: {}{}",
-                        option_error_name(kind),
-                        quoted(data)
-                    ));
+                    return Err(format!("the server refuses the export: {}{}", option_error_name(kind), quoted(data)));
                 }
                 // Unknown replies that are no errors may be ignored.
                 _ => {}
@@ -203,9 +181,7 @@ impl GoReplies {
                     maximum_payload: proto::MAX_PAYLOAD,
                 });
             }
-            Info::BlockSize {
-                minimum, maximum, ..
-            } => self.sizes = Some((minimum, maximum)),
+            Info::BlockSize { minimum, maximum, .. } => self.sizes = Some((minimum, maximum)),
             Info::Other(_) => {}
         }
     }
@@ -216,11 +192,7 @@ fn quoted(text: &[u8]) -> String {
     if text.is_empty() {
         return String::new();
     }
-    let text: String = String::from_utf8_lossy(text)
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect();
+    let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(200).collect();
     format!(" ({text:?})")
 }
 
@@ -238,21 +210,9 @@ mod tests {
     }
 
     fn good_replies() -> Vec<u8> {
-        let export = Info::Export {
-            size: 1 << 20,
-            flags: EXPORT_HAS_FLAGS | EXPORT_SEND_FLUSH,
-        };
-        let sizes = Info::BlockSize {
-            minimum: 512,
-            preferred: 4096,
-            maximum: 1 << 16,
-        };
-        [
-            reply(REP_INFO, &encode_info(&export)),
-            reply(REP_INFO, &encode_info(&sizes)),
-            reply(REP_ACK, &[]),
-        ]
-        .concat()
+        let export = Info::Export { size: 1 << 20, flags: EXPORT_HAS_FLAGS | EXPORT_SEND_FLUSH };
+        let sizes = Info::BlockSize { minimum: 512, preferred: 4096, maximum: 1 << 16 };
+        [reply(REP_INFO, &encode_info(&export)), reply(REP_INFO, &encode_info(&sizes)), reply(REP_ACK, &[])].concat()
     }
 
     #[test]

@@ -14,11 +14,7 @@ pub(super) struct CleartextSink {
 
 impl CleartextSink {
     pub(super) fn new(socket: CountingSocket) -> Self {
-        Self {
-            socket,
-            readable: true,
-            writable: true,
-        }
+        Self { socket, readable: true, writable: true }
     }
 }
 
@@ -76,11 +72,7 @@ impl Sink for CleartextSink {
 }
 
 /// Reads while the socket is known to be readable, and notes when it no longer is.
-pub(super) fn read(
-    socket: &mut CountingSocket,
-    readable: &mut bool,
-    buffer: &mut [u8],
-) -> io::Result<usize> {
+pub(super) fn read(socket: &mut CountingSocket, readable: &mut bool, buffer: &mut [u8]) -> io::Result<usize> {
     while *readable {
         match socket.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

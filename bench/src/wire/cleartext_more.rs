@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use mio::event::{Event, Source};
 use mio::{Interest, Registry, Token};
-use tls_cork::{
-    CorkConfig, CorkPolicy, FlushDecision, Passthrough, SendFlags, WriteError, Written,
-};
+use tls_cork::{CorkConfig, CorkPolicy, FlushDecision, Passthrough, SendFlags, WriteError, Written};
 use tls_cork_mio::Transport;
 
 use super::request_queue::{Outgoing, RequestQueue};
@@ -30,7 +28,7 @@ pub(super) struct CleartextMore {
 impl CleartextMore {
     pub(super) fn new(socket: CountingSocket, cork: CorkConfig) -> io::Result<Self> {
         Ok(Self {
-            policy: CorkPolicy::new(Passthrough, cork).map_err(io::Error::other)?,
+            policy: CorkPolicy::new(Passthrough::new(), cork).map_err(io::Error::other)?,
             socket,
             queue: RequestQueue::default(),
             readable: true,
@@ -82,20 +80,14 @@ impl CleartextMore {
 
     fn transmit(&mut self) -> io::Result<()> {
         let socket = &mut self.socket;
-        let done = self
-            .policy
-            .transmit_with(|bufs, more| socket.send(bufs, more))?;
+        let done = self.policy.transmit_with(|bufs, more| socket.send(bufs, more))?;
         self.writable = !done.blocked;
         Ok(())
     }
 }
 
 /// One write event: the header, or what the policy takes of the payload.
-fn write(
-    policy: &mut CorkPolicy<Passthrough>,
-    request: &mut Outgoing,
-    last: bool,
-) -> Result<Written, WriteError> {
+fn write(policy: &mut CorkPolicy<Passthrough>, request: &mut Outgoing, last: bool) -> Result<Written, WriteError> {
     let now = Instant::now();
     if request.header().is_empty() {
         return policy.write_bytes(now, request.payload_mut(), SendFlags::more_if(!last));
@@ -147,10 +139,7 @@ impl Wire for CleartextMore {
         }
         let decision = self.policy.handle_read_wait(now);
         self.obey(decision)?;
-        Ok(self
-            .policy
-            .poll_timeout()
-            .map(|at| at.saturating_duration_since(now)))
+        Ok(self.policy.poll_timeout().map(|at| at.saturating_duration_since(now)))
     }
 
     fn close(&mut self) -> io::Result<()> {

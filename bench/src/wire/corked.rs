@@ -58,11 +58,7 @@ impl CorkedWire {
 }
 
 /// Sends what is left of `request`; what was accepted before an error has left `request`.
-fn send(
-    stream: &mut TlsStream<CountingSocket>,
-    request: &mut Outgoing,
-    last: bool,
-) -> io::Result<()> {
+fn send(stream: &mut TlsStream<CountingSocket>, request: &mut Outgoing, last: bool) -> io::Result<()> {
     while !request.header().is_empty() {
         let more = !last || !request.payload().is_empty();
         let sent = stream.send(request.header(), SendFlags::more_if(more))?;
@@ -76,11 +72,7 @@ fn send(
 
 impl Wire for CorkedWire {
     fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.register(
-            &mut self.stream,
-            Token(0),
-            Interest::READABLE | Interest::WRITABLE,
-        )
+        registry.register(&mut self.stream, Token(0), Interest::READABLE | Interest::WRITABLE)
     }
 
     fn is_ready(&self) -> bool {

@@ -48,13 +48,7 @@ pub enum Strategy {
 
 impl Strategy {
     /// All of them, in the order of the tables; the first is what the others are measured by.
-    pub const ALL: [Self; 5] = [
-        Self::Immediate,
-        Self::Vectored,
-        Self::TcpCork,
-        Self::FullCork,
-        Self::More,
-    ];
+    pub const ALL: [Self; 5] = [Self::Immediate, Self::Vectored, Self::TcpCork, Self::FullCork, Self::More];
 }
 
 impl fmt::Display for Strategy {
@@ -172,18 +166,9 @@ pub fn open(
         }
         (Security::Plaintext, _) => {
             let socket = CountingSocket::cleartext(stream);
-            Box::new(PlainWire::new(
-                cleartext::CleartextSink::new(socket),
-                strategy,
-            ))
+            Box::new(PlainWire::new(cleartext::CleartextSink::new(socket), strategy))
         }
-        (
-            Security::Tls {
-                config,
-                server_name,
-            },
-            _,
-        ) => {
+        (Security::Tls { config, server_name }, _) => {
             let socket = CountingSocket::tls(stream);
             let config = Arc::clone(config);
             let name = server_name.clone();

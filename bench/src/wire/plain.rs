@@ -81,9 +81,7 @@ impl<S: Sink> PlainWire<S> {
             while !request.is_done() {
                 let n = match self.strategy {
                     Strategy::Vectored => put(&mut self.sink, &request.slices())?,
-                    _ if request.header().is_empty() => {
-                        put(&mut self.sink, &[IoSlice::new(request.payload())])?
-                    }
+                    _ if request.header().is_empty() => put(&mut self.sink, &[IoSlice::new(request.payload())])?,
                     _ => put(&mut self.sink, &[IoSlice::new(request.header())])?,
                 };
                 if n == 0 {
@@ -144,11 +142,7 @@ fn put(sink: &mut impl Sink, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
 
 impl<S: Sink> Wire for PlainWire<S> {
     fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.register(
-            self.sink.socket_mut(),
-            Token(0),
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
+        registry.register(self.sink.socket_mut(), Token(0), Interest::READABLE | Interest::WRITABLE)?;
         self.sink.flush().map(drop)
     }
 

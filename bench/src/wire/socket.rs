@@ -21,19 +21,11 @@ pub(super) struct CountingSocket {
 
 impl CountingSocket {
     pub(super) fn tls(stream: TcpStream) -> Self {
-        Self {
-            records: Some(RecordCounter::default()),
-            ..Self::cleartext(stream)
-        }
+        Self { records: Some(RecordCounter::default()), ..Self::cleartext(stream) }
     }
 
     pub(super) fn cleartext(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            sends: 0,
-            wire_bytes: 0,
-            records: None,
-        }
+        Self { stream, sends: 0, wire_bytes: 0, records: None }
     }
 
     pub(super) fn counters(&self) -> Counters {
@@ -110,21 +102,11 @@ impl Transport for CountingSocket {
 }
 
 impl Source for CountingSocket {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         self.stream.register(registry, token, interests)
     }
 
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         self.stream.reregister(registry, token, interests)
     }
 

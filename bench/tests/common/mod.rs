@@ -40,12 +40,7 @@ pub(crate) fn tls_server(certs: &Certs, export: ExportKind, size: u64) -> Embedd
     tls_server_with(certs, export, size, &[])
 }
 
-pub(crate) fn tls_server_with(
-    certs: &Certs,
-    export: ExportKind,
-    size: u64,
-    args: &[&str],
-) -> EmbeddedServer {
+pub(crate) fn tls_server_with(certs: &Certs, export: ExportKind, size: u64, args: &[&str]) -> EmbeddedServer {
     EmbeddedServer::start(program(), Some(certs.dir()), export, size, args).expect("server")
 }
 
@@ -68,15 +63,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(port: u16, ca: Option<PathBuf>, strategy: &'static str) -> Self {
-        Self {
-            port,
-            ca,
-            strategy,
-            block_size: 4096,
-            queue_depth: 16,
-            requests: 200,
-            args: Vec::new(),
-        }
+        Self { port, ca, strategy, block_size: 4096, queue_depth: 16, requests: 200, args: Vec::new() }
     }
 
     pub(crate) fn sizes(mut self, block_size: u32, queue_depth: u32, requests: u64) -> Self {
@@ -112,13 +99,7 @@ impl Run {
     pub(crate) fn cell(&self) -> Cell {
         let output = self.clone().arg("--json").output();
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{} at {} B: {}: {stderr}",
-            self.strategy,
-            self.block_size,
-            output.status
-        );
+        assert!(output.status.success(), "{} at {} B: {}: {stderr}", self.strategy, self.block_size, output.status);
         serde_json::from_slice(&output.stdout).expect("one JSON object")
     }
 }

@@ -148,10 +148,7 @@ pub fn parse_option_header(data: &[u8]) -> Result<OptionHeader, ProtoError> {
     if magic != OPTION_MAGIC {
         return Err(ProtoError::BadMagic { what, found: magic });
     }
-    Ok(OptionHeader {
-        option: u32_at(data, 8, what)?,
-        length: bounded(u32_at(data, 12, what)?, what)?,
-    })
+    Ok(OptionHeader { option: u32_at(data, 8, what)?, length: bounded(u32_at(data, 12, what)?, what)? })
 }
 
 /// The data of [`OPT_GO`]: which export, and which facts about it.
@@ -194,12 +191,7 @@ pub fn parse_go(data: &[u8]) -> Result<GoRequest<'_>, ProtoError> {
     }
     Ok(GoRequest {
         export: std::str::from_utf8(name).map_err(|_| malformed)?,
-        infos: list
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|pair| u16::from_be_bytes(*pair))
-            .collect(),
+        infos: list.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect(),
     })
 }
 
@@ -278,11 +270,7 @@ pub fn encode_info(info: &Info) -> Vec<u8> {
             out.extend_from_slice(&size.to_be_bytes());
             out.extend_from_slice(&flags.to_be_bytes());
         }
-        Info::BlockSize {
-            minimum,
-            preferred,
-            maximum,
-        } => {
+        Info::BlockSize { minimum, preferred, maximum } => {
             out.extend_from_slice(&INFO_BLOCK_SIZE.to_be_bytes());
             for size in [minimum, preferred, maximum] {
                 out.extend_from_slice(&size.to_be_bytes());
@@ -301,10 +289,7 @@ pub fn encode_info(info: &Info) -> Vec<u8> {
 pub fn parse_info(data: &[u8]) -> Result<Info, ProtoError> {
     let what = "export information";
     Ok(match u16_at(data, 0, what)? {
-        INFO_EXPORT => Info::Export {
-            size: u64_at(data, 2, what)?,
-            flags: u16_at(data, 10, what)?,
-        },
+        INFO_EXPORT => Info::Export { size: u64_at(data, 2, what)?, flags: u16_at(data, 10, what)? },
         INFO_BLOCK_SIZE => Info::BlockSize {
             minimum: u32_at(data, 2, what)?,
             preferred: u32_at(data, 6, what)?,
@@ -333,11 +318,7 @@ pub fn option_error_name(kind: u32) -> &'static str {
 
 fn bounded(length: u32, what: &'static str) -> Result<u32, ProtoError> {
     if length > MAX_OPTION_LEN {
-        return Err(ProtoError::TooLong {
-            what,
-            limit: MAX_OPTION_LEN,
-            found: length,
-        });
+        return Err(ProtoError::TooLong { what, limit: MAX_OPTION_LEN, found: length });
     }
     Ok(length)
 }

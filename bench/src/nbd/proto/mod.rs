@@ -63,10 +63,7 @@ impl fmt::Display for ProtoError {
                 write!(f, "{what} is cut short: {have} of {need} bytes")
             }
             Self::BadMagic { what, found } => {
-                write!(
-                    f,
-                    "{what} has the wrong magic number {found:#x}; not an NBD peer?"
-                )
+                write!(f, "{what} has the wrong magic number {found:#x}; not an NBD peer?")
             }
             Self::TooLong { what, limit, found } => {
                 write!(f, "{what} announces {found} bytes, the limit is {limit}")
@@ -81,19 +78,12 @@ impl fmt::Display for ProtoError {
 impl std::error::Error for ProtoError {}
 
 /// The `N` bytes at offset `at`, which the fixed part of `what` must contain.
-fn field<const N: usize>(
-    data: &[u8],
-    at: usize,
-    what: &'static str,
-) -> Result<[u8; N], ProtoError> {
-    data.get(at..)
-        .and_then(|rest| rest.first_chunk::<N>())
-        .copied()
-        .ok_or(ProtoError::Short {
-            what,
-            need: at + N,
-            have: data.len(),
-        })
+fn field<const N: usize>(data: &[u8], at: usize, what: &'static str) -> Result<[u8; N], ProtoError> {
+    data.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().ok_or(ProtoError::Short {
+        what,
+        need: at + N,
+        have: data.len(),
+    })
 }
 
 fn u16_at(data: &[u8], at: usize, what: &'static str) -> Result<u16, ProtoError> {

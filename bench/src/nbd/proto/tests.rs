@@ -1,17 +1,11 @@
 use super::*;
 
 /// Every strict prefix of a message is an error, and none of them a panic.
-fn every_prefix_is_short<T: std::fmt::Debug>(
-    message: &[u8],
-    parse: impl Fn(&[u8]) -> Result<T, ProtoError>,
-) {
+fn every_prefix_is_short<T: std::fmt::Debug>(message: &[u8], parse: impl Fn(&[u8]) -> Result<T, ProtoError>) {
     for length in 0..message.len() {
         let parsed = parse(&message[..length]);
         assert!(
-            matches!(
-                parsed,
-                Err(ProtoError::Short { .. } | ProtoError::Malformed { .. })
-            ),
+            matches!(parsed, Err(ProtoError::Short { .. } | ProtoError::Malformed { .. })),
             "{length} of {} bytes: {parsed:?}",
             message.len()
         );
@@ -25,33 +19,19 @@ fn prefixes_of_every_message_are_refused() {
     every_prefix_is_short(&encode_greeting(flags), parse_greeting);
     every_prefix_is_short(&encode_client_flags(flags), parse_client_flags);
     every_prefix_is_short(&encode_option(OPT_GO, &[]), parse_option_header);
-    every_prefix_is_short(
-        &encode_go("disk", &[INFO_EXPORT, INFO_BLOCK_SIZE]),
-        |data| parse_go(data).map(|go| go.infos),
-    );
+    every_prefix_is_short(&encode_go("disk", &[INFO_EXPORT, INFO_BLOCK_SIZE]), |data| {
+        parse_go(data).map(|go| go.infos)
+    });
     let reply = encode_option_reply(OPT_GO, REP_ACK, &[]);
     every_prefix_is_short(&reply, parse_option_reply_header);
     let export = Info::Export { size: 1, flags: 2 };
     every_prefix_is_short(&encode_info(&export), parse_info);
     every_prefix_is_short(&a_request().encode(), Request::parse);
-    every_prefix_is_short(
-        &SimpleReply {
-            error: 0,
-            cookie: 1,
-        }
-        .encode(),
-        SimpleReply::parse,
-    );
+    every_prefix_is_short(&SimpleReply { error: 0, cookie: 1 }.encode(), SimpleReply::parse);
 }
 
 fn a_request() -> Request {
-    Request {
-        command: CMD_WRITE,
-        flags: 1,
-        cookie: 0x0102_0304_0506_0708,
-        offset: 1 << 40,
-        length: 512,
-    }
+    Request { command: CMD_WRITE, flags: 1, cookie: 0x0102_0304_0506_0708, offset: 1 << 40, length: 512 }
 }
 
 #[test]
@@ -70,10 +50,7 @@ fn requests_look_as_the_protocol_says() {
 
 #[test]
 fn replies_look_as_the_protocol_says() {
-    let reply = SimpleReply {
-        error: 28,
-        cookie: 0x0102_0304_0506_0708,
-    };
+    let reply = SimpleReply { error: 28, cookie: 0x0102_0304_0506_0708 };
     let expected = [
         0x67, 0x44, 0x66, 0x98, // magic
         0, 0, 0, 28, // error
@@ -94,15 +71,9 @@ fn options_look_as_the_protocol_says() {
     let option = encode_option(OPT_GO, &encode_go("ab", &[3]));
     let expected = b"IHAVEOPT\0\0\0\x07\0\0\0\x0a\0\0\0\x02ab\0\x01\0\x03";
     assert_eq!(option, expected);
-    let header = OptionHeader {
-        option: OPT_GO,
-        length: 10,
-    };
+    let header = OptionHeader { option: OPT_GO, length: 10 };
     assert_eq!(parse_option_header(&option), Ok(header));
-    let go = GoRequest {
-        export: "ab",
-        infos: vec![INFO_BLOCK_SIZE],
-    };
+    let go = GoRequest { export: "ab", infos: vec![INFO_BLOCK_SIZE] };
     assert_eq!(parse_go(&option[OPTION_HEADER_LEN..]), Ok(go));
 }
 
@@ -121,15 +92,8 @@ fn option_replies_look_as_the_protocol_says() {
 #[test]
 fn information_survives_the_wire() {
     let infos = [
-        Info::Export {
-            size: u64::MAX,
-            flags: EXPORT_HAS_FLAGS | EXPORT_SEND_FLUSH,
-        },
-        Info::BlockSize {
-            minimum: 512,
-            preferred: 4096,
-            maximum: 1 << 25,
-        },
+        Info::Export { size: u64::MAX, flags: EXPORT_HAS_FLAGS | EXPORT_SEND_FLUSH },
+        Info::BlockSize { minimum: 512, preferred: 4096, maximum: 1 << 25 },
         Info::Other(77),
     ];
     for info in infos {
@@ -148,10 +112,7 @@ fn other_magic_numbers_are_refused() {
     assert!(parse_option_header(&wrong(encode_option(7, &[]))).is_err_and(magic));
     assert!(parse_option_reply_header(&wrong(encode_option_reply(7, 1, &[]))).is_err_and(magic));
     assert!(Request::parse(&wrong(a_request().encode().to_vec())).is_err_and(magic));
-    let reply = SimpleReply {
-        error: 0,
-        cookie: 0,
-    };
+    let reply = SimpleReply { error: 0, cookie: 0 };
     assert!(SimpleReply::parse(&wrong(reply.encode().to_vec())).is_err_and(magic));
 }
 
@@ -160,24 +121,15 @@ fn oldstyle_peers_are_told_apart() {
     let oldstyle = b"NBDMAGIC\0\0\x42\x02\x81\x86\x12\x53\0\0";
     assert_eq!(parse_greeting(oldstyle), Err(ProtoError::NotFixedNewstyle));
     let not_fixed = encode_greeting(FLAG_NO_ZEROES);
-    assert_eq!(
-        parse_greeting(&not_fixed),
-        Err(ProtoError::NotFixedNewstyle)
-    );
-    assert_eq!(
-        parse_client_flags(&[0; 4]),
-        Err(ProtoError::NotFixedNewstyle)
-    );
+    assert_eq!(parse_greeting(&not_fixed), Err(ProtoError::NotFixedNewstyle));
+    assert_eq!(parse_client_flags(&[0; 4]), Err(ProtoError::NotFixedNewstyle));
 }
 
 #[test]
 fn undefined_client_flags_are_refused() {
     for flags in [[0, 0, 0, 5], [0, 1, 0, 1], [0x80, 0, 0, 1]] {
         let parsed = parse_client_flags(&flags);
-        assert!(
-            matches!(parsed, Err(ProtoError::Malformed { .. })),
-            "{flags:?}"
-        );
+        assert!(matches!(parsed, Err(ProtoError::Malformed { .. })), "{flags:?}");
     }
 }
 

@@ -63,18 +63,11 @@ impl Request {
     pub fn parse(data: &[u8]) -> Result<Self, ProtoError> {
         let what = "request";
         if data.len() < REQUEST_LEN {
-            return Err(ProtoError::Short {
-                what,
-                need: REQUEST_LEN,
-                have: data.len(),
-            });
+            return Err(ProtoError::Short { what, need: REQUEST_LEN, have: data.len() });
         }
         let magic = u32_at(data, 0, what)?;
         if magic != REQUEST_MAGIC {
-            return Err(ProtoError::BadMagic {
-                what,
-                found: magic.into(),
-            });
+            return Err(ProtoError::BadMagic { what, found: magic.into() });
         }
         let request = Self {
             flags: u16_at(data, 4, what)?,
@@ -85,11 +78,7 @@ impl Request {
         };
         let carries_data = matches!(request.command, CMD_READ | CMD_WRITE);
         if carries_data && request.length > MAX_PAYLOAD {
-            return Err(ProtoError::TooLong {
-                what,
-                limit: MAX_PAYLOAD,
-                found: request.length,
-            });
+            return Err(ProtoError::TooLong { what, limit: MAX_PAYLOAD, found: request.length });
         }
         Ok(request)
     }
@@ -123,23 +112,13 @@ impl SimpleReply {
     pub fn parse(data: &[u8]) -> Result<Self, ProtoError> {
         let what = "reply";
         if data.len() < SIMPLE_REPLY_LEN {
-            return Err(ProtoError::Short {
-                what,
-                need: SIMPLE_REPLY_LEN,
-                have: data.len(),
-            });
+            return Err(ProtoError::Short { what, need: SIMPLE_REPLY_LEN, have: data.len() });
         }
         let magic = u32_at(data, 0, what)?;
         if magic != SIMPLE_REPLY_MAGIC {
-            return Err(ProtoError::BadMagic {
-                what,
-                found: magic.into(),
-            });
+            return Err(ProtoError::BadMagic { what, found: magic.into() });
         }
-        Ok(Self {
-            error: u32_at(data, 4, what)?,
-            cookie: u64_at(data, 8, what)?,
-        })
+        Ok(Self { error: u32_at(data, 4, what)?, cookie: u64_at(data, 8, what)? })
     }
 }
 

@@ -33,9 +33,7 @@ impl Export {
     }
 
     pub(super) fn contains(&self, offset: u64, length: u32) -> bool {
-        offset
-            .checked_add(length.into())
-            .is_some_and(|end| end <= self.size())
+        offset.checked_add(length.into()).is_some_and(|end| end <= self.size())
     }
 
     /// Stores `data`; the caller has checked the range.

@@ -15,9 +15,7 @@ use clap::{Args, ValueEnum};
 use rustls::ServerConfig;
 
 use crate::failure::Failure;
-use crate::nbd::proto::{
-    self, CLIENT_FLAGS_LEN, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, SIMPLE_REPLY_LEN, SimpleReply,
-};
+use crate::nbd::proto::{self, CLIENT_FLAGS_LEN, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, SIMPLE_REPLY_LEN, SimpleReply};
 use crate::tls;
 
 mod export;
@@ -75,11 +73,7 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let tls = args.certs.as_deref().map(tls::server_config).transpose()?;
     let export = Export::new(args.export, args.size)
         .map_err(|why| Failure::new("create export", format!("{} bytes", args.size), why))?;
-    let shared = Arc::new(Shared {
-        export,
-        tls,
-        drop_after: args.drop_after,
-    });
+    let shared = Arc::new(Shared { export, tls, drop_after: args.drop_after });
 
     let place = "127.0.0.1";
     let listen = || -> io::Result<(TcpListener, u16)> {
@@ -110,9 +104,7 @@ fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) {
             if let Err(error) = serve_connection(stream, &shared)
                 && !matches!(
                     error.kind(),
-                    io::ErrorKind::BrokenPipe
-                        | io::ErrorKind::ConnectionReset
-                        | io::ErrorKind::UnexpectedEof
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
                 )
             {
                 let line = format!("tls-cork-bench serve: {error}\n");
@@ -169,10 +161,7 @@ impl Connection<'_> {
                 }
             })?;
             self.answer(pipe)?;
-            if self
-                .drop_after
-                .is_some_and(|limit| self.session.requests() >= limit)
-            {
+            if self.drop_after.is_some_and(|limit| self.session.requests() >= limit) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             match next.map_err(invalid)? {
@@ -189,16 +178,10 @@ impl Connection<'_> {
             match answer {
                 Answer::Option(bytes) => self.replies.extend_from_slice(&bytes),
                 Answer::Simple { cookie, error } => {
-                    self.replies
-                        .extend_from_slice(&SimpleReply { error, cookie }.encode());
+                    self.replies.extend_from_slice(&SimpleReply { error, cookie }.encode());
                 }
-                Answer::Read {
-                    cookie,
-                    mut offset,
-                    mut length,
-                } => {
-                    self.replies
-                        .extend_from_slice(&SimpleReply { error: 0, cookie }.encode());
+                Answer::Read { cookie, mut offset, mut length } => {
+                    self.replies.extend_from_slice(&SimpleReply { error: 0, cookie }.encode());
                     while length > 0 {
                         let step = length.min(REPLY_BATCH - SIMPLE_REPLY_LEN);
                         self.session.export().read(offset, step, &mut self.replies);

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
-};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
 
 use super::invalid;
 
@@ -31,10 +29,7 @@ pub(super) struct CleartextPipe {
 
 impl CleartextPipe {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            buffer: vec![0; READ_BUFFER],
-        }
+        Self { stream, buffer: vec![0; READ_BUFFER] }
     }
 
     pub(super) fn into_stream(self) -> TcpStream {
@@ -95,9 +90,8 @@ impl TlsPipe {
     fn process(&mut self, on_data: &mut dyn FnMut(&[u8])) -> io::Result<Idle> {
         let mut pending = 0;
         loop {
-            let UnbufferedStatus { discard, state, .. } = self
-                .conn
-                .process_tls_records(&mut self.incoming[self.start..self.end]);
+            let UnbufferedStatus { discard, state, .. } =
+                self.conn.process_tls_records(&mut self.incoming[self.start..self.end]);
             let mut idle = None;
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -111,9 +105,9 @@ impl TlsPipe {
                             pending += n;
                             break;
                         }
-                        Err(EncodeError::InsufficientSize(InsufficientSizeError {
-                            required_size,
-                        })) => self.outgoing.resize(pending + required_size, 0),
+                        Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                            self.outgoing.resize(pending + required_size, 0);
+                        }
                         Err(error) => return Err(invalid(error)),
                     }
                 },
@@ -160,20 +154,17 @@ impl TlsPipe {
         ) -> Result<usize, EncryptError>,
     ) -> io::Result<usize> {
         loop {
-            let UnbufferedStatus { discard, state, .. } = self
-                .conn
-                .process_tls_records(&mut self.incoming[self.start..self.end]);
+            let UnbufferedStatus { discard, state, .. } =
+                self.conn.process_tls_records(&mut self.incoming[self.start..self.end]);
             self.start += discard;
             match state.map_err(invalid)? {
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    match encrypt(&mut traffic, &mut self.outgoing) {
-                        Ok(n) => return Ok(n),
-                        Err(EncryptError::InsufficientSize(InsufficientSizeError {
-                            required_size,
-                        })) => self.outgoing.resize(required_size, 0),
-                        Err(error) => return Err(invalid(error)),
+                ConnectionState::WriteTraffic(mut traffic) => match encrypt(&mut traffic, &mut self.outgoing) {
+                    Ok(n) => return Ok(n),
+                    Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                        self.outgoing.resize(required_size, 0);
                     }
-                }
+                    Err(error) => return Err(invalid(error)),
+                },
                 // Reported once, and no obstacle to what we still have to say.
                 ConnectionState::PeerClosed => self.peer_closed = true,
                 _ => return Err(io::ErrorKind::BrokenPipe.into()),

@@ -2,26 +2,18 @@
 
 use super::export::Export;
 use crate::nbd::proto::{
-    CMD_DISC, CMD_FLUSH, CMD_READ, CMD_WRITE, ERROR_INVALID, ERROR_NO_SPACE, EXPORT_HAS_FLAGS,
-    EXPORT_SEND_FLUSH, INFO_BLOCK_SIZE, Info, MAX_PAYLOAD, OPT_ABORT, OPT_GO, OPT_STARTTLS,
-    OPTION_HEADER_LEN, ProtoError, REP_ACK, REP_ERR_INVALID, REP_ERR_POLICY, REP_ERR_TLS_REQD,
-    REP_ERR_UNSUP, REP_INFO, REQUEST_LEN, Request, encode_info, encode_option_reply, parse_go,
-    parse_option_header,
+    CMD_DISC, CMD_FLUSH, CMD_READ, CMD_WRITE, ERROR_INVALID, ERROR_NO_SPACE, EXPORT_HAS_FLAGS, EXPORT_SEND_FLUSH,
+    INFO_BLOCK_SIZE, Info, MAX_PAYLOAD, OPT_ABORT, OPT_GO, OPT_STARTTLS, OPTION_HEADER_LEN, ProtoError, REP_ACK,
+    REP_ERR_INVALID, REP_ERR_POLICY, REP_ERR_TLS_REQD, REP_ERR_UNSUP, REP_INFO, REQUEST_LEN, Request, encode_info,
+    encode_option_reply, parse_go, parse_option_header,
 };
 
 /// Something to send; the order is the order of the requests.
 #[derive(Debug)]
 pub(super) enum Answer {
     Option(Vec<u8>),
-    Simple {
-        cookie: u64,
-        error: u32,
-    },
-    Read {
-        cookie: u64,
-        offset: usize,
-        length: usize,
-    },
+    Simple { cookie: u64, error: u32 },
+    Read { cookie: u64, offset: usize, length: usize },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,16 +26,9 @@ pub(super) enum Next {
 #[derive(Debug, Clone, Copy)]
 enum State {
     OptionHeader,
-    OptionData {
-        option: u32,
-        length: usize,
-    },
+    OptionData { option: u32, length: usize },
     Request,
-    Payload {
-        request: Request,
-        received: usize,
-        error: u32,
-    },
+    Payload { request: Request, received: usize, error: u32 },
 }
 
 #[derive(Debug)]
@@ -59,14 +44,7 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(export: &'a Export, tls_available: bool) -> Self {
-        Self {
-            export,
-            tls_available,
-            tls_active: false,
-            state: State::OptionHeader,
-            partial: Vec::new(),
-            requests: 0,
-        }
+        Self { export, tls_available, tls_active: false, state: State::OptionHeader, partial: Vec::new(), requests: 0 }
     }
 
     pub(super) fn export(&self) -> &'a Export {
@@ -83,23 +61,15 @@ impl<'a> Session<'a> {
         self.tls_active = true;
     }
 
-    pub(super) fn feed(
-        &mut self,
-        mut data: &[u8],
-        answers: &mut Vec<Answer>,
-    ) -> Result<Next, ProtoError> {
+    pub(super) fn feed(&mut self, mut data: &[u8], answers: &mut Vec<Answer>) -> Result<Next, ProtoError> {
         loop {
             let next = match self.state {
                 State::OptionHeader => {
-                    let Some(header) = collect::<OPTION_HEADER_LEN>(&mut self.partial, &mut data)
-                    else {
+                    let Some(header) = collect::<OPTION_HEADER_LEN>(&mut self.partial, &mut data) else {
                         return Ok(Next::More);
                     };
                     let header = parse_option_header(&header)?;
-                    self.state = State::OptionData {
-                        option: header.option,
-                        length: header.length as usize,
-                    };
+                    self.state = State::OptionData { option: header.option, length: header.length as usize };
                     Next::More
                 }
                 State::OptionData { option, length } => {
@@ -119,31 +89,19 @@ impl<'a> Session<'a> {
                     };
                     self.handle_request(Request::parse(&request)?, answers)
                 }
-                State::Payload {
-                    request,
-                    received,
-                    error,
-                } => {
+                State::Payload { request, received, error } => {
                     let missing = request.length as usize - received;
                     let (taken, rest) = data.split_at(data.len().min(missing));
                     if error == 0 {
-                        self.export
-                            .write(position(request.offset) + received, taken);
+                        self.export.write(position(request.offset) + received, taken);
                     }
                     data = rest;
                     if taken.len() < missing {
-                        self.state = State::Payload {
-                            request,
-                            received: received + taken.len(),
-                            error,
-                        };
+                        self.state = State::Payload { request, received: received + taken.len(), error };
                         return Ok(Next::More);
                     }
                     self.state = State::Request;
-                    answers.push(Answer::Simple {
-                        cookie: request.cookie,
-                        error,
-                    });
+                    answers.push(Answer::Simple { cookie: request.cookie, error });
                     Next::More
                 }
             };
@@ -151,9 +109,7 @@ impl<'a> Session<'a> {
                 Next::More => {}
                 // Bytes already here were not protected, so whoever sent them must not be heard.
                 Next::StartTls if !data.is_empty() => {
-                    return Err(ProtoError::Unexpected {
-                        what: "plaintext behind STARTTLS",
-                    });
+                    return Err(ProtoError::Unexpected { what: "plaintext behind STARTTLS" });
                 }
                 Next::StartTls | Next::Disconnect => return Ok(next),
             }
@@ -181,17 +137,10 @@ impl<'a> Session<'a> {
             // There is one export; its name does not matter.
             OPT_GO => match parse_go(data) {
                 Ok(go) => {
-                    let export = Info::Export {
-                        size: self.export.size(),
-                        flags: EXPORT_HAS_FLAGS | EXPORT_SEND_FLUSH,
-                    };
+                    let export = Info::Export { size: self.export.size(), flags: EXPORT_HAS_FLAGS | EXPORT_SEND_FLUSH };
                     reply(REP_INFO, &encode_info(&export));
                     if go.infos.contains(&INFO_BLOCK_SIZE) {
-                        let sizes = Info::BlockSize {
-                            minimum: 1,
-                            preferred: 4096,
-                            maximum: MAX_PAYLOAD,
-                        };
+                        let sizes = Info::BlockSize { minimum: 1, preferred: 4096, maximum: MAX_PAYLOAD };
                         reply(REP_INFO, &encode_info(&sizes));
                     }
                     reply(REP_ACK, &[]);
@@ -206,32 +155,18 @@ impl<'a> Session<'a> {
 
     fn handle_request(&mut self, request: Request, answers: &mut Vec<Answer>) -> Next {
         self.requests += 1;
-        let Request {
-            cookie,
-            offset,
-            length,
-            ..
-        } = request;
+        let Request { cookie, offset, length, .. } = request;
         let inside = self.export.contains(offset, length);
         match request.command {
             CMD_DISC => return Next::Disconnect,
             CMD_WRITE => {
-                self.state = State::Payload {
-                    request,
-                    received: 0,
-                    error: if inside { 0 } else { ERROR_NO_SPACE },
-                };
+                self.state = State::Payload { request, received: 0, error: if inside { 0 } else { ERROR_NO_SPACE } };
             }
-            CMD_READ if inside => answers.push(Answer::Read {
-                cookie,
-                offset: position(offset),
-                length: length as usize,
-            }),
+            CMD_READ if inside => {
+                answers.push(Answer::Read { cookie, offset: position(offset), length: length as usize });
+            }
             CMD_FLUSH => answers.push(Answer::Simple { cookie, error: 0 }),
-            _ => answers.push(Answer::Simple {
-                cookie,
-                error: ERROR_INVALID,
-            }),
+            _ => answers.push(Answer::Simple { cookie, error: ERROR_INVALID }),
         }
         Next::More
     }
@@ -269,13 +204,7 @@ mod tests {
     }
 
     fn request(command: u16, offset: u64, length: u32, payload: &[u8]) -> Vec<u8> {
-        let header = Request {
-            command,
-            flags: 0,
-            cookie: 7,
-            offset,
-            length,
-        };
+        let header = Request { command, flags: 0, cookie: 7, offset, length };
         [&header.encode()[..], payload].concat()
     }
 
@@ -340,10 +269,7 @@ mod tests {
         let mut session = Session::new(&export, true);
         let mut answers = Vec::new();
         assert_eq!(session.feed(&go(), &mut answers), Ok(Next::More));
-        assert_eq!(
-            answers.iter().map(reply_kind).collect::<Vec<_>>(),
-            [Some(REP_ERR_TLS_REQD)]
-        );
+        assert_eq!(answers.iter().map(reply_kind).collect::<Vec<_>>(), [Some(REP_ERR_TLS_REQD)]);
 
         answers.clear();
         let start = encode_option(OPT_STARTTLS, &[]);
@@ -377,16 +303,7 @@ mod tests {
         .concat();
         assert_eq!(session.feed(&stream, &mut answers), Ok(Next::More));
         let kinds: Vec<_> = answers.iter().filter_map(reply_kind).collect();
-        assert_eq!(
-            kinds,
-            [
-                REP_ERR_UNSUP,
-                REP_ERR_POLICY,
-                REP_ERR_INVALID,
-                REP_INFO,
-                REP_ACK
-            ]
-        );
+        assert_eq!(kinds, [REP_ERR_UNSUP, REP_ERR_POLICY, REP_ERR_INVALID, REP_INFO, REP_ACK]);
         assert!(kinds[0] & REP_ERROR_BIT != 0);
     }
 }
