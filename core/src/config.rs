@@ -207,7 +207,7 @@ mod tests {
             (base().max_hold(ms(60_001)), "max_hold", "more than 0 s and at most 60s"),
             (base().send_buffer_limit(16_383), "send_buffer_limit", "16384 to"),
             (base().batch_size(100..=200), "batch_size start", "16384 to"),
-            (base().batch_size(65_536..=65_535), "batch_size end", "65536 to"),
+            (base().batch_size(RangeInclusive::new(65_536, 65_535)), "batch_size end", "65536 to"),
             (base().dynamic_records(ramp().segment_size(0)), "segment_size", "16 to 16384 bytes"),
             (base().dynamic_records(ramp().segment_size(16_385)), "segment_size", "16 to 16384 bytes"),
             (base().dynamic_records(ramp().ramp_bytes(0)), "ramp_bytes", "1 to"),

@@ -244,6 +244,11 @@ impl Connection {
         self.policy.is_closed()
     }
 
+    /// See [`CorkPolicy::is_finished`].
+    pub fn is_finished(&self) -> bool {
+        self.policy.is_finished()
+    }
+
     /// See [`CorkPolicy::stats`].
     pub fn stats(&self) -> Stats {
         self.policy.stats()

@@ -188,19 +188,25 @@ impl Hold {
         discarded
     }
 
-    /// What to seal next: whole records up to `limit` bytes and [`MAX_BATCH_RECORDS`], or all that is released.
+    /// The most to seal next: whole records up to `limit` bytes and [`MAX_BATCH_RECORDS`], of one size.
+    pub(crate) fn largest_batch(&self, limit: usize) -> usize {
+        let record_size = self.record_size_at(self.sealed);
+        let records = (limit / record_size).clamp(1, MAX_BATCH_RECORDS);
+        match &self.ramp {
+            Some(ramp) if self.sealed < ramp.end => {
+                let small = (ramp.end - self.sealed).div_ceil(record_size as u64);
+                small.min(records as u64) as usize * record_size
+            }
+            _ => records * record_size,
+        }
+    }
+
+    /// What to seal next: no more than [`largest_batch`](Self::largest_batch), or all that is released.
     ///
     /// R7: the last record, if it has to leave before it is full, is filled up with held bytes.
     pub(crate) fn next_batch(&self, limit: usize) -> Batch {
         let record_size = self.record_size_at(self.sealed);
-        let records = (limit / record_size).clamp(1, MAX_BATCH_RECORDS);
-        let mut most = (records * record_size) as u64;
-        if let Some(ramp) = &self.ramp
-            && self.sealed < ramp.end
-        {
-            let small = (ramp.end - self.sealed).div_ceil(record_size as u64);
-            most = most.min(small * record_size as u64);
-        }
+        let most = self.largest_batch(limit) as u64;
         let full = (self.unsealed() as u64).div_ceil(record_size as u64) * record_size as u64;
         let len = most.min(full).min(self.waiting() as u64) as usize;
         Batch { len, record_size, filled: len.saturating_sub(self.unsealed()) }
@@ -239,7 +245,7 @@ impl Hold {
     }
 
     /// R13: after a pause with nothing waiting, records start small again.
-    fn restart_ramp(&mut self, now: Instant) {
+    pub(crate) fn restart_ramp(&mut self, now: Instant) {
         let idle = self.waiting() == 0;
         if let (Some(ramp), Some(last)) = (&mut self.ramp, self.last_event)
             && idle

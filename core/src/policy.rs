@@ -104,13 +104,15 @@ impl<S: Seal> CorkPolicy<S> {
     pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
         self.check_open()?;
         let offered = gather::total(bufs);
-        if self.can_seal_now() && self.queue.len() + offered >= self.hold.record_size() {
-            return self.write_through(now, bufs, offered, flags);
+        let capacity = self.admit(offered)?;
+        if self.can_seal_now()
+            && self.queue.len() + offered >= self.hold.record_size()
+            && let Some(written) = self.write_through(now, bufs, offered, flags)?
+        {
+            return Ok(written);
         }
-        let accepted = self.admit(offered)?;
-        gather::pieces(bufs, 0, accepted, |piece| self.queue.push_copy(piece));
-        self.stats.copied_bytes += accepted as u64;
-        Ok(self.written(now, accepted, offered, flags))
+        self.push_copies(bufs, 0, capacity);
+        Ok(self.written(now, capacity, offered, flags))
     }
 
     /// Writes owned bytes: what is accepted is split off the front of `data`, and large pieces are never copied.
@@ -235,6 +237,16 @@ impl<S: Seal> CorkPolicy<S> {
         self.state != State::Open
     }
 
+    /// Whether a [`close`](Self::close) is through: all that was accepted and the end of the stream have been transmitted.
+    ///
+    /// Also true when an abort or a failure has nothing left to send. False while a close waits for keys.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.state, State::Closed | State::Failed)
+            && self.hold.waiting() == 0
+            && !self.seal.has_output()
+            && self.deferred.is_none()
+    }
+
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
@@ -354,50 +366,50 @@ impl<S: Seal> CorkPolicy<S> {
         self.hold.is_ready() && self.in_flight == 0 && self.deferred.is_none()
     }
 
+    fn push_copies(&mut self, bufs: &[IoSlice<'_>], skip: usize, len: usize) {
+        gather::pieces(bufs, skip, len, |piece| self.queue.push_copy(piece));
+        self.stats.copied_bytes += len as u64;
+    }
+
     /// Seals a large write straight from the caller's slices, behind what is queued; only a held tail is copied.
+    ///
+    /// `None`, and nothing done, if the queue alone makes the next batch.
     fn write_through(
         &mut self,
         now: Instant,
         bufs: &[IoSlice<'_>],
         offered: usize,
         flags: SendFlags,
-    ) -> Result<Written, WriteError> {
+    ) -> Result<Option<Written>, WriteError> {
         let queued = self.queue.len();
-        let before = (self.hold, self.stats.clone());
-        let room = self.batch.current().saturating_sub(queued);
-        if room < offered && room < self.hold.record_size() {
-            // Most of a batch is queued already: let that leave first.
-            let accepted = self.admit(offered)?;
-            gather::pieces(bufs, 0, accepted, |piece| self.queue.push_copy(piece));
-            self.stats.copied_bytes += accepted as u64;
-            return Ok(self.written(now, accepted, offered, flags));
+        let mut hold = self.hold;
+        hold.restart_ramp(now);
+        let room = hold.largest_batch(self.batch.current()).saturating_sub(queued);
+        if room < offered && room < hold.record_size() {
+            return Ok(None);
         }
         let accepted = offered.min(room);
-        let written = self.written(now, accepted, offered, flags);
-        let batch = self.hold.next_batch(self.batch.current());
-        if batch.len < queued {
-            // Small records first (R13): the queue alone makes this batch.
-            gather::pieces(bufs, 0, accepted, |piece| self.queue.push_copy(piece));
-            self.stats.copied_bytes += accepted as u64;
-            return Ok(written);
-        }
+        let decision = hold.write(now, accepted, accepted < offered || flags.contains(SendFlags::MORE));
+        let batch = hold.next_batch(self.batch.current());
+        let Some(direct) = batch.len.checked_sub(queued).filter(|direct| *direct > 0) else {
+            return Ok(None);
+        };
         let mut slices = Slices::new();
         self.queue.front(queued, &mut slices);
-        gather::pieces(bufs, 0, batch.len - queued, |piece| slices.push(IoSlice::new(piece)));
-        match self.seal.seal(&slices, batch.record_size) {
+        gather::pieces(bufs, 0, direct, |piece| slices.push(IoSlice::new(piece)));
+        let sealed = self.seal.seal(&slices, batch.record_size);
+        drop(slices);
+        match sealed {
             Ok(records) => {
-                drop(slices);
+                self.hold = hold;
                 self.queue.consume(queued);
                 self.count_sealed(batch, records);
-                let direct = batch.len - queued;
-                gather::pieces(bufs, direct, accepted - direct, |piece| self.queue.push_copy(piece));
-                self.stats.copied_bytes += (accepted - direct) as u64;
-                Ok(written)
+                // Less than a record: all else of what was accepted is in the batch.
+                self.push_copies(bufs, direct, accepted - direct);
+                Ok(Some(Written { accepted, decision: decision.counted(&mut self.stats) }))
             }
             Err(error) => {
                 // Kept for the next transmit; these bytes do not count as accepted.
-                drop(slices);
-                (self.hold, self.stats) = before;
                 self.deferred = Some(self.seal_failed(error));
                 Err(WriteError::Failed)
             }

@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
-use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags, Stats, WriteError, Written};
+use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags, Stats, TransmitError, WriteError, Written};
 
 use crate::Transport;
 
@@ -101,11 +101,12 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// # Errors
     ///
-    /// Those of the transport and of TLS; all but `Interrupted` are final.
+    /// Those of TLS, and those of receiving during the handshake; all are final. That the transport takes no more is left to the
+    /// next [`before_poll`](Self::before_poll) or write: what the peer said last can still be read.
     pub fn handle_event(&mut self, event: &Event) -> io::Result<()> {
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
-        self.transmit()?;
+        self.transmit_beside_reading()?;
         while self.connection.is_handshaking() && self.receive()? {}
         Ok(())
     }
@@ -140,7 +141,7 @@ impl<T: Transport> TlsStream<T> {
     /// Those of the transport and of TLS.
     pub fn handle_timeout(&mut self) -> io::Result<()> {
         let _ = self.connection.handle_timeout(Instant::now());
-        self.transmit()
+        Ok(self.transmit()?)
     }
 
     /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as the transport takes it.
@@ -149,7 +150,8 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if nothing could be accepted, `BrokenPipe` after a close; otherwise those of the transport and of TLS.
+    /// `WouldBlock` if nothing could be accepted, `BrokenPipe` after a close; `InvalidData` if the session's keys are used up, which
+    /// costs what was waiting; otherwise those of the transport, one call late if this one had accepted bytes before it failed.
     pub fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
         self.send_vectored(&[IoSlice::new(data)], flags)
     }
@@ -198,19 +200,19 @@ impl<T: Transport> TlsStream<T> {
     /// Those of the transport and of TLS.
     pub fn uncork(&mut self) -> io::Result<()> {
         let _ = self.connection.uncork(Instant::now());
-        self.transmit()
+        Ok(self.transmit()?)
     }
 
     /// Releases everything, then `close_notify`, and transmits; reading goes on.
     ///
-    /// Done when [`wants_transmit`](Self::wants_transmit) is false; until then, go on with events.
+    /// Done when [`is_finished`](Self::is_finished); until then, go on with events.
     ///
     /// # Errors
     ///
     /// Those of the transport and of TLS.
     pub fn close(&mut self) -> io::Result<()> {
         let _ = self.connection.close(Instant::now());
-        self.transmit()
+        Ok(self.transmit()?)
     }
 
     /// Gives up what is not yet sealed; returns how many accepted bytes that costs.
@@ -227,6 +229,13 @@ impl<T: Transport> TlsStream<T> {
     /// Whether something waits for the transport.
     pub fn wants_transmit(&self) -> bool {
         self.connection.wants_transmit()
+    }
+
+    /// Whether a [`close`](Self::close) is through: the transport has taken all that was accepted and the `close_notify`.
+    ///
+    /// Also true when an abort or a failure has nothing left to send.
+    pub fn is_finished(&self) -> bool {
+        self.connection.is_finished()
     }
 
     /// Whether the handshake is still going on.
@@ -271,11 +280,11 @@ impl<T: Transport> TlsStream<T> {
                 Ok(written) => {
                     done += written.accepted;
                     if written.decision.is_flush() || done < offered {
-                        // Bytes were accepted: an error of the transport belongs to the next call, which meets it again.
                         match self.transmit() {
-                            Err(error) if done == 0 => return Err(error),
-                            Err(_) => return Ok(done),
                             Ok(()) => {}
+                            // Bytes were accepted: an error of the transport belongs to the next call, which meets it again.
+                            Err(TransmitError::Io(_) | TransmitError::WriteZero) if done > 0 => return Ok(done),
+                            Err(error) => return Err(error.into()),
                         }
                     }
                     if done == offered || written.accepted == 0 {
@@ -302,7 +311,7 @@ impl<T: Transport> TlsStream<T> {
         }
     }
 
-    fn transmit(&mut self) -> io::Result<()> {
+    fn transmit(&mut self) -> Result<(), TransmitError> {
         if !self.writable || !self.connection.wants_transmit() {
             return Ok(());
         }
@@ -313,11 +322,19 @@ impl<T: Transport> TlsStream<T> {
                 Ok(())
             }
             // A connect(2) that has not ended yet.
-            Err(tls_cork::TransmitError::Io(error)) if error.kind() == io::ErrorKind::NotConnected => {
+            Err(TransmitError::Io(error)) if error.kind() == io::ErrorKind::NotConnected => {
                 self.writable = false;
                 Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Transmits, and leaves an error of the transport to those who send.
+    fn transmit_beside_reading(&mut self) -> Result<(), TransmitError> {
+        match self.transmit() {
+            Err(TransmitError::Io(_) | TransmitError::WriteZero) => Ok(()),
+            done => done,
         }
     }
 
@@ -337,7 +354,7 @@ impl<T: Transport> TlsStream<T> {
         };
         match received {
             Ok(received) => {
-                self.transmit()?;
+                self.transmit_beside_reading()?;
                 Ok(received.bytes > 0)
             }
             Err(ReceiveError::Io(error)) => match error.kind() {
@@ -385,11 +402,12 @@ impl<T: Transport> Write for TlsStream<T> {
         self.send_vectored(bufs, SendFlags::NONE)
     }
 
-    /// Releases everything and transmits; `WouldBlock` while the transport has not taken all of it.
+    /// Releases everything and transmits; `WouldBlock` while the transport has not taken all of it, and during the handshake if
+    /// something was written.
     fn flush(&mut self) -> io::Result<()> {
         let _ = self.connection.flush(Instant::now());
         self.transmit()?;
-        if self.connection.wants_transmit() {
+        if self.connection.wants_transmit() || self.connection.waiting() > 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(())

@@ -1,0 +1,427 @@
+//! Two sessions of real rustls, joined by pipes in memory, in virtual time.
+#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+    Tls12CipherSuite,
+};
+use tls_cork::{Connection, CorkConfig, ReceiveError, SealError, SendFlags, TransmitError, WriteError};
+
+type Version = &'static SupportedProtocolVersion;
+
+const APPLICATION: u8 = 23;
+const ALERT: u8 = 21;
+
+fn configs(provider: CryptoProvider, version: Version) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let cert = certified.cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.clone()).expect("a root");
+    let provider = Arc::new(provider);
+    let client = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert], key)
+        .expect("a server");
+    // Tickets would be application records in the eyes of the counter.
+    server.send_tls13_tickets = 0;
+    (Arc::new(client), Arc::new(server))
+}
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from("localhost").expect("a name")
+}
+
+/// One direction of the wire, with all that ever passed it.
+#[derive(Default)]
+struct Pipe {
+    data: VecDeque<u8>,
+    capacity: Option<usize>,
+    log: Vec<u8>,
+}
+
+impl Pipe {
+    fn send(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let room = self.capacity.unwrap_or(usize::MAX).saturating_sub(self.data.len());
+        if room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let taken: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).take(room).collect();
+        self.data.extend(&taken);
+        self.log.extend(&taken);
+        Ok(taken.len())
+    }
+
+    /// The content types of the records that passed since `from`.
+    fn records(&self, from: usize) -> Vec<u8> {
+        let (mut rest, mut types) = (&self.log[from..], Vec::new());
+        while rest.len() >= 5 {
+            types.push(rest[0]);
+            rest = &rest[5 + usize::from(u16::from_be_bytes([rest[3], rest[4]]))..];
+        }
+        assert!(rest.is_empty(), "half a record on the wire");
+        types
+    }
+}
+
+struct Pair {
+    client: Connection,
+    server: Connection,
+    /// From client to server, and back.
+    up: Pipe,
+    down: Pipe,
+    now: Instant,
+}
+
+fn transmit(from: &mut Connection, pipe: &mut Pipe) -> Result<usize, TransmitError> {
+    from.transmit_with(|bufs, _more| pipe.send(bufs)).map(|done| done.bytes)
+}
+
+fn receive(to: &mut Connection, now: Instant, pipe: &mut Pipe) -> Result<usize, ReceiveError> {
+    let mut total = 0;
+    while !pipe.data.is_empty() && to.wants_receive() {
+        total += to.receive_from(now, &mut pipe.data)?.bytes;
+    }
+    Ok(total)
+}
+
+/// Reads what is there; the second is whether the stream has ended properly.
+fn read_all(from: &mut Connection) -> io::Result<(Vec<u8>, bool)> {
+    let (mut data, mut buf) = (Vec::new(), [0; 4096]);
+    loop {
+        match from.read(&mut buf) {
+            Ok(0) => return Ok((data, true)),
+            Ok(n) => data.extend(&buf[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((data, false)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Pair {
+    fn with(provider: CryptoProvider, version: Version, cork: CorkConfig) -> Self {
+        let (client, server) = configs(provider, version);
+        Self {
+            client: Connection::client(client, name(), cork.clone()).expect("a client"),
+            server: Connection::server(server, cork).expect("a server"),
+            up: Pipe::default(),
+            down: Pipe::default(),
+            now: Instant::now(),
+        }
+    }
+
+    fn new(version: Version) -> Self {
+        Self::with(aws_lc_rs::default_provider(), version, CorkConfig::default())
+    }
+
+    fn connected(version: Version) -> Self {
+        let mut pair = Self::new(version);
+        pair.exchange();
+        assert!(!pair.client.is_handshaking() && !pair.server.is_handshaking());
+        pair
+    }
+
+    /// Moves bytes both ways until none move, reading at the server; returns what it read, and whether that was the end.
+    fn exchange(&mut self) -> (Vec<u8>, bool) {
+        let (mut data, mut end) = (Vec::new(), false);
+        loop {
+            let mut moved = transmit(&mut self.client, &mut self.up).expect("transmit");
+            moved += receive(&mut self.server, self.now, &mut self.up).expect("receive");
+            let (read, ended) = read_all(&mut self.server).expect("read");
+            moved += read.len();
+            data.extend(read);
+            end |= ended;
+            moved += transmit(&mut self.server, &mut self.down).expect("transmit");
+            moved += receive(&mut self.client, self.now, &mut self.down).expect("receive");
+            if moved == 0 {
+                return (data, end);
+            }
+        }
+    }
+
+    fn write(&mut self, data: &[u8], flags: SendFlags) -> Result<usize, WriteError> {
+        self.client.write(self.now, &[IoSlice::new(data)], flags).map(|written| written.accepted)
+    }
+}
+
+fn pattern(offset: usize) -> u8 {
+    ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8
+}
+
+fn stream(from: usize, len: usize) -> Vec<u8> {
+    (from..from + len).map(pattern).collect()
+}
+
+#[test]
+fn header_with_more_and_body_are_one_record() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::connected(version);
+        let before = pair.up.log.len();
+        pair.write(&stream(0, 28), SendFlags::MORE).unwrap();
+        assert_eq!(pair.exchange().0.len(), 0);
+        pair.write(&stream(28, 4096), SendFlags::NONE).unwrap();
+        assert_eq!(pair.exchange().0, stream(0, 4124));
+        assert_eq!(pair.up.records(before), [APPLICATION], "{version:?}");
+    }
+}
+
+#[test]
+fn point_1_held_data_then_close_notify() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::connected(version);
+        pair.write(&stream(0, 1000), SendFlags::MORE).unwrap();
+        let _ = pair.client.close(pair.now);
+        let (data, end) = pair.exchange();
+        assert_eq!(data, stream(0, 1000));
+        assert!(end, "{version:?}");
+        assert_eq!(pair.write(b"x", SendFlags::NONE), Err(WriteError::Closed));
+        assert_eq!(pair.server.read(&mut [0; 8]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_cut_stream_is_unexpected_eof() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::connected(version);
+        pair.write(b"data", SendFlags::NONE).unwrap();
+        assert_eq!(pair.exchange(), (b"data".to_vec(), false));
+        let received = pair.server.receive_from(pair.now, &mut io::empty()).unwrap();
+        assert_eq!(received.bytes, 0);
+        assert_eq!(pair.server.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
+
+#[test]
+fn point_2_plaintext_written_during_the_handshake_is_one_record_after_it() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::new(version);
+        for n in 0..20 {
+            pair.write(&stream(n * 50, 50), SendFlags::NONE).unwrap();
+        }
+        assert_eq!(pair.client.poll_timeout(), None);
+        assert_eq!(pair.exchange().0, stream(0, 1000));
+        assert_eq!(pair.client.stats().records, 1, "{version:?}");
+    }
+}
+
+#[test]
+fn close_during_the_handshake_waits_for_its_end() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::new(version);
+        pair.write(b"early", SendFlags::MORE).unwrap();
+        let _ = pair.client.close(pair.now);
+        assert_eq!(pair.exchange(), (b"early".to_vec(), true), "{version:?}");
+    }
+}
+
+#[test]
+fn point_3_key_update_is_answered_while_data_is_held() {
+    let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+    let mut peer = ClientConnection::new(client, name()).unwrap();
+    let mut server = Connection::server(server, CorkConfig::default()).unwrap();
+    let now = Instant::now();
+    // Moves bytes both ways until none move; returns how many bytes the server sent.
+    fn exchange(peer: &mut ClientConnection, server: &mut Connection, now: Instant) -> usize {
+        let mut sent = 0;
+        loop {
+            let mut up = Vec::new();
+            while peer.wants_write() {
+                peer.write_tls(&mut up).unwrap();
+            }
+            assert_eq!(server.receive(now, &up).unwrap().bytes, up.len());
+            let mut down = Vec::new();
+            server.poll_transmit(&mut down).unwrap();
+            sent += down.len();
+            let mut rest = &down[..];
+            while !rest.is_empty() {
+                peer.read_tls(&mut rest).unwrap();
+                peer.process_new_packets().unwrap();
+            }
+            if up.is_empty() && down.is_empty() {
+                return sent;
+            }
+        }
+    }
+    exchange(&mut peer, &mut server, now);
+    assert!(!server.is_handshaking());
+    let _ = server.write(now, &[IoSlice::new(b"held")], SendFlags::MORE).unwrap();
+    peer.refresh_traffic_keys().unwrap();
+    assert!(exchange(&mut peer, &mut server, now) > 0, "the answer left");
+    assert_eq!(server.waiting(), 4, "what was held still is");
+    let due = server.poll_timeout().expect("a deadline");
+    assert!(server.handle_timeout(due).is_flush());
+    exchange(&mut peer, &mut server, due);
+    let mut got = [0; 16];
+    assert_eq!(peer.reader().read(&mut got).unwrap(), 4);
+    assert_eq!(&got[..4], b"held");
+    peer.writer().write_all(b"new keys").unwrap();
+    exchange(&mut peer, &mut server, due);
+    assert_eq!(server.read(&mut got).unwrap(), 8);
+}
+
+/// The default provider with one TLS 1.2 suite whose keys are good for eight records.
+fn short_lived() -> CryptoProvider {
+    let SupportedCipherSuite::Tls12(suite) = aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 else {
+        panic!("a TLS 1.2 suite");
+    };
+    let common = CipherSuiteCommon {
+        suite: suite.common.suite,
+        hash_provider: suite.common.hash_provider,
+        confidentiality_limit: 8,
+    };
+    let suite: &'static Tls12CipherSuite = Box::leak(Box::new(Tls12CipherSuite {
+        common,
+        prf_provider: suite.prf_provider,
+        kx: suite.kx,
+        sign: suite.sign,
+        aead_alg: suite.aead_alg,
+    }));
+    CryptoProvider { cipher_suites: vec![SupportedCipherSuite::Tls12(suite)], ..aws_lc_rs::default_provider() }
+}
+
+#[test]
+fn point_10_exhausted_keys_are_an_error_of_their_own() {
+    let mut pair = Pair::with(short_lived(), &TLS12, CorkConfig::default());
+    pair.exchange();
+    let mut received = 0;
+    let discarded = loop {
+        assert!(received < 100 * 100, "the keys never ran out");
+        pair.write(&[7; 100], SendFlags::NONE).unwrap();
+        match transmit(&mut pair.client, &mut pair.up) {
+            Ok(_) => received += 100,
+            Err(TransmitError::Seal { error: SealError::KeysExhausted, discarded }) => break discarded,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(discarded, 100);
+    assert_eq!(pair.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
+    // What was sealed before still leaves.
+    transmit(&mut pair.client, &mut pair.up).unwrap();
+    let _ = receive(&mut pair.server, pair.now, &mut pair.up);
+    assert_eq!(read_all(&mut pair.server).unwrap().0.len(), received);
+    assert_eq!(pair.client.waiting(), 0);
+}
+
+#[test]
+fn garbage_from_the_peer_fails_the_connection_and_the_alert_leaves() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::connected(version);
+        pair.write(b"held", SendFlags::MORE).unwrap();
+        let before = pair.up.log.len();
+        let mut garbage = vec![APPLICATION, 3, 3, 0, 64];
+        garbage.extend([0x5A; 64]);
+        match pair.client.receive(pair.now, &garbage) {
+            Err(ReceiveError::Tls { discarded, .. }) => assert_eq!(discarded, 4),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(pair.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
+        transmit(&mut pair.client, &mut pair.up).unwrap();
+        // TLS 1.3 encrypts alerts, as application records.
+        let alert = if version.version == rustls::ProtocolVersion::TLSv1_3 { APPLICATION } else { ALERT };
+        assert_eq!(pair.up.records(before), [alert]);
+        let error = receive(&mut pair.server, pair.now, &mut pair.up).unwrap_err();
+        assert!(matches!(error, ReceiveError::Tls { error: rustls::Error::AlertReceived(_), .. }), "{error}");
+    }
+}
+
+#[test]
+fn point_11_a_peer_that_never_reads_costs_bounded_memory() {
+    let mut pair = Pair::connected(&TLS13);
+    pair.up.capacity = Some(10_000);
+    let (mut accepted, mut blocked) = (0, 0);
+    for n in 0..1000 {
+        match pair.write(&stream(accepted, 20_000), SendFlags::more_if(n % 3 == 0)) {
+            Ok(taken) => accepted += taken,
+            Err(error) => {
+                assert_eq!(error, WriteError::Blocked);
+                blocked += 1;
+            }
+        }
+        transmit(&mut pair.client, &mut pair.up).unwrap();
+        assert!(pair.client.waiting() <= 256 * 1024);
+    }
+    assert!(blocked > 900 && accepted < 700 * 1024, "{blocked} {accepted}");
+    // It starts to read: everything accepted arrives.
+    assert!(pair.exchange().0 == stream(0, accepted));
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Write(usize, bool),
+    Cork,
+    Uncork,
+    Flush,
+    Advance(u64),
+    Transmit,
+    Receive,
+    Capacity(Option<usize>),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let length = prop_oneof![6 => 0usize..600, 2 => 600usize..40_000, 1 => 60_000usize..300_000];
+    prop_oneof![
+        8 => (length, any::<bool>()).prop_map(|(len, more)| Op::Write(len, more)),
+        1 => Just(Op::Cork),
+        1 => Just(Op::Uncork),
+        1 => Just(Op::Flush),
+        2 => (0u64..15).prop_map(Op::Advance),
+        4 => Just(Op::Transmit),
+        3 => Just(Op::Receive),
+        1 => prop::option::of(1usize..50_000).prop_map(Op::Capacity),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bytes_arrive_intact_whatever_the_caller_does(
+        tls13 in any::<bool>(), handshake_first in any::<bool>(), ops in prop::collection::vec(op(), 1..50),
+    ) {
+        let mut pair = Pair::new(if tls13 { &TLS13 } else { &TLS12 });
+        if handshake_first {
+            pair.exchange();
+        }
+        let (mut accepted, mut got) = (0, Vec::new());
+        for op in ops {
+            match op {
+                Op::Write(len, more) => match pair.write(&stream(accepted, len), SendFlags::more_if(more)) {
+                    Ok(taken) => accepted += taken,
+                    Err(error) => prop_assert_eq!(error, WriteError::Blocked),
+                },
+                Op::Cork => pair.client.cork(pair.now),
+                Op::Uncork => { let _ = pair.client.uncork(pair.now); }
+                Op::Flush => { let _ = pair.client.flush(pair.now); }
+                Op::Advance(ms) => {
+                    pair.now += Duration::from_millis(ms);
+                    let _ = pair.client.handle_timeout(pair.now);
+                }
+                Op::Transmit => { transmit(&mut pair.client, &mut pair.up).expect("transmit"); }
+                Op::Receive => got.extend(pair.exchange().0),
+                Op::Capacity(capacity) => pair.up.capacity = capacity,
+            }
+            prop_assert!(pair.client.waiting() <= 256 * 1024);
+        }
+        let _ = pair.client.close(pair.now);
+        let (rest, end) = pair.exchange();
+        got.extend(rest);
+        prop_assert!(end);
+        prop_assert!(got == stream(0, accepted), "{} of {accepted} bytes", got.len());
+    }
+}

@@ -1,0 +1,232 @@
+//! An echo server and a client for it, on mio.
+//!
+//! ```text
+//! cargo run -p tls-cork-mio --example echo -- server 127.0.0.1:4433 --cert-out /tmp/echo.pem
+//! cargo run -p tls-cork-mio --example echo -- client 127.0.0.1:4433 /tmp/echo.pem "hello"
+//! openssl s_client -connect 127.0.0.1:4433 -CAfile /tmp/echo.pem -servername localhost
+//! ```
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tls_cork::{CorkConfig, SendFlags};
+use tls_cork_mio::TlsStream;
+
+const USAGE: &str = "usage: echo server ADDRESS:PORT [--cert-out FILE]\n       echo client ADDRESS:PORT FILE MESSAGE";
+const LISTENER: Token = Token(0);
+const CLIENT: Token = Token(1);
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let args: Option<Vec<String>> = std::env::args_os().skip(1).map(|arg| arg.into_string().ok()).collect();
+    let args = args.unwrap_or_default();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match args[..] {
+        ["server", address] => server(address, None),
+        ["server", address, "--cert-out", file] => server(address, Some(file)),
+        ["client", address, file, message] => client(address, file, message),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(address: &str) -> Outcome<SocketAddr> {
+    address.parse().map_err(|_| format!("{address:?} is not an IP address and a port, such as 127.0.0.1:4433").into())
+}
+
+/// A self-signed certificate for `localhost`; it is written to `cert_out`.
+fn test_config(cert_out: Option<&str>) -> Outcome<Arc<ServerConfig>> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    if let Some(file) = cert_out {
+        fs::write(file, made.cert.pem()).map_err(|error| format!("cannot write {file}: {error}"))?;
+    }
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)?;
+    Ok(Arc::new(config))
+}
+
+/// A connection of the server, and what it read and has not yet sent back.
+struct Echo {
+    stream: TlsStream,
+    pending: Bytes,
+    ended: bool,
+}
+
+impl Echo {
+    /// Sends back what arrives, until the socket has no more or takes no more; true when all is done.
+    fn go_on(&mut self) -> io::Result<bool> {
+        let mut buf = BytesMut::zeroed(16 * 1024);
+        while !self.ended {
+            while !self.pending.is_empty() {
+                match self.stream.send_bytes(&mut self.pending, SendFlags::NONE) {
+                    // The client sends on only if it reads: wait for it.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                    sent => drop(sent?),
+                }
+            }
+            match self.stream.read(&mut buf) {
+                Ok(0) => {
+                    self.ended = true;
+                    self.stream.close()?;
+                }
+                Ok(n) => self.pending = Bytes::copy_from_slice(&buf[..n]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.stream.is_finished())
+    }
+}
+
+fn server(address: &str, cert_out: Option<&str>) -> Outcome<()> {
+    let address = parse(address)?;
+    let config = test_config(cert_out)?;
+    let mut listener = TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    println!("listening on {}", listener.local_addr()?);
+
+    let mut events = Events::with_capacity(256);
+    let mut echoes: HashMap<Token, Echo> = HashMap::new();
+    let mut next = LISTENER.0 + 1;
+    loop {
+        let mut timeout = None;
+        echoes.retain(|token, echo| match echo.stream.before_poll() {
+            Ok(due) => {
+                timeout = timeout.into_iter().chain(due).min();
+                true
+            }
+            Err(error) => report(*token, &error),
+        });
+        match poll.poll(&mut events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            polled => polled?,
+        }
+        for event in &events {
+            if event.token() == LISTENER {
+                accept(&listener, &poll, &config, &mut next, &mut echoes)?;
+                continue;
+            }
+            let Some(echo) = echoes.get_mut(&event.token()) else { continue };
+            let done = echo.stream.handle_event(event).and_then(|()| echo.go_on());
+            if done.unwrap_or_else(|error| !report(event.token(), &error)) {
+                echoes.remove(&event.token());
+            }
+        }
+    }
+}
+
+/// Says why a connection ended; false, as it is not to be kept.
+fn report(token: Token, error: &io::Error) -> bool {
+    eprintln!("connection {}: {error}", token.0);
+    false
+}
+
+fn accept(
+    listener: &TcpListener,
+    poll: &Poll,
+    config: &Arc<ServerConfig>,
+    next: &mut usize,
+    echoes: &mut HashMap<Token, Echo>,
+) -> Outcome<()> {
+    loop {
+        let socket = match listener.accept() {
+            Ok((socket, _)) => socket,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => continue,
+            Err(error) => return Err(format!("cannot accept connections: {error}").into()),
+        };
+        let token = Token(*next);
+        *next += 1;
+        let mut stream = TlsStream::server(socket, Arc::clone(config), CorkConfig::default())?;
+        poll.registry().register(&mut stream, token, BOTH)?;
+        echoes.insert(token, Echo { stream, pending: Bytes::new(), ended: false });
+    }
+}
+
+fn client(address: &str, file: &str, message: &str) -> Outcome<()> {
+    let address = parse(address)?;
+    let certificate = CertificateDer::from_pem_file(file)
+        .map_err(|error| format!("cannot read a certificate from {file}: {error}"))?;
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).map_err(|error| format!("cannot use the certificate in {file}: {error}"))?;
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+
+    let failed = |error: io::Error| format!("{address}: {error}");
+    let socket = TcpStream::connect(address).map_err(failed)?;
+    let name = ServerName::try_from("localhost")?;
+    let mut stream = TlsStream::client(socket, Arc::new(config), name, CorkConfig::default())?;
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut stream, CLIENT, BOTH)?;
+    let echo = exchange(&mut poll, &mut stream, message.as_bytes()).map_err(failed)?;
+    io::stdout().write_all(&echo)?;
+    println!();
+    let stats = stream.stats();
+    eprintln!("sent {} bytes in {} records", stats.plaintext_bytes, stats.records);
+    Ok(())
+}
+
+/// Sends a header and `message`, and returns the echo.
+fn exchange(poll: &mut Poll, stream: &mut TlsStream, message: &[u8]) -> io::Result<Vec<u8>> {
+    // Small enough to be accepted even before the handshake has ended. The body follows: one record, one send.
+    let header = format!("{} bytes: ", message.len());
+    let accepted = stream.send(header.as_bytes(), SendFlags::MORE)?;
+    debug_assert_eq!(accepted, header.len());
+
+    let expected = header.len() + message.len();
+    let mut events = Events::with_capacity(16);
+    let (mut rest, mut echo, mut buf) = (message, Vec::new(), vec![0; 16 * 1024]);
+    loop {
+        while !rest.is_empty() {
+            match stream.send(rest, SendFlags::NONE) {
+                Ok(n) => rest = &rest[n..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        while echo.len() < expected {
+            match stream.read(&mut buf) {
+                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server ended the stream too early")),
+                Ok(n) => echo.extend_from_slice(&buf[..n]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if echo.len() >= expected {
+            stream.close()?;
+            if stream.is_finished() {
+                return Ok(echo);
+            }
+        }
+        let timeout = stream.before_poll()?;
+        match poll.poll(&mut events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            polled => polled?,
+        }
+        for event in &events {
+            stream.handle_event(event)?;
+        }
+    }
+}
