@@ -26,6 +26,8 @@ pub struct TlsStream<T = TcpStream> {
     early: Bytes,
     readable: bool,
     writable: bool,
+    /// The peer has closed, or the transport failed: no further event will say so.
+    ended: bool,
     /// Whether the last read had to wait.
     reader_waits: bool,
 }
@@ -87,7 +89,15 @@ impl<T: Transport> TlsStream<T> {
     pub fn new(mut transport: T, connection: Connection) -> io::Result<Self> {
         transport.prepare()?;
         // Both directions are tried once; WouldBlock tells.
-        Ok(Self { connection, transport, early: Bytes::new(), readable: true, writable: true, reader_waits: false })
+        Ok(Self {
+            connection,
+            transport,
+            early: Bytes::new(),
+            readable: true,
+            writable: true,
+            ended: false,
+            reader_waits: false,
+        })
     }
 
     /// Hands over bytes that were received before TLS began, as after STARTTLS.
@@ -105,6 +115,7 @@ impl<T: Transport> TlsStream<T> {
     /// next [`before_poll`](Self::before_poll) or write: what the peer said last can still be read.
     pub fn handle_event(&mut self, event: &Event) -> io::Result<()> {
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.ended |= event.is_read_closed() || event.is_error();
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
         self.transmit_beside_reading()?;
         while self.connection.is_handshaking() && self.receive()? {}
@@ -348,7 +359,12 @@ impl<T: Transport> TlsStream<T> {
             }
             received
         } else if self.readable {
-            self.connection.receive_from(now, &mut self.transport)
+            let mut reader = Watched { transport: &mut self.transport, short: false };
+            let received = self.connection.receive_from(now, &mut reader);
+            if reader.short && !self.ended && self.transport.is_drained_by_short_read() {
+                self.readable = false;
+            }
+            received
         } else {
             return Ok(false);
         };
@@ -371,6 +387,20 @@ impl<T: Transport> TlsStream<T> {
                 Err(error.into())
             }
         }
+    }
+}
+
+/// Tells whether the transport gave less than it could have.
+struct Watched<'a, T> {
+    transport: &'a mut T,
+    short: bool,
+}
+
+impl<T: Read> Read for Watched<'_, T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let taken = self.transport.read(buf)?;
+        self.short = 0 < taken && taken < buf.len();
+        Ok(taken)
     }
 }
 

@@ -22,6 +22,12 @@ pub trait Transport: Read {
     fn prepare(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Whether a read that fills only a part of its buffer means that a new event will tell of further bytes, as epoll(7) has it
+    /// for streams; saves the read that would say `WouldBlock`. False by default, which is always right.
+    fn is_drained_by_short_read(&self) -> bool {
+        false
+    }
 }
 
 impl Transport for TcpStream {
@@ -39,6 +45,11 @@ impl Transport for TcpStream {
     /// Sets TCP_NODELAY: Nagle's algorithm would be one more delay.
     fn prepare(&mut self) -> io::Result<()> {
         self.set_nodelay(true)
+    }
+
+    /// True where mio uses epoll.
+    fn is_drained_by_short_read(&self) -> bool {
+        cfg!(any(target_os = "linux", target_os = "android"))
     }
 }
 

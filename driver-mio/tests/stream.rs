@@ -44,6 +44,9 @@ struct Wire {
     socket: TcpStream,
     sends: VecDeque<Step>,
     reads: VecDeque<Step>,
+    /// A read was cut short by script, which says nothing about the socket.
+    scripted_reads: bool,
+    read_calls: usize,
     sent: Vec<Sent>,
     calls: usize,
     /// Content types of the records whose headers were sent.
@@ -60,6 +63,8 @@ impl Wire {
             socket,
             sends: VecDeque::new(),
             reads: VecDeque::new(),
+            scripted_reads: false,
+            read_calls: 0,
             sent: Vec::new(),
             calls: 0,
             records: Vec::new(),
@@ -92,6 +97,8 @@ impl Wire {
 
 impl Read for Wire {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_calls += 1;
+        self.scripted_reads |= !self.reads.is_empty();
         match self.reads.pop_front() {
             None => self.socket.read(buf),
             Some(Step::Take(n)) => {
@@ -133,6 +140,10 @@ impl Transport for Wire {
 
     fn prepare(&mut self) -> io::Result<()> {
         self.socket.prepare()
+    }
+
+    fn is_drained_by_short_read(&self) -> bool {
+        !self.scripted_reads && self.socket.is_drained_by_short_read()
     }
 }
 
@@ -737,4 +748,42 @@ fn used_up_keys_are_told() {
     let error = outcome.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
     assert!(error.to_string().contains("keys are used up"), "{error}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_short_read_is_not_followed_by_one_that_would_block() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    for round in 0..3 {
+        assert_eq!(pair.client.write(b"request").unwrap(), 7);
+        let before = pair.server.get_ref().read_calls;
+        assert_eq!(pair.server_gets(7), b"request");
+        assert_eq!(pair.server.get_ref().read_calls, before + 1, "round {round}");
+    }
+    // The last bytes and the end arrive together: no further event tells of the end.
+    assert_eq!(pair.client.write(b"last").unwrap(), 4);
+    pair.client.get_ref().socket.shutdown(Shutdown::Write).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(pair.server_gets(4), b"last");
+    assert_eq!(pair.server_gets_all().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn what_the_peer_said_last_is_read_although_sending_fails() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    assert_eq!(pair.server.write(b"refused: and why").unwrap(), 16);
+    pair.client.get_mut().sends = [Step::Reset; 100].into();
+    assert_eq!(pair.client.write(b"request").unwrap(), 7, "an error of the transport comes one call late");
+    let mut got = Vec::new();
+    while got.len() < 16 {
+        pair.watch.tick();
+        // No `before_poll`: that is where the error is told.
+        pair.poll.poll(&mut pair.events, Some(Duration::from_millis(100))).unwrap();
+        for event in pair.events.iter().filter(|event| event.token() == CLIENT) {
+            pair.client.handle_event(event).unwrap();
+        }
+        drain(&mut pair.client, &mut got).unwrap();
+    }
+    assert_eq!(got, b"refused: and why");
+    assert_eq!(pair.client.before_poll().unwrap_err().kind(), ErrorKind::ConnectionReset);
 }

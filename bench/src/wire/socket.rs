@@ -99,6 +99,10 @@ impl Transport for CountingSocket {
         self.count(bufs, &result);
         result
     }
+
+    fn is_drained_by_short_read(&self) -> bool {
+        self.stream.is_drained_by_short_read()
+    }
 }
 
 impl Source for CountingSocket {
