@@ -341,6 +341,30 @@ fn garbage_from_the_peer_fails_the_connection_and_the_alert_leaves() {
 }
 
 #[test]
+fn reading_goes_on_after_our_close() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::connected(version);
+        let _ = pair.client.close(pair.now);
+        assert!(pair.exchange().1);
+        let _ = pair.server.write(pair.now, &[IoSlice::new(b"still here")], SendFlags::NONE).unwrap();
+        pair.exchange();
+        assert_eq!(read_all(&mut pair.client).unwrap(), (b"still here".to_vec(), false));
+    }
+}
+
+#[test]
+// rustls 0.23 asserts in debug builds that it has not yet sent an alert of any kind.
+#[cfg_attr(debug_assertions, should_panic(expected = "sent_fatal_alert"))]
+fn point_13_garbage_after_our_own_close_notify_is_an_error() {
+    let mut pair = Pair::connected(&TLS13);
+    let _ = pair.client.close(pair.now);
+    pair.exchange();
+    let garbage = [&[APPLICATION, 3, 3, 0, 64][..], &[0x5A; 64]].concat();
+    let error = pair.client.receive(pair.now, &garbage).unwrap_err();
+    assert!(matches!(error, ReceiveError::Tls { discarded: 0, .. }), "{error}");
+}
+
+#[test]
 fn point_11_a_peer_that_never_reads_costs_bounded_memory() {
     let mut pair = Pair::connected(&TLS13);
     pair.up.capacity = Some(10_000);

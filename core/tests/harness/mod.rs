@@ -1,0 +1,398 @@
+//! A policy over a sealer whose records are visible on the wire, beside a plain model of what it has to do.
+#![allow(dead_code)] // each test file uses a part of it
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tls_cork::{
+    CorkConfig, CorkPolicy, DynamicRecords, MAX_RECORD_SIZE, Seal, SealError, SendFlags, TransmitError, Transmitted,
+    WriteError,
+};
+
+pub(crate) const END: u32 = u32::MAX;
+pub(crate) const HANDSHAKE: u32 = u32::MAX - 1;
+/// What [`Framed`] offers in one call.
+pub(crate) const OFFER: usize = 40_000;
+
+/// What the sealer did, shared with the test.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) ready: bool,
+    pub(crate) output: Vec<u8>,
+    pub(crate) sent: usize,
+    /// Where the last application record ends in `output`.
+    pub(crate) records_end: usize,
+    /// Plaintext bytes sealed.
+    pub(crate) sealed: usize,
+    pub(crate) batches: Vec<usize>,
+}
+
+/// Each record is a four-byte length and its payload.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Framed(pub(crate) Rc<RefCell<Seen>>);
+
+impl Framed {
+    pub(crate) fn finish_handshake(&self) {
+        let mut seen = self.0.borrow_mut();
+        seen.ready = true;
+        seen.output.extend(HANDSHAKE.to_be_bytes());
+    }
+}
+
+impl Seal for Framed {
+    fn is_ready(&self) -> bool {
+        self.0.borrow().ready
+    }
+
+    fn max_record_size(&self) -> usize {
+        MAX_RECORD_SIZE
+    }
+
+    fn seal(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError> {
+        let mut seen = self.0.borrow_mut();
+        assert!(seen.ready, "sealed without keys");
+        assert!(seen.sent >= seen.records_end, "R7: sealed while sealed records wait");
+        let data: Vec<u8> = plaintext.iter().flat_map(|piece| piece.iter().copied()).collect();
+        assert!(!data.is_empty(), "sealed nothing");
+        for record in data.chunks(record_size) {
+            seen.output.extend((record.len() as u32).to_be_bytes());
+            seen.output.extend(record);
+        }
+        seen.records_end = seen.output.len();
+        seen.sealed += data.len();
+        seen.batches.push(data.len());
+        Ok(data.len().div_ceil(record_size))
+    }
+
+    fn has_output(&self) -> bool {
+        let seen = self.0.borrow();
+        seen.sent < seen.output.len()
+    }
+
+    fn transmit(&mut self, send: &mut dyn FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>) -> io::Result<usize> {
+        let (offer, rest) = {
+            let seen = self.0.borrow();
+            let waiting = &seen.output[seen.sent..];
+            (waiting[..waiting.len().min(OFFER)].to_vec(), waiting.len() > OFFER)
+        };
+        let taken = send(&[IoSlice::new(&offer)], rest)?;
+        self.0.borrow_mut().sent += taken;
+        Ok(taken)
+    }
+
+    fn close_notify(&mut self) {
+        self.0.borrow_mut().output.extend(END.to_be_bytes());
+    }
+}
+
+/// Application records, and the kind of the frame that came last.
+pub(crate) fn parse(mut wire: &[u8]) -> (Vec<Vec<u8>>, Option<u32>) {
+    let (mut records, mut last) = (Vec::new(), None);
+    while let Some((head, rest)) = wire.split_first_chunk::<4>() {
+        let len = u32::from_be_bytes(*head);
+        last = Some(len);
+        wire = rest;
+        if len != END && len != HANDSHAKE {
+            let (record, rest) = wire.split_at(len as usize);
+            records.push(record.to_vec());
+            wire = rest;
+        }
+    }
+    assert!(wire.is_empty(), "half a frame on the wire");
+    (records, last)
+}
+
+/// The byte at `offset` of every stream here.
+pub(crate) fn pattern(offset: usize) -> u8 {
+    ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8
+}
+
+pub(crate) fn stream(from: usize, len: usize) -> Vec<u8> {
+    (from..from + len).map(pattern).collect()
+}
+
+/// A policy, its transport, and the model of what it has to do.
+pub(crate) struct Bench {
+    pub(crate) policy: CorkPolicy<Framed>,
+    pub(crate) framed: Framed,
+    pub(crate) wire: Vec<u8>,
+    pub(crate) now: Instant,
+    pub(crate) config: Limits,
+    /// The model: offsets of the stream, and when each part of it was accepted.
+    pub(crate) written: usize,
+    pub(crate) released: usize,
+    pub(crate) events: Vec<(usize, Instant)>,
+    pub(crate) ready: bool,
+    pub(crate) corked: bool,
+    pub(crate) closed: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) record_size: usize,
+    pub(crate) hold_limit: usize,
+    pub(crate) send_buffer: usize,
+    pub(crate) batch: (usize, usize),
+    pub(crate) ramp: bool,
+    pub(crate) max_hold: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            record_size: MAX_RECORD_SIZE,
+            hold_limit: MAX_RECORD_SIZE,
+            send_buffer: 256 * 1024,
+            batch: (64 * 1024, 256 * 1024),
+            ramp: false,
+            max_hold: Duration::from_millis(10),
+        }
+    }
+}
+
+impl Bench {
+    pub(crate) fn new(config: Limits, ready: bool) -> Self {
+        let mut cork = CorkConfig::default()
+            .record_size(config.record_size)
+            .hold_limit(config.hold_limit)
+            .send_buffer_limit(config.send_buffer)
+            .batch_size(config.batch.0..=config.batch.1)
+            .max_hold(config.max_hold);
+        if config.ramp {
+            let segment = config.record_size.min(100);
+            let ramp = DynamicRecords::default().ramp_bytes(5000).idle_reset(Duration::from_millis(20));
+            cork = cork.dynamic_records(ramp.segment_size(segment));
+        }
+        let framed = Framed::default();
+        framed.0.borrow_mut().ready = ready;
+        let policy = CorkPolicy::new(framed.clone(), cork).expect("a valid configuration");
+        Self {
+            policy,
+            framed,
+            wire: Vec::new(),
+            now: Instant::now(),
+            config,
+            written: 0,
+            released: 0,
+            events: Vec::new(),
+            ready,
+            corked: false,
+            closed: false,
+        }
+    }
+
+    pub(crate) fn sealed(&self) -> usize {
+        self.framed.0.borrow().sealed
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.written - self.released
+    }
+
+    /// Sealing past the released offset fills a record with held bytes, which releases them.
+    pub(crate) fn follow_filling(&mut self) {
+        self.released = self.released.max(self.sealed());
+    }
+
+    pub(crate) fn release_all(&mut self) {
+        if self.ready {
+            self.released = self.written;
+        }
+    }
+
+    pub(crate) fn accepted(&mut self, sealed_before: usize, accepted: usize, more: bool) {
+        self.written += accepted;
+        self.events.push((self.written, self.now));
+        if self.ready {
+            if !more && !self.corked {
+                self.release_all();
+            } else if !self.config.ramp {
+                let size = self.config.record_size;
+                let whole = sealed_before + (self.written - sealed_before) / size * size;
+                self.released = self.released.max(whole);
+                if self.held() > self.config.hold_limit {
+                    self.release_all();
+                }
+            } else {
+                // With small records first, only the policy's own bound is known here.
+                self.released = self.released.max(self.written.saturating_sub(self.config.hold_limit));
+            }
+        }
+        self.follow_filling();
+    }
+
+    /// Splits `len` bytes into pieces and writes them as one event.
+    pub(crate) fn write(&mut self, pieces: &[usize], more: bool) -> Result<usize, WriteError> {
+        let total = pieces.iter().sum();
+        let data = stream(self.written, total);
+        let mut rest = &data[..];
+        let bufs: Vec<IoSlice<'_>> = pieces
+            .iter()
+            .map(|len| {
+                let (piece, tail) = rest.split_at(*len);
+                rest = tail;
+                IoSlice::new(piece)
+            })
+            .collect();
+        let sealed = self.sealed();
+        let full = self.policy.send_capacity() == 0;
+        let result = self.policy.write(self.now, &bufs, SendFlags::more_if(more));
+        self.wrote(sealed, total, full, more, result.map(|written| written.accepted))
+    }
+
+    pub(crate) fn write_bytes(&mut self, len: usize, more: bool) -> Result<usize, WriteError> {
+        let mut data = Bytes::from(stream(self.written, len));
+        let sealed = self.sealed();
+        let full = self.policy.send_capacity() == 0;
+        let result = self.policy.write_bytes(self.now, &mut data, SendFlags::more_if(more));
+        let accepted = result.as_ref().map_or(0, |written| written.accepted);
+        assert_eq!(data.len(), len - accepted, "exactly what was accepted is split off");
+        self.wrote(sealed, len, full, more, result.map(|written| written.accepted))
+    }
+
+    pub(crate) fn wrote(
+        &mut self,
+        sealed_before: usize,
+        offered: usize,
+        full: bool,
+        more: bool,
+        result: Result<usize, WriteError>,
+    ) -> Result<usize, WriteError> {
+        match result {
+            Ok(accepted) => {
+                assert!(!self.closed, "R11: a write after close was accepted");
+                assert!(accepted <= offered);
+                assert!(accepted > 0 || offered == 0, "nothing accepted, and no error");
+                assert!(accepted == 0 || !full, "R9: accepted without capacity");
+                self.accepted(sealed_before, accepted, more || accepted < offered);
+            }
+            Err(WriteError::Blocked) => assert!(full && !self.closed, "R9: Blocked with room left"),
+            Err(error) => assert!(self.closed && error == WriteError::Closed, "{error}"),
+        }
+        self.check();
+        result
+    }
+
+    pub(crate) fn flush(&mut self) {
+        let _ = self.policy.flush(self.now);
+        self.release_all();
+    }
+
+    pub(crate) fn uncork(&mut self) {
+        let _ = self.policy.uncork(self.now);
+        self.corked = false;
+        self.release_all();
+    }
+
+    pub(crate) fn cork(&mut self) {
+        self.policy.cork(self.now);
+        self.corked = true;
+    }
+
+    pub(crate) fn read_wait(&mut self) {
+        let _ = self.policy.handle_read_wait(self.now);
+        self.release_all();
+    }
+
+    pub(crate) fn close(&mut self) {
+        let _ = self.policy.close(self.now);
+        self.closed = true;
+        self.release_all();
+    }
+
+    pub(crate) fn finish_handshake(&mut self) {
+        if !self.ready {
+            self.framed.finish_handshake();
+            self.ready = true;
+            let _ = self.policy.handle_handshake_done(self.now);
+            self.release_all();
+        }
+    }
+
+    pub(crate) fn advance(&mut self, time: Duration) {
+        self.now += time;
+        let due = self.deadline().is_some_and(|due| due <= self.now);
+        let decision = self.policy.handle_timeout(self.now);
+        if !self.config.ramp {
+            assert_eq!(decision.is_flush(), due, "R5: {decision:?}");
+        }
+        if due {
+            self.release_all();
+        }
+    }
+
+    /// When the model's first held byte has to leave.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if !self.ready || self.held() == 0 {
+            return None;
+        }
+        let first = self.events.iter().find(|(end, _)| *end > self.released).expect("a held byte was written");
+        Some(first.1 + self.config.max_hold)
+    }
+
+    pub(crate) fn transmit(&mut self, mut capacity: usize, step: usize) -> Result<Transmitted, TransmitError> {
+        let limit = self.config.batch.1;
+        let (shared, wire, released, exact) = (&self.framed.0, &mut self.wire, self.released, !self.config.ramp);
+        let done = self.policy.transmit_with(|bufs, more| {
+            let offered: usize = bufs.iter().map(|buf| buf.len()).sum();
+            let seen = shared.borrow();
+            let behind = seen.output.len() - seen.sent > offered || released > seen.sealed;
+            if exact {
+                assert_eq!(more, behind, "R8");
+            }
+            assert!(seen.batches.iter().all(|len| *len <= limit), "R7: batch size");
+            if capacity == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let take = offered.min(capacity).min(step);
+            capacity -= take;
+            wire.extend(&bufs[0][..take]); // `Framed` offers one slice
+            Ok(take)
+        });
+        self.follow_filling();
+        self.check();
+        done
+    }
+
+    pub(crate) fn drain(&mut self) {
+        let unsealed = self.released - self.sealed();
+        // R7: a last record that is not full takes all the held bytes that there are, R1 having left less than a record.
+        let left = if unsealed.is_multiple_of(self.config.record_size) { self.held() } else { 0 };
+        let done = self.transmit(usize::MAX, usize::MAX).expect("a transport without limits");
+        assert!(!done.blocked && (self.config.ramp || self.closed || !self.policy.wants_transmit()));
+        if self.ready && !self.config.ramp {
+            assert_eq!(self.policy.waiting(), left, "R2, R3: what may leave has left, what is held has not");
+        }
+    }
+
+    pub(crate) fn check(&mut self) {
+        let waiting = self.policy.waiting();
+        assert_eq!(waiting, self.written - self.sealed());
+        let bound = self.config.send_buffer;
+        assert!(waiting <= bound, "R9: {waiting} bytes wait, {:?}", self.config);
+        assert_eq!(self.policy.send_capacity(), self.config.send_buffer.saturating_sub(waiting));
+        if !self.ready {
+            assert_eq!(self.policy.poll_timeout().filter(|_| waiting > 0), None, "R6: no deadline before keys exist");
+            return;
+        }
+        assert!(self.held() <= self.config.hold_limit, "R1: hold limit");
+        if !self.config.ramp {
+            assert!(self.held() < self.config.record_size || self.held() == 0, "R1: a whole record is held");
+            if let Some(due) = self.deadline() {
+                assert!(self.policy.poll_timeout().is_some_and(|at| at <= due), "R5: deadline");
+            }
+        }
+    }
+
+    pub(crate) fn records(&self) -> Vec<Vec<u8>> {
+        parse(&self.wire).0
+    }
+}
+
+/// A policy with its keys and default limits.
+pub(crate) fn ready() -> Bench {
+    Bench::new(Limits::default(), true)
+}

@@ -1,0 +1,285 @@
+//! What goes wrong elsewhere, point by point, and single rules, in virtual time.
+#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+
+mod harness;
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use bytes::Bytes;
+use harness::{Bench, END, Framed, Limits, parse, ready, stream};
+use tls_cork::{
+    CorkConfig, CorkPolicy, DynamicRecords, FlushDecision, FlushReason, MAX_RECORD_SIZE, SendFlags, TransmitError,
+    Transmitted, WriteError,
+};
+
+#[test]
+fn header_with_more_and_body_are_one_record() {
+    let mut bench = ready();
+    bench.write(&[28], true).unwrap();
+    bench.drain();
+    assert!(bench.wire.is_empty());
+    bench.write(&[512], false).unwrap();
+    bench.drain();
+    assert_eq!(bench.records(), [stream(0, 540)]);
+}
+
+#[test]
+fn a_vectored_write_below_a_record_is_one_record() {
+    for pieces in [&[1, 1, 1][..], &[28, 0, 4096], &[5; 40], &[16_382, 1], &[16_383]] {
+        let mut bench = ready();
+        bench.write(pieces, false).unwrap();
+        bench.drain();
+        assert_eq!(bench.records().len(), 1, "{pieces:?}");
+        assert_eq!(bench.policy.waiting(), 0);
+    }
+}
+
+#[test]
+fn plaintext_written_during_the_handshake_is_one_record_after_it() {
+    let mut bench = Bench::new(Limits::default(), false);
+    for _ in 0..10 {
+        bench.write(&[10], false).unwrap();
+    }
+    bench.drain();
+    assert!(bench.wire.is_empty());
+    bench.finish_handshake();
+    bench.drain();
+    assert_eq!(bench.records(), [stream(0, 100)]);
+}
+
+#[test]
+fn point_4_the_final_piece_never_comes() {
+    for corked in [false, true] {
+        let mut bench = ready();
+        if corked {
+            bench.cork();
+        }
+        let start = bench.now;
+        bench.write(&[100], true).unwrap();
+        bench.advance(Duration::from_millis(9));
+        bench.write(&[100], true).unwrap(); // does not push the deadline back
+        assert_eq!(bench.policy.poll_timeout(), Some(start + Duration::from_millis(10)));
+        bench.drain();
+        assert_eq!(bench.policy.waiting(), 200);
+        bench.advance(Duration::from_millis(1));
+        bench.drain();
+        assert_eq!(bench.records(), [stream(0, 200)]);
+        assert_eq!(bench.policy.stats().flushes(FlushReason::Deadline), 1);
+        bench.write(&[5], false).unwrap();
+        bench.drain();
+        assert_eq!(bench.policy.waiting(), if corked { 5 } else { 0 }, "the cork stays on");
+    }
+}
+
+#[test]
+fn point_5_a_reader_waits_for_the_answer_to_a_held_request() {
+    let mut bench = ready();
+    bench.cork();
+    bench.write(&[100], false).unwrap();
+    let decision = bench.policy.handle_read_wait(bench.now);
+    assert_eq!(decision, FlushDecision::Flush { bytes: 100, reason: FlushReason::ReadWait });
+    bench.release_all();
+    bench.drain();
+    assert_eq!(bench.records().len(), 1);
+    bench.write(&[7], false).unwrap();
+    bench.drain();
+    assert_eq!(bench.policy.waiting(), 7, "the cork stays on");
+
+    let off = CorkConfig::default().flush_on_read_wait(false);
+    let framed = Framed::default();
+    framed.0.borrow_mut().ready = true;
+    let mut policy = CorkPolicy::new(framed, off).unwrap();
+    let _ = policy.write(bench.now, &[IoSlice::new(b"x")], SendFlags::MORE).unwrap();
+    assert!(!policy.handle_read_wait(bench.now).is_flush());
+}
+
+#[test]
+fn point_7_interrupted_is_tried_again() {
+    let mut bench = ready();
+    bench.write(&[100], false).unwrap();
+    let mut calls = 0;
+    let done = bench.policy.transmit_with(|bufs, _| {
+        calls += 1;
+        if calls < 4 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(bufs[0].len()) }
+    });
+    assert_eq!(done.unwrap(), Transmitted { bytes: 104, blocked: false });
+    assert_eq!(calls, 4);
+}
+
+#[test]
+fn point_7_zero_and_errors_leave_everything_waiting() {
+    let mut bench = ready();
+    bench.write(&[100], false).unwrap();
+    assert!(matches!(bench.policy.transmit_with(|_, _| Ok(0)), Err(TransmitError::WriteZero)));
+    let reset = bench.policy.transmit_with(|_, _| Err(io::ErrorKind::ConnectionReset.into()));
+    assert!(matches!(reset, Err(TransmitError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset));
+    bench.drain();
+    assert_eq!(bench.records(), [stream(0, 100)]);
+}
+
+#[test]
+fn point_7_one_byte_windows() {
+    let mut bench = ready();
+    bench.write(&[300], false).unwrap();
+    let mut rounds = 0;
+    while bench.policy.wants_transmit() {
+        let done = bench.transmit(1, 1).unwrap();
+        assert_eq!(done.bytes, 1);
+        rounds += 1;
+        if rounds % 10 == 0 && rounds <= 100 {
+            bench.write(&[20], false).unwrap(); // joins what waits: the record on the wire does not change
+        }
+    }
+    assert_eq!(bench.records(), [stream(0, 300), stream(300, 200)]);
+}
+
+#[test]
+fn point_8_a_full_buffer_says_so_and_recovers() {
+    let mut bench = ready();
+    bench.write(&[1], false).unwrap();
+    assert!(bench.transmit(0, 1).unwrap().blocked); // one record is sealed and stuck
+    let mut accepted = 0;
+    let refused = loop {
+        match bench.write(&[50_000], false) {
+            Ok(n) => accepted += n,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, WriteError::Blocked);
+    assert_eq!(accepted, bench.config.send_buffer);
+    assert_eq!(bench.policy.send_capacity(), 0);
+    let mut shared = Bytes::from_static(b"unchanged");
+    assert_eq!(bench.policy.write_bytes(bench.now, &mut shared, SendFlags::NONE), Err(WriteError::Blocked));
+    assert_eq!(&shared[..], b"unchanged");
+    assert_eq!(bench.write(&[0], false), Ok(0), "an empty write needs no room");
+    bench.drain();
+    assert_eq!(bench.policy.send_capacity(), bench.config.send_buffer);
+    assert_eq!(bench.write(&[100], false), Ok(100));
+    bench.drain();
+    assert_eq!(bench.records().concat(), stream(0, 1 + accepted + 100));
+}
+
+#[test]
+fn point_9_close_under_a_full_buffer() {
+    let mut bench = ready();
+    bench.write(&[1], false).unwrap();
+    assert!(bench.transmit(0, 1).unwrap().blocked);
+    while bench.write(&[50_000], true).is_ok() {}
+    bench.close();
+    assert_eq!(bench.write(&[1], false), Err(WriteError::Closed));
+    while bench.policy.wants_transmit() {
+        assert!(bench.transmit(1000, 999).unwrap().bytes > 0);
+    }
+    let (records, last) = parse(&bench.wire);
+    assert_eq!(records.concat(), stream(0, bench.written));
+    assert_eq!(last, Some(END));
+}
+
+#[test]
+fn point_6_the_kernel_is_not_told_to_wait_for_held_bytes() {
+    let mut bench = ready();
+    // A whole record may leave; its tail is held.
+    bench.write_bytes(MAX_RECORD_SIZE + 100, true).unwrap();
+    let mut told = Vec::new();
+    let done = bench.policy.transmit_with(|bufs, more| {
+        told.push(more);
+        Ok(bufs.iter().map(|buf| buf.len()).sum())
+    });
+    assert!(!done.unwrap().blocked);
+    assert_eq!(told, [false], "R8");
+    assert_eq!(bench.policy.waiting(), 100);
+}
+
+#[test]
+fn abort_discards_what_is_not_sealed_and_says_how_much() {
+    let mut bench = ready();
+    bench.write(&[10], false).unwrap();
+    assert!(bench.transmit(0, 1).unwrap().blocked); // sealed
+    bench.write(&[20], false).unwrap(); // released
+    bench.write(&[30], true).unwrap(); // held
+    assert_eq!(bench.policy.abort(), 50);
+    assert_eq!(bench.policy.abort(), 0);
+    assert_eq!(bench.policy.waiting(), 0);
+    assert!(!bench.policy.is_finished(), "what was sealed still leaves");
+    let refused = bench.policy.write(bench.now, &[IoSlice::new(b"x")], SendFlags::NONE);
+    assert_eq!(refused, Err(WriteError::Closed));
+    let mut out = Vec::new();
+    bench.policy.poll_transmit(&mut out).unwrap();
+    let (records, last) = parse(&out);
+    assert_eq!(records, [stream(0, 10)]);
+    assert_ne!(last, Some(END), "the peer has to see that the stream was cut");
+    assert!(bench.policy.is_finished());
+}
+
+#[test]
+fn abort_with_nothing_to_lose_is_a_proper_end() {
+    let mut bench = ready();
+    assert_eq!(bench.policy.abort(), 0);
+    let mut out = Vec::new();
+    bench.policy.poll_transmit(&mut out).unwrap();
+    assert_eq!(parse(&out).1, Some(END));
+}
+
+#[test]
+fn output_taken_whole_says_whether_more_follows() {
+    let mut bench = ready();
+    assert!(bench.policy.take_transmit().unwrap().is_none());
+    let batch = bench.config.batch.0;
+    bench.write_bytes(batch + 100, false).unwrap();
+    let first = bench.policy.take_transmit().unwrap().unwrap();
+    assert!(first.more);
+    assert_eq!(parse(&first.data).0.concat(), stream(0, batch));
+    // Written while the first is under way: shares the next record.
+    bench.write(&[20], true).unwrap();
+    let second = bench.policy.take_transmit().unwrap().unwrap();
+    assert!(!second.more);
+    assert_eq!(parse(&second.data).0, [stream(batch, 120)]);
+    assert_eq!(bench.policy.stats().flushes(FlushReason::Filled), 1);
+    assert!(bench.policy.take_transmit().unwrap().is_none());
+}
+
+#[test]
+fn dynamic_records_are_small_at_the_start_and_after_a_pause() {
+    let ramp = DynamicRecords::default().segment_size(1000).ramp_bytes(2500).idle_reset(Duration::from_secs(1));
+    let framed = Framed::default();
+    framed.finish_handshake();
+    let mut policy = CorkPolicy::new(framed, CorkConfig::default().dynamic_records(ramp)).unwrap();
+    let mut now = ready().now;
+    let lengths = |policy: &mut CorkPolicy<Framed>, now, len: usize| {
+        let mut data = Bytes::from(vec![0; len]);
+        while !data.is_empty() {
+            let _ = policy.write_bytes(now, &mut data, SendFlags::NONE).unwrap();
+        }
+        let mut out = Vec::new();
+        policy.poll_transmit(&mut out).unwrap();
+        parse(&out).0.iter().map(Vec::len).collect::<Vec<_>>()
+    };
+    // The ramp ends with the record that completes it.
+    assert_eq!(lengths(&mut policy, now, 20_000), [1000, 1000, 1000, MAX_RECORD_SIZE, 616]);
+    now += Duration::from_millis(999);
+    assert_eq!(lengths(&mut policy, now, 3000), [3000]);
+    now += Duration::from_secs(1);
+    assert_eq!(lengths(&mut policy, now, 3500), [1000, 1000, 1000, 500]);
+}
+
+#[test]
+fn the_longest_hold_and_each_reason_are_counted() {
+    let mut bench = ready();
+    bench.write(&[10], true).unwrap();
+    bench.advance(Duration::from_millis(4));
+    bench.flush();
+    bench.cork();
+    bench.write(&[10], false).unwrap();
+    bench.advance(Duration::from_millis(7));
+    bench.uncork();
+    bench.write(&[10], false).unwrap();
+    bench.drain();
+    let stats = bench.policy.stats();
+    assert_eq!(stats.longest_hold, Duration::from_millis(7));
+    for (reason, count) in FlushReason::ALL.map(|reason| (reason, stats.flushes(reason))) {
+        let expected = matches!(reason, FlushReason::Flush | FlushReason::Uncork | FlushReason::Last);
+        assert_eq!(count, u64::from(expected), "{reason:?}");
+    }
+    assert_eq!((stats.records, stats.plaintext_bytes, stats.transmits, stats.copied_bytes), (1, 30, 1, 30));
+}
