@@ -1,0 +1,35 @@
+//! A timer that is armed only while something is due, and seldom.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use async_io::Timer;
+
+/// Wakes at or before the time asked for, and never later.
+///
+/// Arming costs a wake-up of the reactor's thread. A timer that is armed for an earlier time is left alone, whatever has become of what
+/// it was armed for; so a stream that holds and releases all the time arms it once in each `max_hold`.
+#[derive(Debug, Default)]
+pub(crate) struct Deadline {
+    armed: Option<(Instant, Timer)>,
+}
+
+impl Deadline {
+    /// `waker` is woken at `at` at the latest, or now if that is past.
+    pub(crate) fn wake_by(&mut self, now: Instant, at: Instant, waker: &Waker) {
+        match &self.armed {
+            Some((armed, _)) if now < *armed && *armed <= at => return,
+            _ => {}
+        }
+        let mut timer = Timer::at(at);
+        match Pin::new(&mut timer).poll(&mut Context::from_waker(waker)) {
+            Poll::Ready(_) => {
+                self.armed = None;
+                waker.wake_by_ref();
+            }
+            Poll::Pending => self.armed = Some((at, timer)),
+        }
+    }
+}
