@@ -221,6 +221,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     ///
     /// They are accepted: an error of the transport belongs to the next call. One of the session is told now, because they are lost.
     fn transmit_after(&mut self, cx: &mut Context<'_>, done: usize) -> io::Result<bool> {
+        if !self.wakers.is_writable() {
+            // The bytes join what waits; an operation that waits for the transport goes on trying.
+            return Ok(true);
+        }
         match self.try_transmit(cx, Role::Writer) {
             Ok(blocked) => Ok(blocked),
             Err(error @ TransmitError::Seal { .. }) => Err(told(error)),
@@ -292,9 +296,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             return Ok(false);
         }
         self.wakers.register(role, cx.waker());
-        if !self.wakers.try_write() {
-            return Ok(true);
-        }
+        self.wakers.set_writable(false);
         let io = &mut self.io;
         let mut cx = Context::from_waker(self.wakers.waker());
         let mut pending = false;
@@ -304,7 +306,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             or_would_block(taken)
         });
         if !pending {
-            self.wakers.was_writable();
+            self.wakers.set_writable(true);
         }
         let sent = sent?;
         self.unflushed |= sent.bytes > 0;

@@ -26,7 +26,7 @@ pub(crate) struct Wakers {
 #[derive(Debug)]
 struct Shared {
     waiting: Mutex<[Option<Waker>; 3]>,
-    /// Whether the transport is worth a try: not after `Pending`, until it has woken us.
+    /// Not after `Pending`, until the transport has woken us.
     writable: AtomicBool,
 }
 
@@ -50,13 +50,14 @@ impl Wakers {
         }
     }
 
-    /// Whether to try to write to the transport now. Follow it with [`was_writable`](Self::was_writable), unless the transport was `Pending`.
-    pub(crate) fn try_write(&self) -> bool {
-        self.shared.writable.swap(false, Ordering::AcqRel)
+    /// Whether the transport may take bytes; if not, it was `Pending` and has not woken us since.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.shared.writable.load(Ordering::Acquire)
     }
 
-    pub(crate) fn was_writable(&self) {
-        self.shared.writable.store(true, Ordering::Release);
+    /// To be called with false before the transport is polled, and with true if it was not `Pending`.
+    pub(crate) fn set_writable(&self, writable: bool) {
+        self.shared.writable.store(writable, Ordering::Release);
     }
 
     pub(crate) fn wake(&self) {
