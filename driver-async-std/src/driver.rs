@@ -154,7 +154,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tell_failure()?;
         let _ = self.connection.close(Instant::now());
-        if self.transmit(cx, Role::Writer)? || self.connection.waiting() > 0 {
+        if self.transmit(cx, Role::Writer)? || !self.connection.is_finished() {
             return Poll::Pending;
         }
         self.wakers.register(Role::Writer, cx.waker());
