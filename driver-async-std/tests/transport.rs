@@ -83,7 +83,7 @@ fn point_1_an_error_says_what_it_costs() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn point_7_a_transport_may_take_as_little_as_it_likes(
         steps in prop::collection::vec(prop_oneof![

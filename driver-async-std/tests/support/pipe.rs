@@ -132,6 +132,11 @@ impl Tap {
 }
 
 impl Lane {
+    /// Bytes of all records since they were last forgotten, the last one as far as it has come.
+    pub fn bytes_seen(&self) -> usize {
+        self.records.iter().map(|(_, len)| len).sum::<usize>() - self.body_left + self.header.len()
+    }
+
     fn push(&mut self, data: &[u8]) {
         self.bytes.extend(data);
         for &byte in data {
