@@ -13,15 +13,15 @@ use async_io::Timer;
 /// it was armed for; so a stream that holds and releases all the time arms it once in each `max_hold`.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {
-    armed: Option<(Instant, Timer)>,
+    /// Boxed: an idle stream has none.
+    armed: Option<Box<(Instant, Timer)>>,
 }
 
 impl Deadline {
     /// `waker` is woken at `at` at the latest, or now if that is past.
     pub(crate) fn wake_by(&mut self, now: Instant, at: Instant, waker: &Waker) {
-        match &self.armed {
-            Some((armed, _)) if now < *armed && *armed <= at => return,
-            _ => {}
+        if self.armed.as_ref().is_some_and(|armed| now < armed.0 && armed.0 <= at) {
+            return;
         }
         let mut timer = Timer::at(at);
         match Pin::new(&mut timer).poll(&mut Context::from_waker(waker)) {
@@ -29,7 +29,12 @@ impl Deadline {
                 self.armed = None;
                 waker.wake_by_ref();
             }
-            Poll::Pending => self.armed = Some((at, timer)),
+            Poll::Pending => self.armed = Some(Box::new((at, timer))),
         }
+    }
+
+    /// Nothing is due.
+    pub(crate) fn rest(&mut self, now: Instant) {
+        self.armed.take_if(|armed| armed.0 <= now);
     }
 }

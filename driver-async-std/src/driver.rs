@@ -1,6 +1,6 @@
 //! Moves bytes between a transport and a [`Connection`], and wakes whoever waits.
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use tls_cork::{Connection, ReceiveError, SendFlags, TransmitError, WriteError, Written};
 
+use crate::adapt::{Reader, or_would_block};
 use crate::deadline::Deadline;
 use crate::wakers::{Role, Wakers};
 
@@ -22,6 +23,8 @@ pub(crate) struct Driver<IO> {
     holder: Option<Waker>,
     /// Met where it could not be told; the next call tells it.
     failure: Option<io::Error>,
+    /// The reader was told that sending fails; it goes on reading, and does not try again.
+    reads_only: bool,
     /// The transport took bytes since it was last flushed.
     unflushed: bool,
     /// The last read had to wait.
@@ -39,6 +42,7 @@ impl<IO> Driver<IO> {
             deadline: Deadline::default(),
             holder: None,
             failure: None,
+            reads_only: false,
             unflushed: false,
             reader_waits: false,
             attended: false,
@@ -246,6 +250,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         self.transmit_or_keep(cx, Role::Reader);
         self.flush_io_if_sent(cx, Role::Reader);
         if let Some(error) = self.failure.take() {
+            self.reads_only = true;
             return Poll::Ready(Err(error));
         }
         self.reader_waits = true;
@@ -255,8 +260,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
 
     /// One read from the transport; zero is its end.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut reader = Reader { io: &mut self.io, cx };
-        match self.connection.receive_from(Instant::now(), &mut reader) {
+        let received = loop {
+            let mut reader = Reader { io: &mut self.io, cx };
+            match self.connection.receive_from(Instant::now(), &mut reader) {
+                Err(ReceiveError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => break done,
+            }
+        };
+        match received {
             Ok(received) => Poll::Ready(Ok(received.bytes)),
             Err(ReceiveError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
             Err(ReceiveError::Io(error)) => Poll::Ready(Err(error)),
@@ -280,6 +291,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
 
     fn transmit_or_keep(&mut self, cx: &mut Context<'_>, role: Role) {
         if self.failure.is_none()
+            && !self.reads_only
             && let Err(error) = self.transmit(cx, role)
         {
             self.keep(error);
@@ -331,8 +343,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
 
     /// Has whoever waits woken when something is due.
     fn wake_in_time(&mut self) {
-        if let Some(at) = self.connection.poll_timeout() {
-            self.deadline.wake_by(Instant::now(), at, self.wakers.waker());
+        let now = Instant::now();
+        match self.connection.poll_timeout() {
+            Some(at) => self.deadline.wake_by(now, at, self.wakers.waker()),
+            None => self.deadline.rest(now),
         }
     }
 
@@ -357,6 +371,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     }
 
     fn tell_failure(&mut self) -> io::Result<()> {
+        self.reads_only = false;
         self.failure.take().map_or(Ok(()), Err)
     }
 }
@@ -366,24 +381,5 @@ fn told(error: TransmitError) -> io::Error {
     match error {
         TransmitError::Io(error) => error,
         error => error.into(),
-    }
-}
-
-fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
-    match poll {
-        Poll::Ready(done) => done,
-        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-    }
-}
-
-/// A poll for bytes as a non-blocking read.
-pub(crate) struct Reader<'a, 'b, IO> {
-    pub(crate) io: &'a mut IO,
-    pub(crate) cx: &'a mut Context<'b>,
-}
-
-impl<IO: AsyncRead + Unpin> Read for Reader<'_, '_, IO> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        or_would_block(Pin::new(&mut *self.io).poll_read(self.cx, buf))
     }
 }

@@ -1,6 +1,6 @@
 //! What the futures of connector and acceptor have in common.
 
-use std::io::{self, Write};
+use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,6 +9,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustls::server::AcceptedAlert;
 use tls_cork::{Connection, ConnectionError};
 
+use crate::adapt::Writer;
 use crate::driver::Driver;
 
 #[derive(Debug)]
@@ -93,23 +94,4 @@ pub(crate) fn poll_alert<IO: AsyncWrite + Unpin>(
         }
     }
     Pin::new(io).poll_flush(cx).map(drop)
-}
-
-/// A poll for room as a non-blocking write.
-struct Writer<'a, 'b, IO> {
-    io: &'a mut IO,
-    cx: &'a mut Context<'b>,
-}
-
-impl<IO: AsyncWrite + Unpin> Write for Writer<'_, '_, IO> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match Pin::new(&mut *self.io).poll_write(self.cx, buf) {
-            Poll::Ready(done) => done,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -13,7 +13,7 @@ use rustls::{ServerConfig, ServerConnection};
 use tls_cork::{ConfigError, Connection, CorkConfig};
 
 use crate::Accept;
-use crate::driver::Reader;
+use crate::adapt::Reader;
 use crate::handshake::{Handshake, poll_alert};
 
 /// Reads the client's first message, so that its wishes can choose the configuration.

@@ -50,6 +50,7 @@
 //! its own. It cannot be told that more is coming (`MSG_MORE`); set TCP_NODELAY on a socket, since Nagle's algorithm would be one more delay.
 
 mod acceptor;
+mod adapt;
 mod connector;
 mod deadline;
 mod driver;

@@ -137,6 +137,31 @@ fn point_2_plaintext_of_the_settings_closure_is_not_lost() {
 }
 
 #[test]
+fn point_3_key_updates_are_answered_beside_held_data() {
+    run(async {
+        let (client_config, server_config) = support::configs();
+        let (client, server) = support::pipe::pipe(1 << 20);
+        let up = client.outgoing();
+        let connector = tls_cork_async_std::TlsConnector::from(client_config).with_cork(patient()).unwrap();
+        let acceptor = futures_rustls::TlsAcceptor::from(server_config);
+        let (client, server) = join(connector.connect(support::name(), client), acceptor.accept(server)).await;
+        let (mut client, mut server) = (client.unwrap(), server.unwrap());
+        up.forget();
+        client.send_all(b"held ", MORE).await.unwrap();
+        for _ in 0..20 {
+            server.get_mut().1.refresh_traffic_keys().unwrap();
+        }
+        server.flush().await.unwrap();
+        let other = other_task();
+        assert!(Pin::new(&mut client).poll_read(&mut Context::from_waker(&other), &mut [0; 8]).is_pending());
+        assert_eq!((up.records(), up.writes()), (1, 1), "one answer, nothing of what is held");
+        client.send_all(b"until now", NONE).await.unwrap();
+        assert_eq!(gets(&mut server, 14).await, b"held until now");
+        assert_eq!(up.records(), 2);
+    });
+}
+
+#[test]
 fn point_4_the_deadline_fires_when_a_read_is_polled() {
     run(async {
         let Pair { mut client, mut server, up, .. } = connected(CorkConfig::default().flush_on_read_wait(false)).await;

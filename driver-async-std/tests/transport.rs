@@ -75,7 +75,7 @@ fn point_1_an_error_says_what_it_costs() {
         let error = client.read(&mut [0; 8]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
         assert!(error.to_string().contains("4 bytes that were accepted are lost"), "{error}");
-        assert_eq!(up.lane().records.len(), 1, "the alert has left");
+        assert_eq!(up.records(), 1, "the alert has left");
         assert_eq!(client.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
         let told = server.read(&mut [0; 8]).await.unwrap_err();
         assert!(matches!(told.get_ref().and_then(|inner| inner.downcast_ref()), Some(rustls::Error::AlertReceived(_))));
@@ -166,8 +166,11 @@ fn point_7_a_failing_transport_does_not_hide_what_was_received() {
         Timer::after(TICK).await;
         up.script([Step::Reset, Step::Reset]);
         assert_eq!(gets(&mut client, 10).await, b"last words");
-        // Then it is told, instead of waiting for an answer that cannot come.
+        // Then it is told, instead of waiting for an answer that cannot come; once.
         assert_eq!(client.read(&mut [0; 8]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert!(waits(client.read(&mut [0; 8])).await);
+        server.write_all(b"one more").await.unwrap();
+        assert_eq!(gets(&mut client, 8).await, b"one more");
     });
 }
 

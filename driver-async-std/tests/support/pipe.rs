@@ -80,6 +80,11 @@ impl Tap {
         self.lane().records.iter().filter(|(kind, _)| *kind == APPLICATION_DATA).map(|(_, len)| len - 22).collect()
     }
 
+    /// How many records of any kind went by.
+    pub fn records(&self) -> usize {
+        self.lane().records.len()
+    }
+
     pub fn writes(&self) -> usize {
         self.lane().writes.len()
     }
