@@ -4,15 +4,21 @@
 //! its `use` lines. Its writes leave as before, and gain the core's batches. On top, each write takes flags:
 //!
 //! ```no_run
-//! # use std::{io, sync::Arc};
-//! use tls_cork_async_std::{TlsConnector, rustls::ClientConfig, tls_cork::SendFlags};
+//! # use std::sync::Arc;
+//! # use futures_util::{AsyncReadExt, AsyncWriteExt};
+//! # async fn example(
+//! #     config: Arc<rustls::ClientConfig>, header: &[u8], mut body: bytes::Bytes, mut buf: [u8; 100],
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! use tls_cork_async_std::{TlsConnector, tls_cork::SendFlags}; // was: use futures_rustls::TlsConnector;
 //!
-//! # async fn example(config: Arc<ClientConfig>, header: &[u8], mut body: bytes::Bytes) -> io::Result<()> {
 //! let tcp = async_std::net::TcpStream::connect("example.org:443").await?;
-//! let name = "example.org".try_into().map_err(io::Error::other)?;
-//! let mut stream = TlsConnector::from(config).connect(name, tcp).await?;
-//! stream.send_all(header, SendFlags::MORE).await?; // held: more is coming
-//! stream.send_bytes(&mut body, SendFlags::NONE).await?; // both leave in one record
+//! let mut stream = TlsConnector::from(config).connect("example.org".try_into()?, tcp).await?;
+//! stream.send_all(&header, SendFlags::MORE).await?; // held: more is coming
+//! stream.send_bytes(&mut body, SendFlags::NONE).await?; // both leave in one record; `body` was not copied
+//! stream.write_all(b"as before").await?; // leaves without a flush
+//! let n = stream.read(&mut buf).await?; // if it has to wait, what this task holds leaves first
+//! let (stream, deadlines) = stream.with_deadline_task(); // for a task that holds, then does something else:
+//! async_std::task::spawn(deadlines); // the 10 ms are kept though nobody polls
 //! # Ok(())
 //! # }
 //! ```
