@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::rustls::pki_types::{CertificateDer, ServerName};
-use ::rustls::{ClientConfig, ClientConnection, ProtocolVersion, ServerConfig, ServerConnection, SupportedCipherSuite};
+use ::rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
+    SupportedCipherSuite,
+};
 use bytes::Bytes;
 
 use crate::{
@@ -277,6 +280,33 @@ impl Connection {
     /// The cipher suite agreed on; `None` until then.
     pub fn negotiated_cipher_suite(&self) -> Option<SupportedCipherSuite> {
         self.policy.session().rustls().negotiated_cipher_suite()
+    }
+
+    /// Whether the handshake was a full one or resumed an earlier session; `None` until it is known.
+    pub fn handshake_kind(&self) -> Option<HandshakeKind> {
+        self.policy.session().rustls().handshake_kind()
+    }
+
+    /// At a server, the name that the client asked for (SNI, RFC 6066); `None` before that, and if there is none.
+    pub fn server_name(&self) -> Option<&str> {
+        match self.policy.session().rustls() {
+            ::rustls::Connection::Server(server) => server.server_name(),
+            ::rustls::Connection::Client(_) => None,
+        }
+    }
+
+    /// Fills `output` with keying material of this session (RFC 5705; RFC 8446, section 7.5), for instance for channel binding.
+    ///
+    /// # Errors
+    ///
+    /// Before the handshake has ended, and if `output` is empty.
+    pub fn export_keying_material<T: AsMut<[u8]>>(
+        &self,
+        output: T,
+        label: &[u8],
+        context: Option<&[u8]>,
+    ) -> Result<T, ::rustls::Error> {
+        self.policy.session().rustls().export_keying_material(output, label, context)
     }
 
     fn process(&mut self, now: Instant, bytes: usize) -> Result<Received, ReceiveError> {

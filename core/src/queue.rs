@@ -10,7 +10,7 @@ use crate::gather::Slices;
 /// `Bytes` up to this length are copied: a copy costs less than one more slice.
 const COPY_MAX: usize = 1024;
 /// An idle queue keeps a buffer of at most this size.
-const IDLE_CAPACITY: usize = 512;
+const IDLE_CAPACITY: usize = 128;
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {

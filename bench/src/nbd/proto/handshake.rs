@@ -11,15 +11,25 @@ pub const FLAG_FIXED_NEWSTYLE: u16 = 1 << 0;
 /// No 124 zero bytes after NBD_OPT_EXPORT_NAME.
 pub const FLAG_NO_ZEROES: u16 = 1 << 1;
 
+/// Choose an export and go to the transmission phase; its reply has no room for an error.
+pub const OPT_EXPORT_NAME: u32 = 1;
 /// End the negotiation.
 pub const OPT_ABORT: u32 = 2;
+/// Name every export.
+pub const OPT_LIST: u32 = 3;
 /// Switch this connection to TLS.
 pub const OPT_STARTTLS: u32 = 5;
+/// As [`OPT_GO`], but only tells.
+pub const OPT_INFO: u32 = 6;
 /// Choose an export and go to the transmission phase.
 pub const OPT_GO: u32 = 7;
+/// Replies to READ shall come in [chunks](super::Chunk).
+pub const OPT_STRUCTURED_REPLY: u32 = 8;
 
 /// The option was carried out.
 pub const REP_ACK: u32 = 1;
+/// The name of an export; more replies follow.
+pub const REP_SERVER: u32 = 2;
 /// A piece of information about the export; more replies follow.
 pub const REP_INFO: u32 = 3;
 /// Set in every reply type that reports an error.
@@ -33,6 +43,9 @@ pub const REP_ERR_INVALID: u32 = REP_ERROR_BIT + 3;
 /// The server wants STARTTLS first.
 pub const REP_ERR_TLS_REQD: u32 = REP_ERROR_BIT + 5;
 
+/// There is no export of that name.
+pub const REP_ERR_UNKNOWN: u32 = REP_ERROR_BIT + 6;
+
 /// Export size and transmission flags.
 pub const INFO_EXPORT: u16 = 0;
 /// Smallest, preferred and largest block size.
@@ -44,6 +57,16 @@ pub const EXPORT_HAS_FLAGS: u16 = 1 << 0;
 pub const EXPORT_READ_ONLY: u16 = 1 << 1;
 /// FLUSH is supported.
 pub const EXPORT_SEND_FLUSH: u16 = 1 << 2;
+/// [`COMMAND_FUA`](super::COMMAND_FUA) is supported.
+pub const EXPORT_SEND_FUA: u16 = 1 << 3;
+/// TRIM is supported.
+pub const EXPORT_SEND_TRIM: u16 = 1 << 5;
+/// WRITE_ZEROES is supported.
+pub const EXPORT_SEND_WRITE_ZEROES: u16 = 1 << 6;
+/// [`COMMAND_DF`](super::COMMAND_DF) is supported.
+pub const EXPORT_SEND_DF: u16 = 1 << 7;
+/// A FLUSH on one connection covers what was written on all.
+pub const EXPORT_CAN_MULTI_CONN: u16 = 1 << 8;
 
 /// Bytes of the server's greeting.
 pub const GREETING_LEN: usize = 18;
@@ -234,6 +257,12 @@ pub fn parse_option_reply_header(data: &[u8]) -> Result<OptionReplyHeader, Proto
         kind: u32_at(data, 12, what)?,
         length: bounded(u32_at(data, 16, what)?, what)?,
     })
+}
+
+/// The data of a [`REP_SERVER`] reply.
+#[must_use]
+pub fn encode_server(export: &str) -> Vec<u8> {
+    [&length_of(export.as_bytes()).to_be_bytes(), export.as_bytes()].concat()
 }
 
 /// What a [`REP_INFO`] reply says.

@@ -6,11 +6,13 @@
 use std::fmt;
 
 mod handshake;
+mod structured;
 #[cfg(test)]
 mod tests;
 mod transmission;
 
 pub use handshake::*;
+pub use structured::*;
 pub use transmission::*;
 
 /// Bytes that are not what the protocol requires at this point.

@@ -28,10 +28,24 @@ fn prefixes_of_every_message_are_refused() {
     every_prefix_is_short(&encode_info(&export), parse_info);
     every_prefix_is_short(&a_request().encode(), Request::parse);
     every_prefix_is_short(&SimpleReply { error: 0, cookie: 1 }.encode(), SimpleReply::parse);
+    every_prefix_is_short(&a_chunk().encode(), Chunk::parse);
 }
 
 fn a_request() -> Request {
     Request { command: CMD_WRITE, flags: 1, cookie: 0x0102_0304_0506_0708, offset: 1 << 40, length: 512 }
+}
+
+fn a_chunk() -> Chunk {
+    Chunk { flags: CHUNK_DONE, kind: CHUNK_OFFSET_DATA, cookie: 0x0102_0304_0506_0708, length: 8 + 512 }
+}
+
+#[test]
+fn chunks_look_as_the_protocol_says() {
+    let expected = [0x66, 0x8e, 0x33, 0xef, 0, 1, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 2, 8];
+    assert_eq!(a_chunk().encode(), expected);
+    assert_eq!(Chunk::parse(&expected), Ok(a_chunk()));
+    let error = encode_chunk_error(ERROR_INVALID);
+    assert_eq!(error[..6], [0, 0, 0, 22, 0, (error.len() - 6) as u8]);
 }
 
 #[test]
@@ -114,6 +128,7 @@ fn other_magic_numbers_are_refused() {
     assert!(Request::parse(&wrong(a_request().encode().to_vec())).is_err_and(magic));
     let reply = SimpleReply { error: 0, cookie: 0 };
     assert!(SimpleReply::parse(&wrong(reply.encode().to_vec())).is_err_and(magic));
+    assert!(Chunk::parse(&wrong(a_chunk().encode().to_vec())).is_err_and(magic));
 }
 
 #[test]
@@ -149,6 +164,7 @@ fn lengths_beyond_the_limits_are_refused() {
     assert_eq!(Request::parse(&request.encode()), Ok(request));
     request.length += 1;
     assert!(Request::parse(&request.encode()).is_err_and(too_long));
+    assert_eq!(Request::parse_any(&request.encode()), Ok(request));
     // A flush carries no data, whatever its length field says.
     request.command = CMD_FLUSH;
     assert!(Request::parse(&request.encode()).is_ok());

@@ -13,6 +13,17 @@ pub const CMD_WRITE: u16 = 1;
 pub const CMD_DISC: u16 = 2;
 /// Make everything acknowledged durable.
 pub const CMD_FLUSH: u16 = 3;
+/// These bytes are not needed any more.
+pub const CMD_TRIM: u16 = 4;
+/// Write zeroes, which do not come along.
+pub const CMD_WRITE_ZEROES: u16 = 6;
+
+/// Durable before it is acknowledged.
+pub const COMMAND_FUA: u16 = 1 << 0;
+/// WRITE_ZEROES must leave the space allocated.
+pub const COMMAND_NO_HOLE: u16 = 1 << 1;
+/// The data of a READ must come in one chunk.
+pub const COMMAND_DF: u16 = 1 << 2;
 
 /// Bytes of a request without its payload.
 pub const REQUEST_LEN: usize = 28;
@@ -21,6 +32,10 @@ pub const SIMPLE_REPLY_LEN: usize = 16;
 /// The longest payload a portable client may ask for, and the longest the server here takes.
 pub const MAX_PAYLOAD: u32 = 32 * 1024 * 1024;
 
+/// Not permitted.
+pub const ERROR_PERMISSION: u32 = 1;
+/// Input/output error.
+pub const ERROR_IO: u32 = 5;
 /// Invalid request, for instance past the end of the export.
 pub const ERROR_INVALID: u32 = 22;
 /// No space left: a write past the end of the export.
@@ -61,6 +76,20 @@ impl Request {
     ///
     /// When the magic number is wrong, or a read or write is longer than [`MAX_PAYLOAD`].
     pub fn parse(data: &[u8]) -> Result<Self, ProtoError> {
+        let request = Self::parse_any(data)?;
+        let carries_data = matches!(request.command, CMD_READ | CMD_WRITE);
+        if carries_data && request.length > MAX_PAYLOAD {
+            return Err(ProtoError::TooLong { what: "request", limit: MAX_PAYLOAD, found: request.length });
+        }
+        Ok(request)
+    }
+
+    /// Parses the 28 bytes at the front of `data`, whatever length they ask for.
+    ///
+    /// # Errors
+    ///
+    /// When the magic number is wrong.
+    pub fn parse_any(data: &[u8]) -> Result<Self, ProtoError> {
         let what = "request";
         if data.len() < REQUEST_LEN {
             return Err(ProtoError::Short { what, need: REQUEST_LEN, have: data.len() });
@@ -69,18 +98,13 @@ impl Request {
         if magic != REQUEST_MAGIC {
             return Err(ProtoError::BadMagic { what, found: magic.into() });
         }
-        let request = Self {
+        Ok(Self {
             flags: u16_at(data, 4, what)?,
             command: u16_at(data, 6, what)?,
             cookie: u64_at(data, 8, what)?,
             offset: u64_at(data, 16, what)?,
             length: u32_at(data, 24, what)?,
-        };
-        let carries_data = matches!(request.command, CMD_READ | CMD_WRITE);
-        if carries_data && request.length > MAX_PAYLOAD {
-            return Err(ProtoError::TooLong { what, limit: MAX_PAYLOAD, found: request.length });
-        }
-        Ok(request)
+        })
     }
 }
 

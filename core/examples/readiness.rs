@@ -1,0 +1,122 @@
+//! A client on a readiness loop, with the `polling` crate: sends MESSAGE and prints the reply.
+//!
+//! Sends and receives at the same time, as far as the socket lets it.
+#![allow(clippy::disallowed_methods, reason = "the core has no clock and no sockets; what embeds it has")]
+
+mod common;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use polling::{Event, Poller};
+use tls_cork::{Connection, CorkConfig, ReceiveError, WriteError};
+
+use common::{Peer, Reply, Request};
+
+const SOCKET: usize = 0;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (peer, request) = common::arguments(std::env::args().skip(1))?;
+    let reply = exchange(peer, CorkConfig::default(), request)?;
+    Ok(io::stdout().write_all(&reply)?)
+}
+
+pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, mut request: Request) -> io::Result<Vec<u8>> {
+    let mut socket = TcpStream::connect(addr)?;
+    socket.set_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    let mut conn = Connection::client(config, name, cork)?;
+    let poller = Poller::new()?;
+    poller.add(&socket, Event::none(SOCKET))?;
+    let mut events = Vec::new();
+    let mut reply = Reply::default();
+    loop {
+        // What has happened: time went by, bytes came in, and there may be room to send.
+        let _ = conn.handle_timeout(Instant::now());
+        let ended = receive(&mut conn, &mut socket, &mut reply)?;
+        send(&mut conn, &mut socket, &mut request)?;
+        if reply.is_complete() && request.is_empty() {
+            let _ = conn.close(Instant::now());
+        }
+        // About to sleep: let go of what the peer may be waiting for.
+        let now = Instant::now();
+        let _ = conn.handle_read_wait(now);
+        let blocked = transmit(&mut conn, &mut socket)?;
+        if ended && !blocked {
+            return reply.finish();
+        }
+        // `polling` reports a source once: say anew what to wait for, and wake up for the deadline.
+        poller.modify(&socket, Event { key: SOCKET, readable: !ended, writable: blocked })?;
+        let timeout = conn.poll_timeout().map(|at| at.saturating_duration_since(now));
+        events.clear();
+        match poller.wait(&mut events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+/// Receives until the socket has no more; true at the stream's proper end.
+fn receive(conn: &mut Connection, socket: &mut TcpStream, reply: &mut Reply) -> io::Result<bool> {
+    let mut buf = [0; 16 * 1024];
+    loop {
+        match conn.read(&mut buf) {
+            Ok(0) => return Ok(true),
+            Ok(n) => {
+                reply.push(&buf[..n])?;
+                continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        match conn.receive_from(Instant::now(), socket) {
+            // The end of the socket is no end of the stream: the next read tells.
+            Ok(_) => {}
+            Err(ReceiveError::Io(error)) => match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(false),
+                io::ErrorKind::Interrupted => {}
+                _ => return Err(error),
+            },
+            Err(error) => {
+                // The alert for the peer leaves if it can; the error that caused it counts.
+                let _ = transmit(conn, socket);
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+/// Writes and transmits until everything is accepted, or no more can be for now.
+fn send(conn: &mut Connection, socket: &mut TcpStream, request: &mut Request) -> io::Result<()> {
+    while let Some((data, flags)) = request.front_mut() {
+        // What is accepted leaves `data`; the rest is offered again with the same flags.
+        let written = conn.write_bytes(Instant::now(), data, *flags);
+        if data.is_empty() {
+            request.pop_front();
+        }
+        match written {
+            Ok(_) => {}
+            Err(WriteError::Blocked) => {
+                // Full: go on if that makes room. During the handshake it does not.
+                transmit(conn, socket)?;
+                if conn.send_capacity() == 0 {
+                    return Ok(());
+                }
+            }
+            Err(error) => {
+                // A transmit tells why a connection has failed.
+                transmit(conn, socket)?;
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Transmits what may leave; true if the socket would block before all of it has left.
+fn transmit(conn: &mut Connection, socket: &mut TcpStream) -> io::Result<bool> {
+    let sent = conn.transmit_with(|bufs, _more| socket.write_vectored(bufs))?;
+    Ok(sent.blocked)
+}

@@ -1,0 +1,33 @@
+//! An NBD server over TLS: serves one file, or memory, to any client that speaks the protocol with STARTTLS.
+//!
+//! ```sh
+//! cargo run --release -p tls-cork-async-std --example nbd_server -- \
+//!     --listen 127.0.0.1:10809 --file disk.img --cert server-cert.pem --key server-key.pem
+//! nbdcopy disk.img 'nbds://localhost/?tls-certificates=DIRECTORY'
+//! ```
+//!
+//! `replies.rs` is where `MORE` pays: a reply's header and data make one record, and so do the replies to all requests that came
+//! together. Linux only, as the protocol module that it shares with the comparison program is.
+
+#[cfg(target_os = "linux")]
+mod export;
+#[cfg(target_os = "linux")]
+mod negotiation;
+#[cfg(target_os = "linux")]
+mod replies;
+#[cfg(target_os = "linux")]
+mod requests;
+#[cfg(target_os = "linux")]
+mod server;
+#[cfg(target_os = "linux")]
+mod tls;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    server::main()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("nbd_server: Linux only");
+}

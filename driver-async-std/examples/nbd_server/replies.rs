@@ -1,0 +1,60 @@
+//! Replies, each part of them with the flag that says whether more is coming.
+
+use std::io;
+
+use async_std::net::TcpStream;
+use bytes::Bytes;
+use tls_cork_async_std::server::TlsStream;
+use tls_cork_async_std::tls_cork::SendFlags;
+use tls_cork_bench::nbd::proto::{
+    CHUNK_DONE, CHUNK_ERROR, CHUNK_NONE, CHUNK_OFFSET_DATA, CMD_READ, Chunk, Request, SimpleReply, encode_chunk_error,
+};
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) request: Request,
+    /// The data of a READ, or an NBD error number.
+    pub(crate) result: Result<Vec<u8>, u32>,
+}
+
+/// Sends `replies` as if they were one message: everything but the very last piece says that more is coming.
+pub(crate) async fn send(stream: &mut TlsStream<TcpStream>, replies: Vec<Reply>, structured: bool) -> io::Result<()> {
+    let mut left = replies.len();
+    for reply in replies {
+        left -= 1;
+        let last = SendFlags::more_if(left > 0);
+        // In a structured session the other commands may still have simple replies.
+        let (header, data) = match reply.request.command {
+            CMD_READ if structured => chunk(reply),
+            _ => simple(reply),
+        };
+        if data.is_empty() {
+            stream.send_all(&header, last).await?;
+        } else {
+            stream.send_all(&header, SendFlags::MORE).await?;
+            stream.send_bytes(&mut Bytes::from(data), last).await?;
+        }
+    }
+    Ok(())
+}
+
+fn simple(Reply { request, result }: Reply) -> (Vec<u8>, Vec<u8>) {
+    let (error, data) = match result {
+        Ok(data) => (0, data),
+        Err(error) => (error, Vec::new()),
+    };
+    (SimpleReply { error, cookie: request.cookie }.encode().to_vec(), data)
+}
+
+/// One chunk for all of a READ, which suits `COMMAND_DF` too.
+fn chunk(Reply { request, result }: Reply) -> (Vec<u8>, Vec<u8>) {
+    let (kind, front, data) = match result {
+        Ok(data) if data.is_empty() => (CHUNK_NONE, Vec::new(), data),
+        Ok(data) => (CHUNK_OFFSET_DATA, request.offset.to_be_bytes().to_vec(), data),
+        Err(error) => (CHUNK_ERROR, encode_chunk_error(error), Vec::new()),
+    };
+    let length = (front.len() + data.len()) as u32;
+    let header = Chunk { flags: CHUNK_DONE, kind, cookie: request.cookie, length }.encode();
+    ([&header[..], &front].concat(), data)
+}

@@ -1,0 +1,139 @@
+//! Command line, connections and signals.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_signal::{Signal, Signals};
+use async_std::channel::{self, Receiver};
+use async_std::future;
+use async_std::io::timeout;
+use async_std::net::{TcpListener, TcpStream};
+use async_std::task;
+use clap::Parser;
+use futures_util::future::{Either, select};
+use futures_util::{AsyncWriteExt, StreamExt};
+use tls_cork_async_std::TlsAcceptor;
+
+use crate::export::Export;
+use crate::negotiation::negotiate;
+use crate::{requests, tls};
+
+/// More clients than this are turned away.
+const MAX_CONNECTIONS: usize = 64;
+/// From the connection to the transmission phase.
+const NEGOTIATION_LIMIT: Duration = Duration::from_secs(30);
+/// From the last reply to the peer's taking our close_notify.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// From a signal to the end.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Serves a file, or memory, over NBD with TLS. Prints the address that it listens on; SIGINT and SIGTERM stop it.
+#[derive(Debug, Parser)]
+#[command(name = "nbd_server")]
+struct Args {
+    /// Where to listen; with port 0 the kernel chooses one.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: String,
+    /// Serve this file or block device.
+    #[arg(long, value_name = "PATH", required_unless_present = "memory", conflicts_with = "memory")]
+    file: Option<PathBuf>,
+    /// Serve this many bytes of memory, zeroes at first.
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<u64>,
+    /// The server's certificate chain, in PEM.
+    #[arg(long, value_name = "FILE")]
+    cert: PathBuf,
+    /// Its private key, in PEM.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Serve only clients with a certificate signed by this CA, in PEM.
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+}
+
+pub(crate) fn main() -> ExitCode {
+    match task::block_on(run(&Args::parse())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nbd_server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let acceptor = TlsAcceptor::from(tls::server_config(&args.cert, &args.key, args.client_ca.as_deref())?);
+    let export = match (&args.file, args.memory) {
+        (Some(path), _) => Export::file(path).map_err(|e| format!("{}: {e}", path.display()))?,
+        (None, size) => Export::memory(size.unwrap_or_default()).map_err(|e| format!("--memory: {e}"))?,
+    };
+    let export = Arc::new(export);
+    let mut signals = Signals::new([Signal::Int, Signal::Term])?;
+    let listener = TcpListener::bind(&args.listen).await.map_err(|e| format!("{}: {e}", args.listen))?;
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{}", listener.local_addr()?).and_then(|()| stdout.flush())?;
+
+    // Nothing is ever sent: dropping the one end tells the other.
+    let (stop, stopped) = channel::bounded(1);
+    let (alive, all_ended) = channel::bounded::<()>(1);
+    while let Either::Right((accepted, _)) = select(signals.next(), pin!(listener.accept())).await {
+        match accepted {
+            Ok(_) if all_ended.sender_count() > MAX_CONNECTIONS => {}
+            Ok((tcp, peer)) => {
+                let (acceptor, export, stopped, alive) =
+                    (acceptor.clone(), Arc::clone(&export), stopped.clone(), alive.clone());
+                task::spawn(async move {
+                    report(peer, connection(tcp, &acceptor, &export, &stopped).await);
+                    drop(alive);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, perhaps: that does not get better by trying at once.
+                eprintln!("nbd_server: accept: {error}");
+                task::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop((listener, stop, alive));
+    let _ = future::timeout(STOP_LIMIT, all_ended.recv()).await;
+    Ok(export.flush()?)
+}
+
+async fn connection(
+    tcp: TcpStream,
+    acceptor: &TlsAcceptor,
+    export: &Arc<Export>,
+    stop: &Receiver<()>,
+) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let negotiated = timeout(NEGOTIATION_LIMIT, negotiate(tcp, acceptor, export.size()));
+    let mut client = match select(pin!(stop.recv()), pin!(negotiated)).await {
+        Either::Left(_) => return Ok(()),
+        Either::Right((negotiated, _)) => match negotiated? {
+            None => return Ok(()),
+            Some(client) => client,
+        },
+    };
+    let served = requests::serve(&mut client, export, stop).await;
+    // A client that has gone cannot take it; whether it was served is what counts.
+    let _ = timeout(CLOSE_LIMIT, client.stream.close()).await;
+    served
+}
+
+/// A client that goes away is not worth a message.
+fn report(peer: SocketAddr, ended: io::Result<()>) {
+    if let Err(error) = ended
+        && !matches!(
+            error.kind(),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
+        )
+    {
+        eprintln!("nbd_server: {peer}: {error}");
+    }
+}

@@ -1,0 +1,107 @@
+//! The server side.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use rustls::{ServerConfig, ServerConnection};
+use tls_cork::{ConfigError, Connection, CorkConfig};
+
+use crate::handshake::Handshake;
+use crate::server::TlsStream;
+
+/// Makes server-side streams from one TLS configuration.
+#[derive(Clone, Debug)]
+pub struct TlsAcceptor {
+    config: Arc<ServerConfig>,
+    cork: CorkConfig,
+}
+
+impl From<Arc<ServerConfig>> for TlsAcceptor {
+    fn from(config: Arc<ServerConfig>) -> Self {
+        Self { config, cork: CorkConfig::default() }
+    }
+}
+
+impl TlsAcceptor {
+    /// The same acceptor, whose streams hold, release and seal as `cork` says.
+    ///
+    /// # Errors
+    ///
+    /// If a field of `cork` is out of its range.
+    pub fn with_cork(mut self, cork: CorkConfig) -> Result<Self, ConfigError> {
+        cork.validate()?;
+        self.cork = cork;
+        Ok(self)
+    }
+
+    /// Shakes hands over `stream`.
+    pub fn accept<IO>(&self, stream: IO) -> Accept<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.accept_with(stream, |_| ())
+    }
+
+    /// As [`accept`](Self::accept), with a look at the session before its first byte arrives.
+    ///
+    /// The closure is for settings. Plaintext that it writes leaves at the end of the handshake and is not counted; rustls's buffer limit is
+    /// lifted afterwards, [`CorkConfig::send_buffer_limit`] takes its place. Half-RTT data is out of scope.
+    pub fn accept_with<IO, F>(&self, stream: IO, f: F) -> Accept<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        F: FnOnce(&mut ServerConnection),
+    {
+        match ServerConnection::new(Arc::clone(&self.config)) {
+            Ok(mut session) => {
+                f(&mut session);
+                let fragment = self.config.max_fragment_size;
+                Accept(Handshake::new(stream, Connection::from_rustls(session, fragment, self.cork.clone())))
+            }
+            Err(error) => Accept(Handshake::refused(stream, error)),
+        }
+    }
+}
+
+/// A handshake that gives a [`server::TlsStream`](TlsStream), or an error.
+///
+/// The error holds the [`rustls::Error`] if TLS failed: see [`io::Error::get_ref`]. Dropping it drops the transport.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Accept<IO>(pub(crate) Handshake<IO>);
+
+/// As [`Accept`], but gives the transport back with an error.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct FallibleAccept<IO>(Handshake<IO>);
+
+impl<IO> Accept<IO> {
+    /// The same handshake, which gives the transport back with an error.
+    pub fn into_fallible(self) -> FallibleAccept<IO> {
+        FallibleAccept(self.0)
+    }
+
+    /// The transport; `None` after the end.
+    pub fn get_ref(&self) -> Option<&IO> {
+        self.0.io()
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Accept<IO> {
+    type Output = io::Result<TlsStream<IO>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(cx).map(|done| done.map(TlsStream::new).map_err(|(error, _)| error))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Future for FallibleAccept<IO> {
+    type Output = Result<TlsStream<IO>, (io::Error, IO)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(cx).map(|done| done.map(TlsStream::new))
+    }
+}

@@ -1,0 +1,42 @@
+//! Polls as the non-blocking calls that rustls takes.
+
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+pub(crate) fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(done) => done,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// A poll for bytes as a non-blocking read.
+pub(crate) struct Reader<'a, 'b, IO> {
+    pub(crate) io: &'a mut IO,
+    pub(crate) cx: &'a mut Context<'b>,
+}
+
+impl<IO: AsyncRead + Unpin> Read for Reader<'_, '_, IO> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        or_would_block(Pin::new(&mut *self.io).poll_read(self.cx, buf))
+    }
+}
+
+/// A poll for room as a non-blocking write.
+pub(crate) struct Writer<'a, 'b, IO> {
+    pub(crate) io: &'a mut IO,
+    pub(crate) cx: &'a mut Context<'b>,
+}
+
+impl<IO: AsyncWrite + Unpin> Write for Writer<'_, '_, IO> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        or_would_block(Pin::new(&mut *self.io).poll_write(self.cx, buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

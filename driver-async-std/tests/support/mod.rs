@@ -1,0 +1,88 @@
+//! What the tests share: TLS configurations, transports that record and can be scripted, and a bound on time.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test program uses a part")]
+
+pub mod pair;
+pub mod pipe;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
+use tls_cork_async_std::tls_cork::CorkConfig;
+
+const MAX_TIME: Duration = Duration::from_secs(60);
+
+/// Runs `test` on async-io alone, for a minute at most.
+pub fn run<T>(test: impl Future<Output = T>) -> T {
+    async_io::block_on(in_time(test))
+}
+
+/// `future`, or a panic after a minute.
+pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    let late = async_io::Timer::after(MAX_TIME);
+    match futures_util::future::select(std::pin::pin!(future), late).await {
+        futures_util::future::Either::Left((done, _)) => done,
+        futures_util::future::Either::Right(_) => panic!("no end after {MAX_TIME:?}"),
+    }
+}
+
+/// TLS configurations for both ends.
+pub fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    configs_with(None, &[])
+}
+
+/// TLS configurations for both ends; `suite` restricts them to one, and both speak the protocols `alpn`.
+pub fn configs_with(suite: Option<SupportedCipherSuite>, alpn: &[&[u8]]) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a private key");
+    let mut provider = aws_lc_rs::default_provider();
+    if let Some(suite) = suite {
+        provider.cipher_suites = vec![suite];
+    }
+    let provider = Arc::new(provider);
+    let versions: &[_] = match suite {
+        Some(SupportedCipherSuite::Tls12(_)) => &[&rustls::version::TLS12],
+        _ => rustls::DEFAULT_VERSIONS,
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).expect("a root certificate");
+    let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .expect("protocol versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("protocol versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a certificate and its key");
+    client.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    server.alpn_protocols = client.alpn_protocols.clone();
+    (Arc::new(client), Arc::new(server))
+}
+
+pub fn name() -> ServerName<'static> {
+    ServerName::try_from("localhost").expect("a server name")
+}
+
+/// A hold that ends by other means, or never.
+pub fn patient() -> CorkConfig {
+    CorkConfig::default().max_hold(Duration::from_secs(50))
+}
+
+/// Bytes without a pattern that a mistake could hide behind.
+pub fn noise(len: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
