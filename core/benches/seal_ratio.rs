@@ -110,17 +110,19 @@ fn send_in_steps(conn: &mut ClientConnection, message: &Message, step: usize) {
     let (mut rest, mut slices) = (message.len(), message.slices());
     let mut slices = &mut slices[..];
     while rest > 0 {
-        let mut left = step;
-        let now: SmallVec<[_; 2]> = slices
-            .iter()
-            .map(|slice| {
-                let take = slice.len().min(left);
-                left -= take;
-                IoSlice::new(&slice[..take])
-            })
-            .filter(|slice| !slice.is_empty())
-            .collect();
-        let taken = conn.writer().write_vectored(&now).expect("open");
+        let taken = {
+            let mut left = step;
+            let now: SmallVec<[_; 2]> = slices
+                .iter()
+                .map(|slice| {
+                    let take = slice.len().min(left);
+                    left -= take;
+                    IoSlice::new(&slice[..take])
+                })
+                .filter(|slice| !slice.is_empty())
+                .collect();
+            conn.writer().write_vectored(&now).expect("open")
+        };
         while conn.wants_write() {
             conn.write_tls(&mut Sink).expect("a transport that takes all");
         }

@@ -85,7 +85,7 @@ impl CorkConfig {
     /// Plaintext bytes sealed at a time; 64 KiB to 112 KiB by default, from `record_size` upwards.
     ///
     /// Sealing starts with the smaller, doubles up to the larger while the transport takes whole batches, and falls
-    /// back when it pushes back. A batch has at most 32 records, whatever their size. Batches over 128 KiB save sends, but glibc
+    /// back when it pushes back. Batches over 128 KiB save sends, but glibc
     /// then returns their memory to the system each time (`M_TRIM_THRESHOLD` of mallopt(3)), which costs more.
     pub fn batch_size(mut self, bytes: RangeInclusive<usize>) -> Self {
         (self.batch_min, self.batch_max) = bytes.into_inner();

@@ -11,9 +11,10 @@ use ::rustls::{
 };
 use bytes::Bytes;
 
+use crate::rustls::Session;
 use crate::{
-    ConnectionError, CorkConfig, CorkPolicy, FlushDecision, Output, ReceiveError, SendFlags, Session, Stats,
-    TransmitError, Transmitted, WriteError, Written,
+    ConnectionError, CorkConfig, CorkPolicy, FlushDecision, Output, ReceiveError, SendFlags, Stats, TransmitError,
+    Transmitted, WriteError, Written,
 };
 
 /// What became of received bytes.
@@ -22,7 +23,7 @@ use crate::{
 pub struct Received {
     /// Bytes taken from the reader or the slice.
     pub bytes: usize,
-    /// Whether plaintext waits to be read. Nothing more is received until it has been.
+    /// Whether a read would give something: plaintext, or the stream's end. Nothing more is received until plaintext has been read.
     pub readable: bool,
     /// What the end of the handshake released, if it ended now.
     pub decision: FlushDecision,
@@ -38,6 +39,8 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Connection {
     policy: CorkPolicy<Session>,
+    /// What was received was a fatal error.
+    failed: bool,
 }
 
 impl Connection {
@@ -78,7 +81,7 @@ impl Connection {
         cork: CorkConfig,
     ) -> Result<Self, ConnectionError> {
         let session = Session::new(conn.into(), max_fragment_size);
-        Ok(Self { policy: CorkPolicy::new(session, cork)? })
+        Ok(Self { policy: CorkPolicy::new(session, cork)?, failed: false })
     }
 
     /// Reads once from `reader` and processes what it gave.
@@ -88,14 +91,18 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Io`] for the reader's own, `WouldBlock` included; others are fatal. Transmit once more then: an alert may be waiting.
+    /// [`ReceiveError::Io`] for the reader's own, `WouldBlock` included; others are fatal, and said again by further calls. Transmit once more then: an
+    /// alert may be waiting.
     pub fn receive_from(&mut self, now: Instant, reader: &mut dyn Read) -> Result<Received, ReceiveError> {
-        if !self.policy.session().wants_receive() && !self.is_handshaking() {
+        if self.failed {
+            return self.process(now, 0); // rustls says it again
+        }
+        if !self.policy.get_ref().wants_receive() && !self.is_handshaking() {
             return Ok(Received { bytes: 0, readable: true, decision: self.policy.handle_handshake_done(now) });
         }
-        let bytes = self.policy.session_mut().receive_from(reader).map_err(ReceiveError::Io)?;
+        let bytes = self.policy.get_mut().receive_from(reader).map_err(ReceiveError::Io)?;
         if bytes == 0 && self.is_handshaking() {
-            return Err(ReceiveError::HandshakeEof { discarded: self.policy.fail() });
+            return Err(ReceiveError::HandshakeEof { discarded: self.policy.handle_failure() });
         }
         self.process(now, bytes)
     }
@@ -131,12 +138,12 @@ impl Connection {
     /// `WouldBlock` if there is none yet; `UnexpectedEof` if the transport ended without the peer's `close_notify`, so that the
     /// stream may have been cut. `Ok(0)` is its proper end.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.policy.session_mut().read(buf)
+        self.policy.get_mut().read(buf)
     }
 
     /// Whether received bytes are wanted: not while plaintext waits to be read, nor after the peer's `close_notify`.
     pub fn wants_receive(&self) -> bool {
-        self.policy.session().wants_receive()
+        self.policy.get_ref().wants_receive()
     }
 
     /// See [`CorkPolicy::write`].
@@ -259,37 +266,37 @@ impl Connection {
 
     /// Whether the handshake is still going on.
     pub fn is_handshaking(&self) -> bool {
-        self.policy.session().rustls().is_handshaking()
+        self.policy.get_ref().rustls().is_handshaking()
     }
 
     /// The application protocol agreed on (ALPN, RFC 7301); `None` before that, and if there is none.
     pub fn alpn_protocol(&self) -> Option<&[u8]> {
-        self.policy.session().rustls().alpn_protocol()
+        self.policy.get_ref().rustls().alpn_protocol()
     }
 
     /// The peer's certificate chain, its own first; `None` until it is known, and if the peer sent none.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        self.policy.session().rustls().peer_certificates()
+        self.policy.get_ref().rustls().peer_certificates()
     }
 
     /// The protocol version agreed on; `None` until then.
     pub fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.policy.session().rustls().protocol_version()
+        self.policy.get_ref().rustls().protocol_version()
     }
 
     /// The cipher suite agreed on; `None` until then.
     pub fn negotiated_cipher_suite(&self) -> Option<SupportedCipherSuite> {
-        self.policy.session().rustls().negotiated_cipher_suite()
+        self.policy.get_ref().rustls().negotiated_cipher_suite()
     }
 
     /// Whether the handshake was a full one or resumed an earlier session; `None` until it is known.
     pub fn handshake_kind(&self) -> Option<HandshakeKind> {
-        self.policy.session().rustls().handshake_kind()
+        self.policy.get_ref().rustls().handshake_kind()
     }
 
     /// At a server, the name that the client asked for (SNI, RFC 6066); `None` before that, and if there is none.
     pub fn server_name(&self) -> Option<&str> {
-        match self.policy.session().rustls() {
+        match self.policy.get_ref().rustls() {
             ::rustls::Connection::Server(server) => server.server_name(),
             ::rustls::Connection::Client(_) => None,
         }
@@ -306,13 +313,16 @@ impl Connection {
         label: &[u8],
         context: Option<&[u8]>,
     ) -> Result<T, ::rustls::Error> {
-        self.policy.session().rustls().export_keying_material(output, label, context)
+        self.policy.get_ref().rustls().export_keying_material(output, label, context)
     }
 
     fn process(&mut self, now: Instant, bytes: usize) -> Result<Received, ReceiveError> {
-        match self.policy.session_mut().process() {
+        match self.policy.get_mut().process() {
             Ok(readable) => Ok(Received { bytes, readable, decision: self.policy.handle_handshake_done(now) }),
-            Err(error) => Err(ReceiveError::Tls { error, discarded: self.policy.fail() }),
+            Err(error) => {
+                self.failed = true;
+                Err(ReceiveError::Tls { error, discarded: self.policy.handle_failure() })
+            }
         }
     }
 }

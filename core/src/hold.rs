@@ -21,7 +21,7 @@ pub(crate) struct Hold {
     released: u64,
     sealed: u64,
     held_since: Option<Instant>,
-    last_event: Option<Instant>,
+    last_write: Option<Instant>,
     longest_hold: Duration,
 }
 
@@ -52,6 +52,16 @@ pub(crate) struct Batch {
     pub(crate) record_size: usize,
     /// How many of `len` were held until now.
     pub(crate) filled: usize,
+    /// No batch may be larger now.
+    pub(crate) whole: bool,
+}
+
+impl Batch {
+    /// The part of it that its first `records` make.
+    pub(crate) fn first(self, records: usize) -> Self {
+        let len = self.len.min(records * self.record_size);
+        Self { len, filled: self.filled.saturating_sub(self.len - len), ..self }
+    }
 }
 
 impl Hold {
@@ -69,7 +79,7 @@ impl Hold {
             released: 0,
             sealed: 0,
             held_since: None,
-            last_event: None,
+            last_write: None,
             longest_hold: Duration::ZERO,
         }
     }
@@ -101,8 +111,8 @@ impl Hold {
     }
 
     /// When the last write was, if there was one.
-    pub(crate) fn last_event(&self) -> Option<Instant> {
-        self.last_event
+    pub(crate) fn last_write(&self) -> Option<Instant> {
+        self.last_write
     }
 
     /// R5: the first held byte's deadline; there is none before keys exist (R6).
@@ -116,7 +126,7 @@ impl Hold {
     /// `len` bytes were accepted; `more` if the write had the flag or was accepted in part.
     pub(crate) fn write(&mut self, now: Instant, len: usize, more: bool) -> FlushDecision {
         self.restart_ramp(now);
-        self.last_event = Some(now);
+        self.last_write = Some(now);
         self.written += len as u64;
         // R6: before keys exist, plaintext waits and no deadline runs.
         if !self.ready {
@@ -179,6 +189,12 @@ impl Hold {
         self.release(now, self.written, reason)
     }
 
+    /// The last `len` bytes were not accepted after all.
+    pub(crate) fn unwrite(&mut self, len: usize) {
+        self.written -= len as u64;
+        self.released = self.released.min(self.written);
+    }
+
     /// Forgets what waits, and says how much that was.
     pub(crate) fn discard(&mut self) -> usize {
         let discarded = self.waiting();
@@ -188,10 +204,10 @@ impl Hold {
         discarded
     }
 
-    /// The most to seal next: whole records up to `limit` bytes and [`MAX_BATCH_RECORDS`], of one size.
+    /// The most to seal next: whole records of one size, up to `limit` bytes.
     pub(crate) fn largest_batch(&self, limit: usize) -> usize {
         let record_size = self.record_size_at(self.sealed);
-        let records = (limit / record_size).clamp(1, MAX_BATCH_RECORDS);
+        let records = (limit / record_size).max(1);
         match &self.ramp {
             Some(ramp) if self.sealed < ramp.end => {
                 let small = (ramp.end - self.sealed).div_ceil(record_size as u64);
@@ -209,21 +225,21 @@ impl Hold {
         let most = self.largest_batch(limit) as u64;
         let full = (self.unsealed() as u64).div_ceil(record_size as u64) * record_size as u64;
         let len = most.min(full).min(self.waiting() as u64) as usize;
-        Batch { len, record_size, filled: len.saturating_sub(self.unsealed()) }
+        let filled = len.saturating_sub(self.unsealed());
+        Batch { len, record_size, filled, whole: len as u64 == most }
     }
 
     /// `batch` was sealed.
     pub(crate) fn sealed(&mut self, batch: Batch) {
         self.sealed += batch.len as u64;
         if self.released < self.sealed {
-            let now = self.last_event;
+            let now = self.last_write;
             self.released = self.sealed;
             self.left_hold(now);
         }
     }
 
     fn release(&mut self, now: Instant, to: u64, reason: FlushReason) -> FlushDecision {
-        self.last_event = Some(now);
         if to <= self.released {
             return self.wait();
         }
@@ -247,7 +263,7 @@ impl Hold {
     /// R13: after a pause with nothing waiting, records start small again.
     pub(crate) fn restart_ramp(&mut self, now: Instant) {
         let idle = self.waiting() == 0;
-        if let (Some(ramp), Some(last)) = (&mut self.ramp, self.last_event)
+        if let (Some(ramp), Some(last)) = (&mut self.ramp, self.last_write)
             && idle
             && now.saturating_duration_since(last) >= ramp.idle_reset
         {
@@ -280,9 +296,6 @@ impl Hold {
         offset + (self.written - offset) / size * size
     }
 }
-
-/// The most records sealed at a time: with them, what sealing produced can be inspected in one look at the session's output.
-pub(crate) const MAX_BATCH_RECORDS: usize = 32;
 
 fn bytes_of(decision: &FlushDecision) -> u64 {
     match decision {

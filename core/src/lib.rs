@@ -38,7 +38,6 @@ mod rustls;
 mod seal;
 mod stats;
 
-pub use self::rustls::Session;
 pub use config::{CorkConfig, DynamicRecords, MAX_RECORD_SIZE};
 pub use connection::{Connection, Received};
 pub use decision::{FlushDecision, FlushReason, Output, SendFlags, Transmitted, Written};

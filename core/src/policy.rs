@@ -14,7 +14,7 @@ use crate::{
     Transmitted, WriteError, Written,
 };
 
-/// After how long without an event an idle policy gives its buffer back.
+/// After how long without a write an idle policy gives its buffer back.
 const IDLE_BUFFER: Duration = Duration::from_secs(1);
 
 /// Decides when plaintext becomes records and when records leave.
@@ -51,6 +51,8 @@ pub struct CorkPolicy<S> {
     flush_on_read_wait: bool,
     /// Plaintext bytes of the batch that waits, sealed, for the transport.
     in_flight: usize,
+    /// It is as large as batches may be now.
+    whole_batch: bool,
     pushed_back: bool,
     state: State,
     deferred: Option<TransmitError>,
@@ -82,6 +84,7 @@ impl<S: Seal> CorkPolicy<S> {
             send_buffer_limit: config.send_buffer_limit,
             flush_on_read_wait: config.flush_on_read_wait,
             in_flight: 0,
+            whole_batch: false,
             pushed_back: false,
             state: State::Open,
             deferred: None,
@@ -173,7 +176,7 @@ impl<S: Seal> CorkPolicy<S> {
         }
         let discarded = self.discard();
         self.state = State::Closed;
-        if discarded == 0 || !self.hold.is_ready() {
+        if discarded == 0 {
             self.seal.close_notify();
         }
         discarded
@@ -219,7 +222,7 @@ impl<S: Seal> CorkPolicy<S> {
         self.seal.has_output()
             || self.deferred.is_some()
             || (self.hold.is_ready()
-                && (self.hold.unsealed() > 0 || self.state == State::Closing || self.seal.has_control()))
+                && (self.hold.unsealed() > 0 || self.state == State::Closing || self.has_control()))
     }
 
     /// Plaintext bytes that a write would accept now; zero means [`WriteError::Blocked`]. Grows by transmitting.
@@ -321,22 +324,32 @@ impl<S: Seal> CorkPolicy<S> {
         if data.is_empty() {
             return Ok(None);
         }
-        let more = self.wants_transmit();
+        let more = self.hold.unsealed() > 0;
         Ok(Some(Output { data: data.freeze(), more }))
     }
 
-    /// The TLS session found a fatal error: discards what is not sealed, and says how much that was.
-    pub(crate) fn fail(&mut self) -> usize {
+    /// The session has failed, for instance by what it received: discards what is not sealed, refuses further writes, and returns how many accepted
+    /// bytes that costs.
+    ///
+    /// [`Connection`](crate::Connection) calls this; only users of a [`Seal`] of their own need to.
+    pub fn handle_failure(&mut self) -> usize {
         self.state = State::Failed;
         self.discard()
     }
 
-    pub(crate) fn session(&self) -> &S {
+    /// The session.
+    pub fn get_ref(&self) -> &S {
         &self.seal
     }
 
-    pub(crate) fn session_mut(&mut self) -> &mut S {
+    /// The session, for its inbound half and its handshake. What it is given to send must come from this policy alone.
+    pub fn get_mut(&mut self) -> &mut S {
         &mut self.seal
+    }
+
+    /// Nothing follows `close_notify`.
+    fn has_control(&self) -> bool {
+        matches!(self.state, State::Open | State::Closing) && self.seal.has_control()
     }
 
     fn check_open(&self) -> Result<(), WriteError> {
@@ -401,19 +414,36 @@ impl<S: Seal> CorkPolicy<S> {
         drop(slices);
         match sealed {
             Ok(records) => {
-                self.hold = hold;
-                self.queue.consume(queued);
-                self.count_sealed(batch, records);
-                // Less than a record: all else of what was accepted is in the batch.
-                self.push_copies(bufs, direct, accepted - direct);
-                Ok(Some(Written { accepted, decision: decision.counted(&mut self.stats) }))
+                let sealed = batch.first(records);
+                let all = sealed.len == batch.len;
+                let taken = if all { accepted } else { sealed.len.saturating_sub(queued) };
+                if taken > 0 {
+                    self.hold = hold;
+                    self.hold.unwrite(accepted - taken);
+                }
+                self.queue.consume(queued.min(sealed.len));
+                self.count_sealed(sealed, records);
+                if all {
+                    // Less than a record: all else of what was accepted is in the batch.
+                    self.push_copies(bufs, direct, accepted - direct);
+                } else {
+                    self.fail_later(SealError::KeysExhausted);
+                }
+                if taken == 0 {
+                    return Err(WriteError::Failed);
+                }
+                Ok(Some(Written { accepted: taken, decision: decision.counted(&mut self.stats) }))
             }
             Err(error) => {
-                // Kept for the next transmit; these bytes do not count as accepted.
-                self.deferred = Some(self.seal_failed(error));
+                self.fail_later(error);
                 Err(WriteError::Failed)
             }
         }
+    }
+
+    /// The next transmit tells; what was offered and not sealed does not count as accepted.
+    fn fail_later(&mut self, error: SealError) {
+        self.deferred = Some(self.seal_failed(error));
     }
 
     /// Has output ready if anything may leave: a batch, the end of the stream, or what the session itself has to say.
@@ -435,7 +465,7 @@ impl<S: Seal> CorkPolicy<S> {
             self.seal.close_notify();
             self.state = State::Closed;
         }
-        if !self.seal.has_output() && self.seal.has_control() {
+        if !self.seal.has_output() && self.has_control() {
             self.seal.queue_control();
         }
         Ok(())
@@ -449,9 +479,10 @@ impl<S: Seal> CorkPolicy<S> {
         drop(slices);
         match sealed {
             Ok(records) => {
-                self.queue.consume(batch.len);
-                self.count_sealed(batch, records);
-                Ok(())
+                let sealed = batch.first(records);
+                self.queue.consume(sealed.len);
+                self.count_sealed(sealed, records);
+                if sealed.len < batch.len { Err(self.seal_failed(SealError::KeysExhausted)) } else { Ok(()) }
             }
             Err(error) => Err(self.seal_failed(error)),
         }
@@ -459,6 +490,7 @@ impl<S: Seal> CorkPolicy<S> {
 
     fn count_sealed(&mut self, batch: Batch, records: usize) {
         self.hold.sealed(batch);
+        self.whole_batch = batch.whole;
         if batch.filled > 0 {
             self.stats.count_flush(FlushReason::Filled);
         }
@@ -478,16 +510,17 @@ impl<S: Seal> CorkPolicy<S> {
             self.stats.wire_bytes += sent as u64;
         }
         if !self.seal.has_output() {
-            if !self.pushed_back && self.in_flight >= self.batch.current() {
+            if self.whole_batch && !self.pushed_back {
                 self.batch.taken_whole();
             }
+            self.whole_batch = false;
             self.in_flight = 0;
         }
         Ok(sent)
     }
 
     fn seal_failed(&mut self, error: SealError) -> TransmitError {
-        TransmitError::Seal { error, discarded: self.fail() }
+        TransmitError::Seal { error, discarded: self.handle_failure() }
     }
 
     fn discard(&mut self) -> usize {
@@ -504,7 +537,7 @@ impl<S: Seal> CorkPolicy<S> {
     }
 
     fn idle_buffer_due(&self) -> Option<Instant> {
-        let last = self.hold.last_event()?;
+        let last = self.hold.last_write()?;
         self.queue.has_spare().then(|| last + IDLE_BUFFER)
     }
 }

@@ -1,6 +1,7 @@
 //! Plaintext that waits: small writes copied together, large `Bytes` kept whole.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::IoSlice;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ const COPY_MAX: usize = 1024;
 /// An idle queue keeps a buffer of at most this size.
 const IDLE_CAPACITY: usize = 128;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Queue {
     /// All that was copied, in order. A ring, so that nothing is moved when its front leaves.
     copied: VecDeque<u8>,
@@ -20,11 +21,17 @@ pub(crate) struct Queue {
     len: usize,
 }
 
-#[derive(Debug)]
 enum Chunk {
     /// This many bytes of `copied`.
     Copied(usize),
     Shared(Bytes),
+}
+
+impl fmt::Debug for Queue {
+    /// Plaintext does not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("len", &self.len).finish_non_exhaustive()
+    }
 }
 
 impl Queue {

@@ -1,5 +1,6 @@
 //! What a policy needs of a TLS session's outbound half.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 
 use crate::config::MAX_RECORD_SIZE;
@@ -16,7 +17,7 @@ pub trait Seal {
     fn max_record_size(&self) -> usize;
 
     /// Seals the concatenation of `plaintext` into records of `record_size` bytes, the last one possibly shorter, and queues them
-    /// behind earlier output. Returns how many records that made.
+    /// behind earlier output. Returns how many records that made: fewer than `plaintext` needs if the keys are used up, and then no more will be made.
     ///
     /// # Errors
     ///
@@ -52,10 +53,17 @@ pub trait Seal {
 /// Passes plaintext through as it is: for transports without TLS, and for tests.
 ///
 /// Sizes and deadlines work as over TLS; records are not visible in the output, and closing adds nothing to it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Passthrough {
     output: Vec<u8>,
     sent: usize,
+}
+
+impl fmt::Debug for Passthrough {
+    /// Plaintext does not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passthrough").field("waiting", &(self.output.len() - self.sent)).finish()
+    }
 }
 
 impl Passthrough {

@@ -19,7 +19,7 @@ pub struct Stats {
     pub copied_bytes: u64,
     /// Sends in which the transport took bytes.
     pub transmits: u64,
-    /// The longest time for which a released tail had been held.
+    /// The longest time for which a released tail had been held; one that went along to fill a record counts up to the last write.
     pub longest_hold: Duration,
     /// The most plaintext sealed ahead of the transport at one time, in bytes.
     pub largest_batch: u64,

@@ -365,6 +365,129 @@ fn point_13_garbage_after_our_own_close_notify_is_an_error() {
 }
 
 #[test]
+fn output_over_rustls_says_more_only_if_bytes_wait_behind() {
+    let mut pair = Pair::connected(&TLS13);
+    pair.write(b"request", SendFlags::NONE).unwrap();
+    assert_eq!(pair.exchange().0, b"request");
+    let _ = pair.server.write(pair.now, &[IoSlice::new(b"reply")], SendFlags::NONE).unwrap();
+    let reply = pair.server.take_transmit().unwrap().expect("the reply");
+    assert!(!reply.more, "R8");
+    assert!(!pair.server.wants_transmit() || pair.server.take_transmit().unwrap().is_none());
+}
+
+#[test]
+fn point_10_what_is_sealed_counts_and_the_peer_sees_a_cut() {
+    let mut pair = Pair::with(short_lived(), &TLS12, CorkConfig::default().record_size(1000));
+    pair.exchange();
+    // One event of many records, more than the keys are good for.
+    let accepted = pair.write(&stream(0, 17_000), SendFlags::NONE).unwrap();
+    assert!(accepted > 0 && accepted < 17_000 && accepted.is_multiple_of(1000), "{accepted}");
+    let told = transmit(&mut pair.client, &mut pair.up);
+    assert!(
+        matches!(told, Err(TransmitError::Seal { error: SealError::KeysExhausted, discarded: 0 })),
+        "nothing that was accepted is lost: {told:?}"
+    );
+    let (data, end) = pair.exchange();
+    assert!(pair.client.is_finished());
+    assert!(data == stream(0, accepted));
+    assert!(!end, "what is lost must not look like a proper end");
+    let _ = pair.server.receive_from(pair.now, &mut io::empty()).unwrap();
+    assert_eq!(pair.server.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn point_3_nothing_follows_our_close_notify() {
+    let mut pair = Pair::connected(&TLS13);
+    let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+    let mut peer = ClientConnection::new(client, name()).unwrap();
+    pair.server = Connection::server(server, CorkConfig::default()).unwrap();
+    let mut to_peer = Vec::new();
+    let mut carry = |peer: &mut ClientConnection, server: &mut Connection| {
+        for _ in 0..4 {
+            let mut wire = Vec::new();
+            while peer.wants_write() {
+                peer.write_tls(&mut wire).unwrap();
+            }
+            if !wire.is_empty() {
+                let _ = server.receive(pair.now, &wire).unwrap();
+            }
+            server.poll_transmit(&mut to_peer).unwrap();
+            let mut rest = &to_peer[..];
+            while !rest.is_empty() {
+                peer.read_tls(&mut rest).unwrap();
+                peer.process_new_packets().unwrap();
+            }
+            to_peer.clear();
+        }
+    };
+    carry(&mut peer, &mut pair.server);
+    let _ = pair.server.close(pair.now);
+    carry(&mut peer, &mut pair.server);
+    assert!(pair.server.is_finished());
+    peer.refresh_traffic_keys().unwrap();
+    carry(&mut peer, &mut pair.server);
+    assert!(pair.server.is_finished() && !pair.server.wants_transmit());
+    peer.writer().write_all(b"still here").unwrap();
+    carry(&mut peer, &mut pair.server);
+    assert_eq!(read_all(&mut pair.server).unwrap().0, b"still here");
+}
+
+#[test]
+fn abort_during_the_handshake_is_no_proper_end() {
+    let mut pair = Pair::new(&TLS13);
+    transmit(&mut pair.client, &mut pair.up).unwrap();
+    receive(&mut pair.server, pair.now, &mut pair.up).unwrap();
+    transmit(&mut pair.server, &mut pair.down).unwrap();
+    // The server has keys to send with, and waits for the client's Finished.
+    let _ = pair.server.write(pair.now, &[IoSlice::new(b"greeting")], SendFlags::NONE).unwrap();
+    assert_eq!(pair.server.abort(), 8);
+    transmit(&mut pair.server, &mut pair.down).unwrap();
+    receive(&mut pair.client, pair.now, &mut pair.down).unwrap();
+    assert_eq!(read_all(&mut pair.client).unwrap(), (vec![], false));
+}
+
+#[test]
+fn a_fatal_error_is_said_again() {
+    let mut pair = Pair::connected(&TLS13);
+    let garbage = [&[APPLICATION, 3, 3, 0, 64][..], &[0x5A; 64]].concat();
+    for _ in 0..3 {
+        let error = pair.client.receive_from(pair.now, &mut &garbage[..]).unwrap_err();
+        assert!(matches!(error, ReceiveError::Tls { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_session_with_small_fragments_seals_them_all() {
+    for size in [64, 128, 16_384] {
+        let (mut client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+        Arc::make_mut(&mut client).max_fragment_size = Some(size);
+        let mut pair = Pair::new(&TLS13);
+        pair.client = Connection::client(client, name(), CorkConfig::default()).unwrap();
+        pair.server = Connection::server(server, CorkConfig::default()).unwrap();
+        let mut accepted = pair.write(&stream(0, 50_000), SendFlags::NONE).unwrap();
+        let mut got = pair.exchange().0;
+        while accepted < 400_000 {
+            accepted += pair.write(&stream(accepted, 400_000 - accepted), SendFlags::NONE).unwrap();
+            got.extend(pair.exchange().0);
+        }
+        assert!(got == stream(0, 400_000), "{size}");
+        let stats = pair.client.stats();
+        assert_eq!(stats.plaintext_bytes, 400_000);
+        assert!(stats.records >= 400_000u64.div_ceil(size as u64 - 5), "{size}: {}", stats.records);
+        assert!(stats.largest_batch > 100_000, "R7: batches grow, {size}: {}", stats.largest_batch);
+    }
+}
+
+#[test]
+fn plaintext_is_not_in_debug_output() {
+    let mut pair = Pair::connected(&TLS13);
+    pair.write(b"SECRETSECRET", SendFlags::MORE).unwrap();
+    let secret = format!("{:?}", &b"SECRETSECRET"[..4]);
+    let text = format!("{:?}", pair.client);
+    assert!(!text.contains("SECRET") && !text.contains(secret.trim_matches(['[', ']'])), "{text}");
+}
+
+#[test]
 fn point_11_a_peer_that_never_reads_costs_bounded_memory() {
     let mut pair = Pair::connected(&TLS13);
     pair.up.capacity = Some(10_000);

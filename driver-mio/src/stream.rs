@@ -1,5 +1,6 @@
 //! `TlsStream`: moves bytes and time.
 
+use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,6 @@ use crate::Transport;
 ///
 /// `Read` and `Write` behave as on a non-blocking socket: `WouldBlock` means that the call is worth repeating after the next event.
 /// `Write::write` is [`send`](Self::send) without flags.
-#[derive(Debug)]
 pub struct TlsStream<T = TcpStream> {
     connection: Connection,
     transport: T,
@@ -30,6 +30,19 @@ pub struct TlsStream<T = TcpStream> {
     ended: bool,
     /// Whether the last read had to wait.
     reader_waits: bool,
+    /// Met where it could not be told; the next call that sends tells it.
+    failure: Option<io::Error>,
+    /// TLS has failed: what is received no longer matters.
+    broken: bool,
+}
+
+impl<T: fmt::Debug> fmt::Debug for TlsStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream")
+            .field("connection", &self.connection)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TlsStream<TcpStream> {
@@ -97,6 +110,8 @@ impl<T: Transport> TlsStream<T> {
             writable: true,
             ended: false,
             reader_waits: false,
+            failure: None,
+            broken: false,
         })
     }
 
@@ -131,6 +146,7 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// Those of the transport and of TLS.
     pub fn before_poll(&mut self) -> io::Result<Option<Duration>> {
+        self.tell_failure()?;
         let now = Instant::now();
         let _ = self.connection.handle_timeout(now);
         if self.reader_waits {
@@ -151,6 +167,7 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// Those of the transport and of TLS.
     pub fn handle_timeout(&mut self) -> io::Result<()> {
+        self.tell_failure()?;
         let _ = self.connection.handle_timeout(Instant::now());
         Ok(self.transmit()?)
     }
@@ -210,6 +227,7 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// Those of the transport and of TLS.
     pub fn uncork(&mut self) -> io::Result<()> {
+        self.tell_failure()?;
         let _ = self.connection.uncork(Instant::now());
         Ok(self.transmit()?)
     }
@@ -222,6 +240,7 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// Those of the transport and of TLS.
     pub fn close(&mut self) -> io::Result<()> {
+        self.tell_failure()?;
         let _ = self.connection.close(Instant::now());
         Ok(self.transmit()?)
     }
@@ -285,6 +304,7 @@ impl<T: Transport> TlsStream<T> {
         offered: usize,
         mut write: impl FnMut(&mut Connection, usize) -> Result<Written, WriteError>,
     ) -> io::Result<usize> {
+        self.tell_failure()?;
         let mut done = 0;
         loop {
             match write(&mut self.connection, done) {
@@ -293,9 +313,13 @@ impl<T: Transport> TlsStream<T> {
                     if written.decision.is_flush() || done < offered {
                         match self.transmit() {
                             Ok(()) => {}
-                            // Bytes were accepted: an error of the transport belongs to the next call, which meets it again.
-                            Err(TransmitError::Io(_) | TransmitError::WriteZero) if done > 0 => return Ok(done),
-                            Err(error) => return Err(error.into()),
+                            Err(error @ TransmitError::Seal { .. }) => return Err(error.into()),
+                            Err(error) if done == 0 => return Err(error.into()),
+                            // Bytes were accepted: an error of the transport belongs to the next call.
+                            Err(error) => {
+                                self.failure = Some(error.into());
+                                return Ok(done);
+                            }
                         }
                     }
                     if done == offered || written.accepted == 0 {
@@ -341,12 +365,28 @@ impl<T: Transport> TlsStream<T> {
         }
     }
 
-    /// Transmits, and leaves an error of the transport to those who send.
+    /// Transmits, and keeps an error of the transport for those who send.
     fn transmit_beside_reading(&mut self) -> Result<(), TransmitError> {
-        match self.transmit() {
-            Err(TransmitError::Io(_) | TransmitError::WriteZero) => Ok(()),
-            done => done,
+        if self.failure.is_some() {
+            return Ok(());
         }
+        match self.transmit() {
+            Err(error @ TransmitError::Seal { .. }) => Err(error),
+            Err(error) => {
+                self.failure = Some(error.into());
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn tell_failure(&mut self) -> io::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// A connection that was refused or reset says so to whoever asks first, which may have been a send; to others it has just ended.
+    fn cause(&mut self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::UnexpectedEof { self.failure.take().unwrap_or(error) } else { error }
     }
 
     /// Takes what the transport has; false if it has nothing.
@@ -358,7 +398,7 @@ impl<T: Transport> TlsStream<T> {
                 self.early.advance(received.bytes);
             }
             received
-        } else if self.readable {
+        } else if self.readable || self.broken {
             let mut reader = Watched { transport: &mut self.transport, short: false };
             let received = self.connection.receive_from(now, &mut reader);
             if reader.short && !self.ended && self.transport.is_drained_by_short_read() {
@@ -382,9 +422,10 @@ impl<T: Transport> TlsStream<T> {
                 _ => Err(error),
             },
             Err(error) => {
+                self.broken = true;
                 // The alert leaves if it can; the error that caused it counts.
                 let _ = self.transmit();
-                Err(error.into())
+                Err(self.cause(error.into()))
             }
         }
     }
@@ -412,7 +453,7 @@ impl<T: Transport> Read for TlsStream<T> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => {
                     self.reader_waits = false;
-                    return done;
+                    return done.map_err(|error| self.cause(error));
                 }
             }
             if !self.receive()? && !self.readable {
@@ -435,6 +476,7 @@ impl<T: Transport> Write for TlsStream<T> {
     /// Releases everything and transmits; `WouldBlock` while the transport has not taken all of it, and during the handshake if
     /// something was written.
     fn flush(&mut self) -> io::Result<()> {
+        self.tell_failure()?;
         let _ = self.connection.flush(Instant::now());
         self.transmit()?;
         if self.connection.wants_transmit() || self.connection.waiting() > 0 {

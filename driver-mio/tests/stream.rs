@@ -793,3 +793,57 @@ fn what_the_peer_said_last_is_read_although_sending_fails() {
     assert_eq!(got, b"refused: and why");
     assert_eq!(pair.client.before_poll().unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
+
+#[test]
+fn a_dead_socket_is_told_by_the_second_send() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    pair.client.get_mut().sends = [Step::Reset; 100].into();
+    assert_eq!(pair.client.write(b"one").unwrap(), 3);
+    for _ in 0..3 {
+        assert_eq!(pair.client.write(b"two").unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(pair.client.write(b"three").unwrap(), 5);
+    }
+}
+
+#[test]
+fn a_refused_connection_is_told_as_such() {
+    let gone = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = gone.local_addr().unwrap();
+    drop(gone);
+    let mut poll = Poll::new().unwrap();
+    let mut stream =
+        TlsStream::client(TcpStream::connect(address).unwrap(), configs(None).0, name(), CorkConfig::default())
+            .unwrap();
+    poll.registry().register(&mut stream, CLIENT, BOTH).unwrap();
+    let mut events = Events::with_capacity(4);
+    let mut watch = Watch::new();
+    let error = loop {
+        watch.tick();
+        poll.poll(&mut events, Some(Duration::from_millis(100))).unwrap();
+        if let Some(error) = events.iter().find_map(|event| stream.handle_event(event).err()) {
+            break error;
+        }
+        match stream.read(&mut [0; 8]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            other => break other.unwrap_err(),
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+}
+
+#[test]
+fn broken_tls_is_said_again() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    assert_eq!(pair.client.get_mut().socket.write(&[0x5A; 100]).unwrap(), 100);
+    let mut got = Vec::new();
+    let first = loop {
+        match drain(&mut pair.server, &mut got) {
+            Ok(_) => pair.turn().unwrap(),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(first.kind(), ErrorKind::InvalidData);
+    for _ in 0..3 {
+        assert_eq!(pair.server.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+}

@@ -14,11 +14,13 @@ const FRAGMENT_OVERHEAD: usize = 5;
 ///
 /// It gives no mutable access to the rustls connection: that would accept plaintext behind the policy's back.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     conn: Connection,
     max_record_size: usize,
     /// Whether something arrived since control output was last brought out.
     may_have_control: bool,
+    /// With the keys used up: what may still leave.
+    last_bytes: Option<usize>,
 }
 
 impl Session {
@@ -31,6 +33,7 @@ impl Session {
                 .map_or(MAX_RECORD_SIZE, |size| size.saturating_sub(FRAGMENT_OVERHEAD))
                 .clamp(1, MAX_RECORD_SIZE),
             may_have_control: false,
+            last_bytes: None,
         }
     }
 

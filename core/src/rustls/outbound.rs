@@ -8,8 +8,10 @@ use super::Session;
 use crate::gather::{self, Slices};
 use crate::{Seal, SealError};
 
-/// The content type of protected application data (RFC 8446, section 5.1).
-const APPLICATION_DATA: u8 = 23;
+/// The content type of alerts (RFC 8446, section 5.1); they show only in TLS 1.2, whose keys alone can be used up.
+const ALERT: u8 = 21;
+/// No encrypted alert is longer than this, in bytes.
+const ALERT_MAX: usize = 128;
 /// rustls offers at most this many records in one `write_tls`.
 const SLICES_MAX: usize = 64;
 
@@ -23,34 +25,33 @@ impl Seal for Session {
     }
 
     fn seal(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError> {
+        self.may_have_control = false; // it comes along
         let len = gather::total(plaintext);
-        let records = len.div_ceil(record_size);
-        let before = self.application_records()?;
         if record_size == self.max_record_size || len <= record_size {
-            self.write(plaintext, len)?;
-        } else {
-            let mut offset = 0;
-            while offset < len {
-                let take = record_size.min(len - offset);
-                let mut record: Slices<'_> = SmallVec::new();
-                gather::pieces(plaintext, offset, take, |piece| record.push(IoSlice::new(piece)));
-                self.write(&record, take)?;
-                offset += take;
+            return Ok(if self.write(plaintext, len)? { len.div_ceil(record_size) } else { 0 });
+        }
+        for (records, offset) in (0..len).step_by(record_size).enumerate() {
+            let take = record_size.min(len - offset);
+            let mut record: Slices<'_> = SmallVec::new();
+            gather::pieces(plaintext, offset, take, |piece| record.push(IoSlice::new(piece)));
+            if !self.write(&record, take)? {
+                return Ok(records);
             }
         }
-        // With its keys used up, rustls drops plaintext and reports it as taken: only the output tells.
-        if self.application_records()? - before < records {
-            return Err(SealError::KeysExhausted);
-        }
-        Ok(records)
+        Ok(len.div_ceil(record_size))
     }
 
     fn has_output(&self) -> bool {
-        self.conn.wants_write()
+        self.last_bytes.map_or_else(|| self.conn.wants_write(), |bytes| bytes > 0)
     }
 
     fn transmit(&mut self, send: &mut dyn FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>) -> io::Result<usize> {
-        self.conn.write_tls(&mut Offer { send })
+        let most = self.last_bytes.unwrap_or(usize::MAX);
+        let sent = self.conn.write_tls(&mut Offer { send, most })?;
+        if let Some(bytes) = &mut self.last_bytes {
+            *bytes -= sent;
+        }
+        Ok(sent)
     }
 
     fn close_notify(&mut self) {
@@ -70,38 +71,54 @@ impl Seal for Session {
 }
 
 impl Session {
-    fn write(&mut self, plaintext: &[IoSlice<'_>], len: usize) -> Result<(), SealError> {
+    /// False if the keys are used up, and then nothing was sealed.
+    fn write(&mut self, plaintext: &[IoSlice<'_>], len: usize) -> Result<bool, SealError> {
+        let before = self.output_bytes()?;
         let mut writer = self.conn.writer();
         let taken = match plaintext {
             [one] => writer.write(one),
             many => writer.write_vectored(many),
         };
-        match taken {
-            Ok(n) if n == len => Ok(()),
-            Ok(_) => Err(SealError::KeysExhausted),
-            Err(error) => Err(SealError::Session(error.to_string())),
+        taken.map_err(failed)?;
+        // With its keys used up, rustls drops plaintext and reports it as taken: only the output tells.
+        let sealed = match len {
+            ..=ALERT_MAX => self.last_content_type()? != Some(ALERT),
+            _ => self.output_bytes()? - before >= len,
+        };
+        if !sealed {
+            // rustls has queued a `close_notify` in its place, which would pass what is lost for a proper end.
+            self.last_bytes = Some(before);
         }
+        Ok(sealed)
     }
 
-    /// How many of the records that wait are application data. Looks at the output without taking any.
-    fn application_records(&mut self) -> Result<usize, SealError> {
-        let mut count = 0;
-        let looked = self.conn.write_tls(&mut Offer {
-            send: &mut |bufs, _rest| {
-                count = bufs.iter().filter(|buf| buf.first() == Some(&APPLICATION_DATA)).count();
-                Ok(0)
-            },
-        });
-        match looked {
-            Ok(_) => Ok(count),
-            Err(error) => Err(SealError::Session(error.to_string())),
-        }
+    /// How many bytes wait for the transport.
+    fn output_bytes(&mut self) -> Result<usize, SealError> {
+        // All that was received has been processed: this only looks.
+        self.conn.process_new_packets().map(|state| state.tls_bytes_to_write()).map_err(failed)
     }
+
+    /// Of the last record that waits, or of the last that rustls offers at a time. Takes none.
+    fn last_content_type(&mut self) -> Result<Option<u8>, SealError> {
+        let mut last = None;
+        let mut look = |bufs: &[IoSlice<'_>], _rest| {
+            last = bufs.last().and_then(|buf| buf.first().copied());
+            Ok(0)
+        };
+        self.conn.write_tls(&mut Offer { send: &mut look, most: usize::MAX }).map_err(failed)?;
+        Ok(last)
+    }
+}
+
+fn failed(error: impl ToString) -> SealError {
+    SealError::Session(error.to_string())
 }
 
 /// Gives rustls's records to a closure instead of a writer.
 struct Offer<'a> {
     send: &'a mut dyn FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
+    /// No more bytes than this are to leave.
+    most: usize,
 }
 
 impl Write for Offer<'_> {
@@ -111,7 +128,13 @@ impl Write for Offer<'_> {
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         // A full list may not be all.
-        (self.send)(bufs, bufs.len() == SLICES_MAX)
+        let rest = bufs.len() == SLICES_MAX;
+        if self.most == usize::MAX {
+            return (self.send)(bufs, rest);
+        }
+        let mut first: Slices<'_> = SmallVec::new();
+        gather::pieces(bufs, 0, self.most, |piece| first.push(IoSlice::new(piece)));
+        (self.send)(&first, rest && gather::total(&first) < self.most)
     }
 
     fn flush(&mut self) -> io::Result<()> {

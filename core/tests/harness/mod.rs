@@ -12,6 +12,8 @@ use tls_cork::{
     WriteError,
 };
 
+const RAMP_BYTES: usize = 5000;
+const IDLE_RESET: Duration = Duration::from_millis(20);
 pub(crate) const END: u32 = u32::MAX;
 pub(crate) const HANDSHAKE: u32 = u32::MAX - 1;
 /// What [`Framed`] offers in one call.
@@ -128,6 +130,7 @@ pub(crate) struct Bench {
     pub(crate) ready: bool,
     pub(crate) corked: bool,
     pub(crate) closed: bool,
+    ramp_end: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -153,6 +156,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The plaintext bytes of a small record.
+    fn segment_size(&self) -> usize {
+        self.record_size.min(100)
+    }
+}
+
 impl Bench {
     pub(crate) fn new(config: Limits, ready: bool) -> Self {
         let mut cork = CorkConfig::default()
@@ -162,10 +172,10 @@ impl Bench {
             .batch_size(config.batch.0..=config.batch.1)
             .max_hold(config.max_hold);
         if config.ramp {
-            let segment = config.record_size.min(100);
-            let ramp = DynamicRecords::default().ramp_bytes(5000).idle_reset(Duration::from_millis(20));
-            cork = cork.dynamic_records(ramp.segment_size(segment));
+            let ramp = DynamicRecords::default().ramp_bytes(RAMP_BYTES).idle_reset(IDLE_RESET);
+            cork = cork.dynamic_records(ramp.segment_size(config.segment_size()));
         }
+        let ramp_end = if config.ramp { RAMP_BYTES } else { 0 };
         let framed = Framed::default();
         framed.0.borrow_mut().ready = ready;
         let policy = CorkPolicy::new(framed.clone(), cork).expect("a valid configuration");
@@ -181,6 +191,7 @@ impl Bench {
             ready,
             corked: false,
             closed: false,
+            ramp_end,
         }
     }
 
@@ -203,22 +214,40 @@ impl Bench {
         }
     }
 
+    /// The plaintext bytes of the record that begins at `offset`.
+    fn record_size_at(&self, offset: usize) -> usize {
+        if offset < self.ramp_end { self.config.segment_size() } else { self.config.record_size }
+    }
+
+    /// Where the last record ends, of those that begin at `from` and end at `to` at the latest.
+    fn boundary(&self, from: usize, to: usize) -> usize {
+        let mut offset = from;
+        while offset + self.record_size_at(offset) <= to {
+            offset += self.record_size_at(offset);
+        }
+        offset
+    }
+
+    /// R13: after a pause with nothing waiting, records are small again.
+    fn restart_ramp(&mut self, waiting: usize) {
+        let idle = self.events.last().is_some_and(|(_, at)| self.now - *at >= IDLE_RESET);
+        if self.config.ramp && waiting == 0 && idle {
+            self.ramp_end = self.written + RAMP_BYTES;
+        }
+    }
+
     pub(crate) fn accepted(&mut self, sealed_before: usize, accepted: usize, more: bool) {
+        self.restart_ramp(self.written - sealed_before);
         self.written += accepted;
         self.events.push((self.written, self.now));
         if self.ready {
             if !more && !self.corked {
                 self.release_all();
-            } else if !self.config.ramp {
-                let size = self.config.record_size;
-                let whole = sealed_before + (self.written - sealed_before) / size * size;
-                self.released = self.released.max(whole);
+            } else {
+                self.released = self.released.max(self.boundary(sealed_before, self.written));
                 if self.held() > self.config.hold_limit {
                     self.release_all();
                 }
-            } else {
-                // With small records first, only the policy's own bound is known here.
-                self.released = self.released.max(self.written.saturating_sub(self.config.hold_limit));
             }
         }
         self.follow_filling();
@@ -316,9 +345,7 @@ impl Bench {
         self.now += time;
         let due = self.deadline().is_some_and(|due| due <= self.now);
         let decision = self.policy.handle_timeout(self.now);
-        if !self.config.ramp {
-            assert_eq!(decision.is_flush(), due, "R5: {decision:?}");
-        }
+        assert_eq!(decision.is_flush(), due, "R5: {decision:?}");
         if due {
             self.release_all();
         }
@@ -335,14 +362,12 @@ impl Bench {
 
     pub(crate) fn transmit(&mut self, mut capacity: usize, step: usize) -> Result<Transmitted, TransmitError> {
         let limit = self.config.batch.1;
-        let (shared, wire, released, exact) = (&self.framed.0, &mut self.wire, self.released, !self.config.ramp);
+        let (shared, wire, released) = (&self.framed.0, &mut self.wire, self.released);
         let done = self.policy.transmit_with(|bufs, more| {
             let offered: usize = bufs.iter().map(|buf| buf.len()).sum();
             let seen = shared.borrow();
             let behind = seen.output.len() - seen.sent > offered || released > seen.sealed;
-            if exact {
-                assert_eq!(more, behind, "R8");
-            }
+            assert_eq!(more, behind, "R8");
             assert!(seen.batches.iter().all(|len| *len <= limit), "R7: batch size");
             if capacity == 0 {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -358,12 +383,12 @@ impl Bench {
     }
 
     pub(crate) fn drain(&mut self) {
-        let unsealed = self.released - self.sealed();
         // R7: a last record that is not full takes all the held bytes that there are, R1 having left less than a record.
-        let left = if unsealed.is_multiple_of(self.config.record_size) { self.held() } else { 0 };
+        let last = self.boundary(self.sealed(), self.released);
+        let left = if last == self.released { self.held() } else { 0 };
         let done = self.transmit(usize::MAX, usize::MAX).expect("a transport without limits");
-        assert!(!done.blocked && (self.config.ramp || self.closed || !self.policy.wants_transmit()));
-        if self.ready && !self.config.ramp {
+        assert!(!done.blocked && (self.closed || !self.policy.wants_transmit()));
+        if self.ready {
             assert_eq!(self.policy.waiting(), left, "R2, R3: what may leave has left, what is held has not");
         }
     }
@@ -379,11 +404,9 @@ impl Bench {
             return;
         }
         assert!(self.held() <= self.config.hold_limit, "R1: hold limit");
-        if !self.config.ramp {
-            assert!(self.held() < self.config.record_size || self.held() == 0, "R1: a whole record is held");
-            if let Some(due) = self.deadline() {
-                assert!(self.policy.poll_timeout().is_some_and(|at| at <= due), "R5: deadline");
-            }
+        assert!(self.held() < self.config.record_size || self.held() == 0, "R1: a whole record is held");
+        if let Some(due) = self.deadline() {
+            assert!(self.policy.poll_timeout().is_some_and(|at| at <= due), "R5: deadline");
         }
     }
 
