@@ -121,6 +121,7 @@ fn send_in_steps(conn: &mut ClientConnection, message: &Message, step: usize) {
             .filter(|slice| !slice.is_empty())
             .collect();
         let taken = conn.writer().write_vectored(&now).expect("open");
+        drop(now);
         while conn.wants_write() {
             conn.write_tls(&mut Sink).expect("a transport that takes all");
         }
