@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 /// Slices to be read one after the other; as many as most turns need without the heap.
 pub(crate) type Slices<'a> = SmallVec<[IoSlice<'a>; 16]>;
 
+#[inline]
 pub(crate) fn total(bufs: &[IoSlice<'_>]) -> usize {
     bufs.iter().map(|buf| buf.len()).sum()
 }

@@ -20,7 +20,8 @@ pub(crate) struct Hold {
     written: u64,
     released: u64,
     sealed: u64,
-    held_since: Option<Instant>,
+    /// R5: `max_hold` after the first held byte; there is none before keys exist (R6).
+    deadline: Option<Instant>,
     last_write: Option<Instant>,
     longest_hold: Duration,
 }
@@ -78,7 +79,7 @@ impl Hold {
             written: 0,
             released: 0,
             sealed: 0,
-            held_since: None,
+            deadline: None,
             last_write: None,
             longest_hold: Duration::ZERO,
         }
@@ -115,12 +116,8 @@ impl Hold {
         self.last_write
     }
 
-    /// R5: the first held byte's deadline; there is none before keys exist (R6).
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if !self.ready {
-            return None;
-        }
-        self.held_since.map(|since| since + self.max_hold)
+        self.deadline
     }
 
     /// `len` bytes were accepted; `more` if the write had the flag or was accepted in part.
@@ -149,8 +146,8 @@ impl Hold {
             }
         }
         // R3, R5: the tail is held, and its first byte arms the deadline.
-        if self.held() > 0 && self.held_since.is_none() {
-            self.held_since = Some(now);
+        if self.held() > 0 && self.deadline.is_none() {
+            self.deadline = Some(now + self.max_hold);
         }
         match decision {
             FlushDecision::Hold { .. } => self.wait(),
@@ -200,7 +197,7 @@ impl Hold {
         let discarded = self.waiting();
         self.written = self.sealed;
         self.released = self.sealed;
-        self.held_since = None;
+        self.deadline = None;
         discarded
     }
 
@@ -251,8 +248,9 @@ impl Hold {
 
     /// What was held first has been released.
     fn left_hold(&mut self, now: Option<Instant>) {
-        if let (Some(since), Some(now)) = (self.held_since.take(), now) {
-            self.longest_hold = self.longest_hold.max(now.saturating_duration_since(since));
+        if let (Some(deadline), Some(now)) = (self.deadline.take(), now) {
+            let held = (now + self.max_hold).saturating_duration_since(deadline);
+            self.longest_hold = self.longest_hold.max(held);
         }
     }
 
@@ -282,6 +280,9 @@ impl Hold {
     fn last_boundary(&self) -> u64 {
         let mut offset = self.sealed;
         let small = self.record_size_at(offset) as u64;
+        if self.written - offset < small {
+            return offset;
+        }
         if let Some(ramp) = &self.ramp
             && offset < ramp.end
         {

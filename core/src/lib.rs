@@ -3,6 +3,31 @@
 //! Write a header with [`SendFlags::MORE`] and its body without: both leave in one TLS record and one send. What is held is bounded in
 //! size (one record) and in time ([`CorkConfig::max_hold`], 10 ms), whatever the caller forgets.
 //!
+//! ```no_run
+//! # use std::{io::IoSlice, net::TcpStream, sync::Arc, time::Instant};
+//! # use bytes::Bytes;
+//! # use rustls::{ClientConfig, pki_types::ServerName};
+//! # use tls_cork::{CorkConfig, SendFlags};
+//! # use std::io::Write;
+//! # fn example(
+//! #     config: Arc<ClientConfig>, name: ServerName<'static>, mut socket: TcpStream, header: &[u8], mut body: Bytes, now: Instant,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! # let mut buf = [0; 4096];
+//! let mut conn = tls_cork::Connection::client(config, name, CorkConfig::default())?;
+//! // One record and one send. Each write says how much it accepted: offer the rest again after a transmit.
+//! let written = conn.write(now, &[IoSlice::new(header)], SendFlags::MORE)?;
+//! let written = conn.write_bytes(now, &mut body, SendFlags::NONE)?; // what was accepted has left `body`
+//! let sent = conn.transmit_with(|bufs, _more| socket.write_vectored(bufs))?; // `sent.blocked`: again when writable
+//! let received = conn.receive_from(now, &mut socket)?; // then transmit: the handshake answers
+//! let n = conn.read(&mut buf)?; // `WouldBlock`: receive more first
+//! let decision = conn.handle_read_wait(now); // about to sleep: nothing held may keep the peer waiting
+//! let wake_up = conn.poll_timeout(); // sleep no longer than this,
+//! let decision = conn.handle_timeout(now); // then say what time it is, and transmit if it is a flush
+//! # drop((written, sent, received, n, decision, wake_up));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The contract with a driver
 //!
 //! [`Connection`] is a TLS session, [`CorkPolicy`] its outbound half. They have no socket and no clock: bytes and time come in by argument.

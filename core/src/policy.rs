@@ -53,6 +53,8 @@ pub struct CorkPolicy<S> {
     in_flight: usize,
     /// It is as large as batches may be now.
     whole_batch: bool,
+    /// The buffer of the last `Output`, to be filled again once that has been dropped.
+    taken: Option<BytesMut>,
     pushed_back: bool,
     state: State,
     deferred: Option<TransmitError>,
@@ -84,6 +86,7 @@ impl<S: Seal> CorkPolicy<S> {
             send_buffer_limit: config.send_buffer_limit,
             flush_on_read_wait: config.flush_on_read_wait,
             in_flight: 0,
+            taken: None,
             whole_batch: false,
             pushed_back: false,
             state: State::Open,
@@ -186,6 +189,7 @@ impl<S: Seal> CorkPolicy<S> {
     pub fn handle_timeout(&mut self, now: Instant) -> FlushDecision {
         if self.idle_buffer_due().is_some_and(|due| due <= now) {
             self.queue.clear();
+            self.taken = None;
         }
         self.hold.timeout(now).counted(&mut self.stats)
     }
@@ -312,7 +316,10 @@ impl<S: Seal> CorkPolicy<S> {
     /// [`TransmitError::Seal`], as [`transmit_with`](Self::transmit_with).
     pub fn take_transmit(&mut self) -> Result<Option<Output>, TransmitError> {
         self.prepare()?;
-        let mut data = BytesMut::new();
+        if !self.seal.has_output() {
+            return Ok(None);
+        }
+        let mut data = self.taken.take().unwrap_or_default();
         while self.seal.has_output() {
             self.send_once(&mut |bufs, _more| {
                 data.reserve(gather::total(bufs));
@@ -321,11 +328,9 @@ impl<S: Seal> CorkPolicy<S> {
             })
             .map_err(TransmitError::Io)?;
         }
-        if data.is_empty() {
-            return Ok(None);
-        }
-        let more = self.hold.unsealed() > 0;
-        Ok(Some(Output { data: data.freeze(), more }))
+        let output = Output { data: data.split().freeze(), more: self.hold.unsealed() > 0 };
+        self.taken = Some(data);
+        Ok(Some(output))
     }
 
     /// The session has failed, for instance by what it received: discards what is not sealed, refuses further writes, and returns how many accepted
@@ -538,7 +543,8 @@ impl<S: Seal> CorkPolicy<S> {
 
     fn idle_buffer_due(&self) -> Option<Instant> {
         let last = self.hold.last_write()?;
-        self.queue.has_spare().then(|| last + IDLE_BUFFER)
+        let spare = self.queue.has_spare() || (self.taken.is_some() && self.queue.len() == 0);
+        spare.then(|| last + IDLE_BUFFER)
     }
 }
 

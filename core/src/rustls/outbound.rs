@@ -73,18 +73,24 @@ impl Seal for Session {
 impl Session {
     /// False if the keys are used up, and then nothing was sealed.
     fn write(&mut self, plaintext: &[IoSlice<'_>], len: usize) -> Result<bool, SealError> {
-        let before = self.output_bytes()?;
+        // TLS 1.3 updates its keys before they are used up (RFC 8446, section 5.5): rustls does so unasked.
+        let limited = !self.is_tls13();
+        let before = if limited { self.output_bytes()? } else { 0 };
         let mut writer = self.conn.writer();
         let taken = match plaintext {
             [one] => writer.write(one),
             many => writer.write_vectored(many),
         };
-        taken.map_err(failed)?;
+        let taken = taken.map_err(failed)? == len;
+        if !limited {
+            return Ok(taken);
+        }
         // With its keys used up, rustls drops plaintext and reports it as taken: only the output tells.
-        let sealed = match len {
-            ..=ALERT_MAX => self.last_content_type()? != Some(ALERT),
-            _ => self.output_bytes()? - before >= len,
-        };
+        let sealed = taken
+            && match len {
+                ..=ALERT_MAX => self.last_content_type()? != Some(ALERT),
+                _ => self.output_bytes()? - before >= len,
+            };
         if !sealed {
             // rustls has queued a `close_notify` in its place, which would pass what is lost for a proper end.
             self.last_bytes = Some(before);
