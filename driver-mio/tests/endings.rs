@@ -1,0 +1,102 @@
+//! How streams end: closed, cut, aborted, or before they began.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use bytes::Bytes;
+use support::{Pair, Step, drain, patient, pattern, send_some};
+use tls_cork::{CorkConfig, SendFlags};
+
+#[test]
+fn point_1_close_sends_what_is_held_and_ends_the_stream() {
+    let mut pair = Pair::connected(patient());
+    assert_eq!(pair.client.send(b"held", SendFlags::MORE).unwrap(), 4);
+    pair.client.close().unwrap();
+    assert!(!pair.client.wants_transmit());
+    assert_eq!(pair.server_gets_all().unwrap(), b"held");
+    assert_eq!(pair.server.read(&mut [0; 16]).unwrap(), 0);
+
+    // Half-closed: the other direction goes on.
+    assert_eq!(pair.server.write(b"later").unwrap(), 5);
+    let mut at_client = Vec::new();
+    while at_client.len() < 5 {
+        assert!(!drain(&mut pair.client, &mut at_client).unwrap());
+        if at_client.len() < 5 {
+            pair.turn().unwrap();
+        }
+    }
+    assert_eq!(at_client, b"later");
+}
+
+#[test]
+fn point_9_close_behind_a_full_buffer_still_ends_the_stream() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    let data = pattern(64 << 20, 4);
+    let mut sent = 0;
+    let mut before = usize::MAX;
+    while sent != before {
+        before = sent;
+        send_some(&mut pair.client, &data, &mut sent);
+        pair.poll_for(Duration::from_millis(20)).unwrap();
+    }
+    assert!(sent < data.len());
+    pair.client.close().unwrap();
+    assert!(pair.client.wants_transmit());
+    assert!(pair.server_gets_all().unwrap() == data[..sent]);
+}
+
+#[test]
+fn a_cut_stream_is_told_from_its_end() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    assert_eq!(pair.client.write(b"cut").unwrap(), 3);
+    pair.client.get_ref().socket.shutdown(Shutdown::Write).unwrap();
+    let (got, outcome) = pair.server_gets_to_the_end();
+    assert_eq!(got, b"cut");
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn abort_with_held_data_is_a_cut_stream() {
+    let mut pair = Pair::connected(patient());
+    assert_eq!(pair.client.send(b"held", SendFlags::MORE).unwrap(), 4);
+    assert_eq!(pair.client.abort().unwrap(), 4);
+    pair.client.get_ref().socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(pair.server_gets_all().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn write_after_close_is_a_broken_pipe() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    pair.client.close().unwrap();
+    assert_eq!(pair.client.write(b"late").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    let mut late = Bytes::from_static(b"late");
+    assert_eq!(pair.client.send_bytes(&mut late, SendFlags::MORE).unwrap_err().kind(), ErrorKind::BrokenPipe);
+    assert_eq!(late, &b"late"[..]);
+}
+
+#[test]
+fn an_end_during_the_handshake_is_told() {
+    let mut pair = Pair::fresh(CorkConfig::default(), None);
+    pair.server.get_mut().reads = [Step::Zero].into();
+    let mut outcome = Ok(());
+    while outcome.is_ok() {
+        outcome = pair.turn();
+    }
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn close_during_the_handshake_is_done_when_all_has_left() {
+    let mut pair = Pair::fresh(CorkConfig::default(), None);
+    assert_eq!(pair.client.write(b"early").unwrap(), 5);
+    pair.client.close().unwrap();
+    assert_eq!(pair.client.flush().unwrap_err().kind(), ErrorKind::WouldBlock, "what was written has not left");
+    while !pair.client.is_finished() {
+        pair.turn().unwrap();
+    }
+    assert_eq!(pair.client.connection().waiting(), 0);
+    assert_eq!(pair.server_gets_all().unwrap(), b"early");
+}
