@@ -283,3 +283,28 @@ fn the_longest_hold_and_each_reason_are_counted() {
     }
     assert_eq!((stats.records, stats.plaintext_bytes, stats.transmits, stats.copied_bytes), (1, 30, 1, 30));
 }
+
+#[test]
+fn the_hold_limit_is_exact() {
+    let mut bench = Bench::new(Limits { hold_limit: 100, ..Limits::default() }, true);
+    bench.write(&[100], true).unwrap();
+    assert_eq!(bench.policy.waiting(), 100);
+    assert!(!bench.policy.wants_transmit());
+    bench.write(&[1], true).unwrap();
+    assert!(bench.policy.wants_transmit());
+    assert_eq!(bench.policy.stats().flushes(FlushReason::HoldLimit), 1);
+    bench.drain();
+    assert_eq!(bench.records(), [stream(0, 101)]);
+}
+
+#[test]
+fn batches_grow_while_the_transport_takes_them_and_fall_back_when_it_pushes_back() {
+    let (small, large) = (64 * 1024, 112 * 1024);
+    let mut bench = Bench::new(Limits { batch: (small, large), ..Limits::default() }, true);
+    bench.write_bytes(256 * 1024, false).unwrap();
+    bench.drain();
+    bench.write_bytes(2 * large, false).unwrap();
+    assert!(bench.transmit(100, 100).unwrap().blocked);
+    bench.drain();
+    assert_eq!(bench.framed.0.borrow().batches, [small, large, 80 * 1024, large, small, 48 * 1024]);
+}
