@@ -90,7 +90,9 @@ impl Stream {
             let _ = self.conn.handle_timeout(now);
             let _ = self.conn.handle_read_wait(now);
             self.transmit()?;
-            self.socket.set_read_timeout(self.conn.poll_timeout().map(|at| at.saturating_duration_since(now)))?;
+            // Zero would be an error: what is due already is so at the next turn.
+            let left = |at: Instant| at.saturating_duration_since(now).max(Duration::from_millis(1));
+            self.socket.set_read_timeout(self.conn.poll_timeout().map(left))?;
             self.receive()?;
         }
     }

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ::rustls::crypto::SupportedKxGroup;
 use ::rustls::pki_types::{CertificateDer, ServerName};
 use ::rustls::{
     ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
@@ -259,6 +260,15 @@ impl Connection {
         self.policy.is_finished()
     }
 
+    /// See [`CorkPolicy::check_loss`].
+    ///
+    /// # Errors
+    ///
+    /// See [`CorkPolicy::check_loss`].
+    pub fn check_loss(&self) -> Result<(), WriteError> {
+        self.policy.check_loss()
+    }
+
     /// See [`CorkPolicy::stats`].
     pub fn stats(&self) -> Stats {
         self.policy.stats()
@@ -282,6 +292,11 @@ impl Connection {
     /// The protocol version agreed on; `None` until then.
     pub fn protocol_version(&self) -> Option<ProtocolVersion> {
         self.policy.get_ref().rustls().protocol_version()
+    }
+
+    /// The group in which keys were exchanged; `None` until then.
+    pub fn negotiated_key_exchange_group(&self) -> Option<&'static dyn SupportedKxGroup> {
+        self.policy.get_ref().rustls().negotiated_key_exchange_group()
     }
 
     /// The cipher suite agreed on; `None` until then.

@@ -28,7 +28,7 @@ pub enum WriteError {
     #[error("write after close: the sending side of this connection is closed")]
     Closed,
     /// The connection failed; the error was reported by the call that found it.
-    #[error("write after a fatal error: this connection can send no more data")]
+    #[error("this connection has failed: it can send no more data, and what had not left is lost")]
     Failed,
 }
 

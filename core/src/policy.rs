@@ -58,6 +58,8 @@ pub struct CorkPolicy<S> {
     pushed_back: bool,
     state: State,
     deferred: Option<TransmitError>,
+    /// Accepted bytes that a failure discarded.
+    lost: usize,
     stats: Stats,
 }
 
@@ -91,6 +93,7 @@ impl<S: Seal> CorkPolicy<S> {
             pushed_back: false,
             state: State::Open,
             deferred: None,
+            lost: 0,
             stats: Stats::default(),
         })
     }
@@ -254,6 +257,15 @@ impl<S: Seal> CorkPolicy<S> {
             && self.deferred.is_none()
     }
 
+    /// Whether everything that was accepted has left or still can: a failure may have discarded some.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Failed`] from the failure on, if it discarded accepted bytes. The error that was returned then says how many.
+    pub fn check_loss(&self) -> Result<(), WriteError> {
+        if self.lost == 0 { Ok(()) } else { Err(WriteError::Failed) }
+    }
+
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
@@ -339,7 +351,9 @@ impl<S: Seal> CorkPolicy<S> {
     /// [`Connection`](crate::Connection) calls this; only users of a [`Seal`] of their own need to.
     pub fn handle_failure(&mut self) -> usize {
         self.state = State::Failed;
-        self.discard()
+        let discarded = self.discard();
+        self.lost += discarded;
+        discarded
     }
 
     /// The session.

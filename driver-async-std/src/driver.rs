@@ -142,7 +142,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     pub(crate) fn uncork(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.tell_failure()?;
         let _ = self.connection.uncork(Instant::now());
-        self.transmit(cx, Role::Writer).map(drop)
+        self.transmit(cx, Role::Writer)?;
+        Ok(self.connection.check_loss()?)
     }
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -151,6 +152,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         if self.transmit(cx, Role::Writer)? || self.connection.waiting() > 0 {
             return Poll::Pending;
         }
+        self.connection.check_loss()?;
         self.unflushed = true;
         self.poll_flush_io(cx, Role::Writer)
     }
@@ -165,9 +167,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         let mut cx = Context::from_waker(self.wakers.waker());
         match ready!(Pin::new(&mut self.io).poll_close(&mut cx)) {
             // The peer was faster.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
-            done => Poll::Ready(done),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            done => done?,
         }
+        Poll::Ready(Ok(self.connection.check_loss()?))
     }
 
     /// Does what is due, for a task that waits for nothing else.
@@ -335,8 +338,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     fn poll_flush_io(&mut self, cx: &mut Context<'_>, role: Role) -> Poll<io::Result<()>> {
         if self.unflushed {
             self.wakers.register(role, cx.waker());
-            ready!(Pin::new(&mut self.io).poll_flush(&mut Context::from_waker(self.wakers.waker())))?;
+            let flushed = ready!(Pin::new(&mut self.io).poll_flush(&mut Context::from_waker(self.wakers.waker())));
+            // Tried once, also if it failed: a reader goes on reading.
             self.unflushed = false;
+            flushed?;
         }
         Poll::Ready(Ok(()))
     }

@@ -38,7 +38,7 @@
 //! # What differs from futures-rustls
 //!
 //! - The rustls connection is not handed out: it would accept plaintext behind the cork. `get_ref` and `into_inner` give a [`tls_cork::Connection`]
-//!   in its place, with getters of the same names; `get_mut` gives it shared. Settings that need `&mut` go in the closure of
+//!   in its place, with getters of the same names for what was agreed on (but not `tls13_tickets_received` and `ech_status`); `get_mut` gives it shared. Settings that need `&mut` go in the closure of
 //!   [`connect_with`](TlsConnector::connect_with), [`accept_with`](TlsAcceptor::accept_with) and [`into_stream_with`](StartHandshake::into_stream_with).
 //! - Early data is out of scope; there is no `TlsConnector::early_data`.
 //! - No crypto provider is enabled by default: choose the feature `aws-lc-rs` or `ring`, or one of rustls's own. TLS 1.2 is the feature `tls12`.

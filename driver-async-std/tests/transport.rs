@@ -77,6 +77,9 @@ fn point_1_an_error_says_what_it_costs() {
         assert!(error.to_string().contains("4 bytes that were accepted are lost"), "{error}");
         assert_eq!(up.records(), 1, "the alert has left");
         assert_eq!(client.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(client.flush().await.unwrap_err().kind(), ErrorKind::BrokenPipe, "what was held has not left");
+        assert_eq!(client.close().await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert!(up.is_closed());
         let told = server.read(&mut [0; 8]).await.unwrap_err();
         assert!(matches!(told.get_ref().and_then(|inner| inner.downcast_ref()), Some(rustls::Error::AlertReceived(_))));
     });

@@ -225,11 +225,12 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// # Errors
     ///
-    /// Those of the transport and of TLS.
+    /// Those of the transport and of TLS; `BrokenPipe` if a failure, told elsewhere, cost accepted bytes.
     pub fn uncork(&mut self) -> io::Result<()> {
         self.tell_failure()?;
         let _ = self.connection.uncork(Instant::now());
-        Ok(self.transmit()?)
+        self.transmit()?;
+        Ok(self.connection.check_loss()?)
     }
 
     /// Releases everything, then `close_notify`, and transmits; reading goes on.
@@ -238,11 +239,12 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// # Errors
     ///
-    /// Those of the transport and of TLS.
+    /// Those of the transport and of TLS; `BrokenPipe` if a failure, told elsewhere, cost accepted bytes.
     pub fn close(&mut self) -> io::Result<()> {
         self.tell_failure()?;
         let _ = self.connection.close(Instant::now());
-        Ok(self.transmit()?)
+        self.transmit()?;
+        Ok(self.connection.check_loss()?)
     }
 
     /// Gives up what is not yet sealed; returns how many accepted bytes that costs.
@@ -479,6 +481,7 @@ impl<T: Transport> Write for TlsStream<T> {
         self.tell_failure()?;
         let _ = self.connection.flush(Instant::now());
         self.transmit()?;
+        self.connection.check_loss()?;
         if self.connection.wants_transmit() || self.connection.waiting() > 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }

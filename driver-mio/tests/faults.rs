@@ -11,7 +11,7 @@ use mio::net::TcpStream;
 use mio::{Events, Poll};
 use rustls::crypto::aws_lc_rs;
 use rustls::{CipherSuite, SupportedCipherSuite, Tls12CipherSuite};
-use support::{APPLICATION_DATA, BOTH, CLIENT, Pair, Step, Watch, configs, drain, name, pattern, send_some};
+use support::{APPLICATION_DATA, BOTH, CLIENT, Pair, Step, Watch, configs, drain, name, patient, pattern, send_some};
 use tls_cork::{CorkConfig, SendFlags};
 use tls_cork_mio::TlsStream;
 
@@ -193,5 +193,18 @@ fn broken_tls_is_said_again() {
     assert_eq!(first.kind(), ErrorKind::InvalidData);
     for _ in 0..3 {
         assert_eq!(pair.server.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+}
+
+#[test]
+fn flush_and_close_do_not_hide_what_a_failure_cost() {
+    let mut pair = Pair::connected(patient().flush_on_read_wait(false));
+    assert_eq!(pair.server.send(b"held", SendFlags::MORE).unwrap(), 4);
+    assert_eq!(pair.client.get_mut().socket.write(&[0x5A; 100]).unwrap(), 100);
+    let error = pair.server_gets_to_the_end().1.unwrap_err();
+    assert!(error.to_string().contains("4 bytes that were accepted are lost"), "{error}");
+    for _ in 0..2 {
+        assert_eq!(pair.server.flush().unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(pair.server.close().unwrap_err().kind(), ErrorKind::BrokenPipe);
     }
 }

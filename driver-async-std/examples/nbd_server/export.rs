@@ -91,7 +91,8 @@ impl Export {
             match fallocate(&self.file, way | FallocateFlags::KEEP_SIZE, offset, length.into()) {
                 Ok(()) => return Ok(true),
                 Err(Errno::INTR) => {}
-                Err(Errno::OPNOTSUPP | Errno::NODEV) => return Ok(false),
+                // Ranges are in bounds: a block device says INVAL to what is not aligned.
+                Err(Errno::OPNOTSUPP | Errno::NODEV | Errno::INVAL) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -3,8 +3,10 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_std::channel::Receiver;
+use async_std::io::timeout;
 use async_std::net::TcpStream;
 use async_std::task::spawn_blocking;
 use futures_util::AsyncReadExt;
@@ -25,6 +27,8 @@ const INBOX: usize = 64 * 1024;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// and up to this many of them.
 const BATCH_REQUESTS: usize = 256;
+/// A client that takes longer than this over one batch of requests, or over the replies, makes room for others.
+const TRANSFER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Serves until the client disconnects, or `stop` is closed and no request is in the making.
 pub(crate) async fn serve(client: &mut Client, export: &Arc<Export>, stop: &Receiver<()>) -> io::Result<()> {
@@ -38,14 +42,14 @@ pub(crate) async fn serve(client: &mut Client, export: &Arc<Export>, stop: &Rece
                 _ => return Err(io::ErrorKind::UnexpectedEof.into()),
             },
         }
-        let batch = take_batch(&mut inbox, &mut client.stream).await?;
-        let replies = if export.may_block() {
+        let batch = timeout(TRANSFER_LIMIT, take_batch(&mut inbox, &mut client.stream)).await?;
+        let replies = if export.may_block() || batch.is_long() {
             let export = Arc::clone(export);
             spawn_blocking(move || perform(&export, batch.jobs)).await
         } else {
             perform(export, batch.jobs)
         };
-        replies::send(&mut client.stream, replies, client.structured).await?;
+        timeout(TRANSFER_LIMIT, replies::send(&mut client.stream, replies, client.structured)).await?;
         if let Some(end) = batch.end {
             return end;
         }
@@ -62,6 +66,13 @@ struct Batch {
     jobs: Vec<Job>,
     /// How the session ends behind them, if it does.
     end: Option<io::Result<()>>,
+}
+
+impl Batch {
+    /// Whether it may take long even in memory, where zeroes have to be written.
+    fn is_long(&self) -> bool {
+        self.jobs.iter().any(|job| matches!(job.request.command, CMD_TRIM | CMD_WRITE_ZEROES))
+    }
 }
 
 /// Takes the request at the front of the inbox, and those behind it that have come in full.
@@ -89,12 +100,15 @@ async fn take_batch(inbox: &mut Inbox, stream: &mut TlsStream<TcpStream>) -> io:
         };
         let payload = if request.command == CMD_WRITE { request.length as usize } else { 0 };
         let complete = inbox.received().len() >= REQUEST_LEN + payload;
-        if !batch.jobs.is_empty() && (!complete || bytes >= BATCH_BYTES || batch.jobs.len() >= BATCH_REQUESTS) {
+        let data = match request.command {
+            CMD_READ | CMD_WRITE | CMD_WRITE_ZEROES => request.length as usize,
+            _ => 0,
+        };
+        let full = bytes + data > BATCH_BYTES || batch.jobs.len() >= BATCH_REQUESTS;
+        if !batch.jobs.is_empty() && (full || !complete) {
             break;
         }
-        if matches!(request.command, CMD_READ | CMD_WRITE) {
-            bytes += request.length as usize;
-        }
+        bytes += data;
         inbox.consume(REQUEST_LEN);
         let payload = inbox.take(stream, payload).await?;
         batch.jobs.push(Job { request, payload });
