@@ -98,7 +98,7 @@ impl Connection {
         if self.failed {
             return self.process(now, 0); // rustls says it again
         }
-        if !self.policy.get_ref().wants_receive() && !self.is_handshaking() {
+        if self.is_readable() {
             return Ok(Received { bytes: 0, readable: true, decision: self.policy.handle_handshake_done(now) });
         }
         let bytes = self.policy.get_mut().receive_from(reader).map_err(ReceiveError::Io)?;
@@ -116,9 +116,13 @@ impl Connection {
     ///
     /// As [`receive_from`](Self::receive_from), without `Io`.
     pub fn receive(&mut self, now: Instant, mut data: &[u8]) -> Result<Received, ReceiveError> {
+        if self.failed {
+            return self.process(now, 0); // rustls says it again
+        }
         let offered = data.len();
-        let mut total = Received { bytes: 0, readable: false, decision: self.policy.handle_handshake_done(now) };
-        while !data.is_empty() && (self.wants_receive() || self.is_handshaking()) {
+        let decision = self.policy.handle_handshake_done(now);
+        let mut total = Received { bytes: 0, readable: self.is_readable(), decision };
+        while !data.is_empty() && !self.is_readable() {
             let step = self.receive_from(now, &mut data)?;
             total.readable |= step.readable;
             if step.decision.is_flush() {
@@ -329,6 +333,11 @@ impl Connection {
         context: Option<&[u8]>,
     ) -> Result<T, ::rustls::Error> {
         self.policy.get_ref().rustls().export_keying_material(output, label, context)
+    }
+
+    /// Whether plaintext waits to be read, or the peer has sent `close_notify`.
+    fn is_readable(&self) -> bool {
+        !self.wants_receive() && !self.is_handshaking()
     }
 
     fn process(&mut self, now: Instant, bytes: usize) -> Result<Received, ReceiveError> {

@@ -457,6 +457,37 @@ fn a_fatal_error_is_said_again() {
 }
 
 #[test]
+fn an_error_behind_unread_plaintext_is_said_again() {
+    let mut pair = Pair::connected(&TLS13);
+    let _ = pair.server.write(pair.now, &[IoSlice::new(b"good")], SendFlags::NONE).unwrap();
+    let mut wire = Vec::new();
+    pair.server.poll_transmit(&mut wire).unwrap();
+    wire.extend([APPLICATION, 3, 3, 0, 64]);
+    wire.extend([0x5A; 64]);
+    for _ in 0..2 {
+        let error = pair.client.receive(pair.now, &wire).unwrap_err();
+        assert!(matches!(error, ReceiveError::Tls { .. }), "{error}");
+    }
+    // What came before the error is the peer's all the same.
+    assert_eq!(read_all(&mut pair.client).unwrap(), (b"good".to_vec(), false));
+    assert!(pair.client.receive(pair.now, &wire).is_err());
+}
+
+#[test]
+fn received_slices_say_whether_a_read_would_give_something() {
+    let mut pair = Pair::connected(&TLS13);
+    let _ = pair.server.write(pair.now, &[IoSlice::new(b"data")], SendFlags::NONE).unwrap();
+    let _ = pair.server.close(pair.now);
+    let mut wire = Vec::new();
+    pair.server.poll_transmit(&mut wire).unwrap();
+    assert!(pair.client.receive(pair.now, &wire).unwrap().readable);
+    assert!(pair.client.receive(pair.now, &[]).unwrap().readable, "plaintext still waits");
+    assert_eq!(read_all(&mut pair.client).unwrap(), (b"data".to_vec(), true));
+    let end = pair.client.receive(pair.now, b"more").unwrap();
+    assert_eq!((end.bytes, end.readable), (0, true), "the stream's end");
+}
+
+#[test]
 fn a_session_with_small_fragments_seals_them_all() {
     for size in [64, 128, 16_384] {
         let (mut client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
