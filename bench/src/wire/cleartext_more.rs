@@ -22,6 +22,8 @@ pub(super) struct CleartextMore {
     queue: RequestQueue,
     readable: bool,
     writable: bool,
+    /// The peer has closed: no further event will say so.
+    ended: bool,
     closing: bool,
 }
 
@@ -33,6 +35,7 @@ impl CleartextMore {
             queue: RequestQueue::default(),
             readable: true,
             writable: true,
+            ended: false,
             closing: false,
         })
     }
@@ -119,11 +122,16 @@ impl Wire for CleartextMore {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        cleartext::read(&mut self.socket, &mut self.readable, buffer)
+        let taken = cleartext::read(&mut self.socket, &mut self.readable, buffer)?;
+        // As tls-cork-mio does.
+        let short = 0 < taken && taken < buffer.len() && !self.ended && self.socket.is_drained_by_short_read();
+        self.readable &= !short;
+        Ok(taken)
     }
 
     fn handle_event(&mut self, event: &Event) -> io::Result<()> {
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.ended |= event.is_read_closed() || event.is_error();
         if event.is_writable() || event.is_write_closed() {
             self.writable = true;
             self.drive()?;
