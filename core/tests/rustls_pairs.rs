@@ -396,6 +396,24 @@ fn point_10_what_is_sealed_counts_and_the_peer_sees_a_cut() {
 }
 
 #[test]
+fn as_many_records_as_one_send_takes_say_no_more() {
+    let mut pair = Pair::with(aws_lc_rs::default_provider(), &TLS13, CorkConfig::default().record_size(100));
+    pair.exchange();
+    for records in [63, 64, 65, 128] {
+        pair.write(&stream(0, records * 100), SendFlags::NONE).unwrap();
+        let mut says_more = Vec::new();
+        let _ = pair
+            .client
+            .transmit_with(|bufs, more| {
+                says_more.push(more);
+                Ok(bufs.iter().map(|buf| buf.len()).sum())
+            })
+            .unwrap();
+        assert!(says_more.pop() == Some(false) && says_more.iter().all(|more| *more), "R8, {records} records");
+    }
+}
+
+#[test]
 fn point_3_nothing_follows_our_close_notify() {
     let mut pair = Pair::connected(&TLS13);
     let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);

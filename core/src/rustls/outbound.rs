@@ -106,13 +106,9 @@ impl Session {
 
     /// Of the last record that waits, or of the last that rustls offers at a time. Takes none.
     fn last_content_type(&mut self) -> Result<Option<u8>, SealError> {
-        let mut last = None;
-        let mut look = |bufs: &[IoSlice<'_>], _rest| {
-            last = bufs.last().and_then(|buf| buf.first().copied());
-            Ok(0)
-        };
-        self.conn.write_tls(&mut Offer { send: &mut look, most: usize::MAX }).map_err(failed)?;
-        Ok(last)
+        let mut look = Look { last: None };
+        self.conn.write_tls(&mut look).map_err(failed)?;
+        Ok(look.last)
     }
 }
 
@@ -133,14 +129,36 @@ impl Write for Offer<'_> {
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        // A full list may not be all.
+        // A full list may not be all: without its last record there is surely one behind the others.
         let rest = bufs.len() == SLICES_MAX;
+        let bufs = if rest { &bufs[..SLICES_MAX - 1] } else { bufs };
         if self.most == usize::MAX {
             return (self.send)(bufs, rest);
         }
         let mut first: Slices<'_> = SmallVec::new();
         gather::pieces(bufs, 0, self.most, |piece| first.push(IoSlice::new(piece)));
         (self.send)(&first, rest && gather::total(&first) < self.most)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes nothing from rustls.
+struct Look {
+    /// The content type of the last record offered.
+    last: Option<u8>,
+}
+
+impl Write for Look {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.last = bufs.last().and_then(|buf| buf.first().copied());
+        Ok(0)
     }
 
     fn flush(&mut self) -> io::Result<()> {
