@@ -277,13 +277,18 @@ fn point_3_key_update_is_answered_while_data_is_held() {
 
 /// The default provider with one TLS 1.2 suite whose keys are good for eight records.
 fn short_lived() -> CryptoProvider {
+    lasting(8)
+}
+
+/// The same, good for this many records.
+fn lasting(records: u64) -> CryptoProvider {
     let SupportedCipherSuite::Tls12(suite) = aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 else {
         panic!("a TLS 1.2 suite");
     };
     let common = CipherSuiteCommon {
         suite: suite.common.suite,
         hash_provider: suite.common.hash_provider,
-        confidentiality_limit: 8,
+        confidentiality_limit: records,
     };
     let suite: &'static Tls12CipherSuite = Box::leak(Box::new(Tls12CipherSuite {
         common,
@@ -393,6 +398,22 @@ fn point_10_what_is_sealed_counts_and_the_peer_sees_a_cut() {
     assert!(!end, "what is lost must not look like a proper end");
     let _ = pair.server.receive_from(pair.now, &mut io::empty()).unwrap();
     assert_eq!(pair.server.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn point_10_small_records_that_the_keys_refuse_are_not_lost_unsaid() {
+    // More records than rustls shows at a time wait when the keys run out.
+    let mut pair = Pair::with(lasting(100), &TLS12, CorkConfig::default().record_size(100));
+    pair.exchange();
+    let accepted = pair.write(&stream(0, 17_000), SendFlags::NONE).unwrap();
+    let told = transmit(&mut pair.client, &mut pair.up);
+    assert!(
+        matches!(told, Err(TransmitError::Seal { error: SealError::KeysExhausted, discarded: 0 })),
+        "nothing that was accepted is lost: {told:?}"
+    );
+    let (data, end) = pair.exchange();
+    assert!(!end, "what is lost must not look like a proper end");
+    assert_eq!(data.len(), accepted);
 }
 
 #[test]

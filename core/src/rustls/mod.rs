@@ -19,6 +19,8 @@ pub(crate) struct Session {
     max_record_size: usize,
     /// Whether something arrived since control output was last brought out.
     may_have_control: bool,
+    /// What a record is longer than its plaintext, once a short one has told.
+    overhead: Option<usize>,
     /// With the keys used up: what may still leave.
     last_bytes: Option<usize>,
 }
@@ -33,6 +35,7 @@ impl Session {
                 .map_or(MAX_RECORD_SIZE, |size| size.saturating_sub(FRAGMENT_OVERHEAD))
                 .clamp(1, MAX_RECORD_SIZE),
             may_have_control: false,
+            overhead: None,
             last_bytes: None,
         }
     }

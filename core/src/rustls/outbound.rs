@@ -12,6 +12,8 @@ use crate::{Seal, SealError};
 const ALERT: u8 = 21;
 /// No encrypted alert is longer than this, in bytes.
 const ALERT_MAX: usize = 128;
+/// Plaintext bytes of an alert (RFC 5246, section 7.2).
+const ALERT_LEN: usize = 2;
 /// rustls offers at most this many records in one `write_tls`.
 const SLICES_MAX: usize = 64;
 
@@ -86,11 +88,17 @@ impl Session {
             return Ok(taken);
         }
         // With its keys used up, rustls drops plaintext and reports it as taken: only the output tells.
+        let added = self.output_bytes()?.saturating_sub(before);
+        let one = len <= self.max_record_size;
         let sealed = taken
-            && match len {
-                ..=ALERT_MAX => self.last_content_type()? != Some(ALERT),
-                _ => self.output_bytes()? - before >= len,
+            && match self.overhead {
+                _ if len > ALERT_MAX => added >= len,
+                Some(overhead) if one && len != ALERT_LEN => added == len + overhead,
+                _ => self.last_content_type()? != Some(ALERT),
             };
+        if sealed && one && len <= ALERT_MAX {
+            self.overhead = added.checked_sub(len);
+        }
         if !sealed {
             // rustls has queued a `close_notify` in its place, which would pass what is lost for a proper end.
             self.last_bytes = Some(before);
