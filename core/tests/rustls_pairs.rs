@@ -182,6 +182,19 @@ fn header_with_more_and_body_are_one_record() {
 }
 
 #[test]
+fn a_large_vectored_write_fills_its_records() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::connected(version);
+        let (before, data) = (pair.up.log.len(), stream(0, 20_000));
+        let bufs: Vec<_> = data.chunks(700).map(IoSlice::new).collect();
+        let written = pair.client.write(pair.now, &bufs, SendFlags::NONE).unwrap();
+        assert_eq!(written.accepted, 20_000);
+        assert!(pair.exchange().0 == data);
+        assert_eq!(pair.up.records(before), [APPLICATION; 2], "R4");
+    }
+}
+
+#[test]
 fn point_1_held_data_then_close_notify() {
     for version in [&TLS12, &TLS13] {
         let mut pair = Pair::connected(version);
