@@ -344,7 +344,10 @@ impl World {
                 self.peer_end = true;
             }
             Ok(rest) => assert_eq!(rest, Rest::Open),
-            Err(error) => assert!(self.failed || self.peer_failed || self.aborted, "what we said: {error}"),
+            Err(error) => {
+                assert!(self.failed || self.peer_failed || self.aborted, "what we said: {error}");
+                self.peer_failed = true;
+            }
         }
         assert!(self.peer_got <= self.accepted);
         len
