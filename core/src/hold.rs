@@ -134,17 +134,14 @@ impl Hold {
             // R2: a write without MORE, while uncorked, releases everything.
             return self.release(now, self.written, FlushReason::Last);
         }
-        // R1: whole records never wait.
+        // R1: whole records never wait, and of the tail no more than `hold_limit` is held.
         let whole = self.last_boundary();
-        let mut decision = self.release(now, whole, FlushReason::RecordFull);
-        // R1: of the tail, no more than `hold_limit` is held.
-        if self.held() > self.hold_limit {
-            let before = self.released - bytes_of(&decision);
-            decision = self.release(now, self.written, FlushReason::HoldLimit);
-            if let FlushDecision::Flush { bytes, .. } = &mut decision {
-                *bytes = (self.released - before) as usize;
-            }
-        }
+        let tail = self.written - whole.max(self.released);
+        let decision = if tail > self.hold_limit as u64 {
+            self.release(now, self.written, FlushReason::HoldLimit)
+        } else {
+            self.release(now, whole, FlushReason::RecordFull)
+        };
         // R3, R5: the tail is held, and its first byte arms the deadline.
         if self.held() > 0 && self.deadline.is_none() {
             self.deadline = Some(now + self.max_hold);
@@ -295,12 +292,5 @@ impl Hold {
         }
         let size = self.record_size as u64;
         offset + (self.written - offset) / size * size
-    }
-}
-
-fn bytes_of(decision: &FlushDecision) -> u64 {
-    match decision {
-        FlushDecision::Flush { bytes, .. } => *bytes as u64,
-        FlushDecision::Hold { .. } => 0,
     }
 }

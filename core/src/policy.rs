@@ -388,7 +388,7 @@ impl<S: Seal> CorkPolicy<S> {
     }
 
     fn written(&mut self, now: Instant, accepted: usize, offered: usize, flags: SendFlags) -> Written {
-        let more = accepted < offered || flags.contains(SendFlags::MORE);
+        let more = is_more(accepted, offered, flags);
         let decision = self.hold.write(now, accepted, more).counted(&mut self.stats);
         Written { accepted, decision }
     }
@@ -421,48 +421,25 @@ impl<S: Seal> CorkPolicy<S> {
             return Ok(None);
         }
         let accepted = offered.min(room);
-        let decision = hold.write(now, accepted, accepted < offered || flags.contains(SendFlags::MORE));
+        let decision = hold.write(now, accepted, is_more(accepted, offered, flags));
         let batch = hold.next_batch(self.batch.current());
         let Some(direct) = batch.len.checked_sub(queued).filter(|direct| *direct > 0) else {
             return Ok(None);
         };
-        let mut slices = Slices::new();
-        self.queue.front(queued, &mut slices);
-        gather::pieces(bufs, 0, direct, |piece| slices.push(IoSlice::new(piece)));
-        let sealed = self.seal.seal(&slices, batch.record_size);
-        drop(slices);
-        match sealed {
-            Ok(records) => {
-                let sealed = batch.first(records);
-                let all = sealed.len == batch.len;
-                let taken = if all { accepted } else { sealed.len.saturating_sub(queued) };
-                if taken > 0 {
-                    self.hold = hold;
-                    self.hold.unwrite(accepted - taken);
-                }
-                self.queue.consume(queued.min(sealed.len));
-                self.count_sealed(sealed, records);
-                if all {
-                    // Less than a record: all else of what was accepted is in the batch.
-                    self.push_copies(bufs, direct, accepted - direct);
-                } else {
-                    self.fail_later(SealError::KeysExhausted);
-                }
-                if taken == 0 {
-                    return Err(WriteError::Failed);
-                }
-                Ok(Some(Written { accepted: taken, decision: decision.counted(&mut self.stats) }))
+        self.hold = hold;
+        if let Err((sealed, error)) = self.seal_batch(batch, bufs) {
+            // What was not sealed does not count as accepted; the next transmit tells why.
+            let taken = sealed.saturating_sub(queued);
+            self.hold.unwrite(accepted - taken);
+            self.deferred = Some(self.seal_failed(error));
+            if taken == 0 {
+                return Err(WriteError::Failed);
             }
-            Err(error) => {
-                self.fail_later(error);
-                Err(WriteError::Failed)
-            }
+            return Ok(Some(Written { accepted: taken, decision: decision.counted(&mut self.stats) }));
         }
-    }
-
-    /// The next transmit tells; what was offered and not sealed does not count as accepted.
-    fn fail_later(&mut self, error: SealError) {
-        self.deferred = Some(self.seal_failed(error));
+        // Less than a record: all else of what was accepted is in the batch.
+        self.push_copies(bufs, direct, accepted - direct);
+        Ok(Some(Written { accepted, decision: decision.counted(&mut self.stats) }))
     }
 
     /// Has output ready if anything may leave: a batch, the end of the stream, or what the session itself has to say.
@@ -492,19 +469,21 @@ impl<S: Seal> CorkPolicy<S> {
 
     fn seal_queued(&mut self) -> Result<(), TransmitError> {
         let batch = self.hold.next_batch(self.batch.current());
+        self.seal_batch(batch, &[]).map_err(|(_, error)| self.seal_failed(error))
+    }
+
+    /// Seals `batch`: what is queued, and behind it what `bufs` begins with. If not all could be sealed, says how many bytes were, and why no more.
+    fn seal_batch(&mut self, batch: Batch, bufs: &[IoSlice<'_>]) -> Result<(), (usize, SealError)> {
+        let queued = batch.len.min(self.queue.len());
         let mut slices = Slices::new();
-        self.queue.front(batch.len, &mut slices);
-        let sealed = self.seal.seal(&slices, batch.record_size);
+        self.queue.front(queued, &mut slices);
+        gather::pieces(bufs, 0, batch.len - queued, |piece| slices.push(IoSlice::new(piece)));
+        let records = self.seal.seal(&slices, batch.record_size).map_err(|error| (0, error))?;
         drop(slices);
-        match sealed {
-            Ok(records) => {
-                let sealed = batch.first(records);
-                self.queue.consume(sealed.len);
-                self.count_sealed(sealed, records);
-                if sealed.len < batch.len { Err(self.seal_failed(SealError::KeysExhausted)) } else { Ok(()) }
-            }
-            Err(error) => Err(self.seal_failed(error)),
-        }
+        let sealed = batch.first(records);
+        self.queue.consume(sealed.len);
+        self.count_sealed(sealed, records);
+        if sealed.len < batch.len { Err((sealed.len, SealError::KeysExhausted)) } else { Ok(()) }
     }
 
     fn count_sealed(&mut self, batch: Batch, records: usize) {
@@ -569,4 +548,9 @@ impl FlushDecision {
         }
         self
     }
+}
+
+/// R9: what a short write accepted counts as written with `MORE`.
+fn is_more(accepted: usize, offered: usize, flags: SendFlags) -> bool {
+    accepted < offered || flags.contains(SendFlags::MORE)
 }
