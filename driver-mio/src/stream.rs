@@ -132,7 +132,7 @@ impl<T: Transport> TlsStream<T> {
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.ended |= event.is_read_closed() || event.is_error();
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
-        self.transmit_beside_reading()?;
+        self.transmit_or_keep()?;
         while self.connection.is_handshaking() && self.receive()? {}
         Ok(())
     }
@@ -181,7 +181,9 @@ impl<T: Transport> TlsStream<T> {
     /// `WouldBlock` if nothing could be accepted, `BrokenPipe` after a close; `InvalidData` if the session's keys are used up, which
     /// costs what was waiting; otherwise those of the transport, one call late if this one had accepted bytes before it failed.
     pub fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
-        self.send_vectored(&[IoSlice::new(data)], flags)
+        self.send_parts(data.len(), |connection, done| {
+            connection.write(Instant::now(), &[IoSlice::new(&data[done..])], flags)
+        })
     }
 
     /// As [`send`](Self::send), from several slices that make one write.
@@ -191,11 +193,6 @@ impl<T: Transport> TlsStream<T> {
     /// As [`send`](Self::send).
     pub fn send_vectored(&mut self, bufs: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
         let offered: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if let [buf] = bufs {
-            return self.send_parts(offered, |connection, done| {
-                connection.write(Instant::now(), &[IoSlice::new(&buf[done..])], flags)
-            });
-        }
         self.send_parts(offered, |connection, done| match done {
             0 => connection.write(Instant::now(), bufs, flags),
             _ => {
@@ -229,8 +226,7 @@ impl<T: Transport> TlsStream<T> {
     pub fn uncork(&mut self) -> io::Result<()> {
         self.tell_failure()?;
         let _ = self.connection.uncork(Instant::now());
-        self.transmit()?;
-        Ok(self.connection.check_loss()?)
+        self.transmit_without_loss()
     }
 
     /// Releases everything, then `close_notify`, and transmits; reading goes on.
@@ -243,8 +239,7 @@ impl<T: Transport> TlsStream<T> {
     pub fn close(&mut self) -> io::Result<()> {
         self.tell_failure()?;
         let _ = self.connection.close(Instant::now());
-        self.transmit()?;
-        Ok(self.connection.check_loss()?)
+        self.transmit_without_loss()
     }
 
     /// Gives up what is not yet sealed; returns how many accepted bytes that costs.
@@ -313,18 +308,14 @@ impl<T: Transport> TlsStream<T> {
                 Ok(written) => {
                     done += written.accepted;
                     if written.decision.is_flush() || done < offered {
-                        match self.transmit() {
-                            Ok(()) => {}
-                            Err(error @ TransmitError::Seal { .. }) => return Err(error.into()),
-                            Err(error) if done == 0 => return Err(error.into()),
+                        if done == 0 {
+                            self.transmit()?;
+                        } else {
                             // Bytes were accepted: an error of the transport belongs to the next call.
-                            Err(error) => {
-                                self.failure = Some(error.into());
-                                return Ok(done);
-                            }
+                            self.transmit_or_keep()?;
                         }
                     }
-                    if done == offered || written.accepted == 0 {
+                    if done == offered || written.accepted == 0 || self.failure.is_some() {
                         return Ok(done);
                     }
                 }
@@ -367,8 +358,14 @@ impl<T: Transport> TlsStream<T> {
         }
     }
 
-    /// Transmits, and keeps an error of the transport for those who send.
-    fn transmit_beside_reading(&mut self) -> Result<(), TransmitError> {
+    /// Transmits; an error if a failure, told elsewhere, has cost accepted bytes.
+    fn transmit_without_loss(&mut self) -> io::Result<()> {
+        self.transmit()?;
+        Ok(self.connection.check_loss()?)
+    }
+
+    /// Transmits, and keeps an error of the transport for the next call that sends.
+    fn transmit_or_keep(&mut self) -> Result<(), TransmitError> {
         if self.failure.is_some() {
             return Ok(());
         }
@@ -412,7 +409,7 @@ impl<T: Transport> TlsStream<T> {
         };
         match received {
             Ok(received) => {
-                self.transmit_beside_reading()?;
+                self.transmit_or_keep()?;
                 Ok(received.bytes > 0)
             }
             Err(ReceiveError::Io(error)) => match error.kind() {
@@ -480,8 +477,7 @@ impl<T: Transport> Write for TlsStream<T> {
     fn flush(&mut self) -> io::Result<()> {
         self.tell_failure()?;
         let _ = self.connection.flush(Instant::now());
-        self.transmit()?;
-        self.connection.check_loss()?;
+        self.transmit_without_loss()?;
         if self.connection.wants_transmit() || self.connection.waiting() > 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
