@@ -136,8 +136,8 @@ impl Hold {
         }
         // R1: whole records never wait, and of the tail no more than `hold_limit` is held.
         let whole = self.last_boundary();
-        let tail = self.written - whole.max(self.released);
-        let decision = if tail > self.hold_limit as u64 {
+        let tail = self.held().min((self.written - whole) as usize);
+        let decision = if tail > self.hold_limit {
             self.release(now, self.written, FlushReason::HoldLimit)
         } else {
             self.release(now, whole, FlushReason::RecordFull)

@@ -406,6 +406,7 @@ impl<S: Seal> CorkPolicy<S> {
     /// Seals a large write straight from the caller's slices, behind what is queued; only a held tail is copied.
     ///
     /// `None`, and nothing done, if the queue alone makes the next batch.
+    #[inline(never)] // not in the way of small writes
     fn write_through(
         &mut self,
         now: Instant,
