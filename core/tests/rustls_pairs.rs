@@ -430,6 +430,41 @@ fn point_10_small_records_that_the_keys_refuse_are_not_lost_unsaid() {
 }
 
 #[test]
+fn point_10_whatever_the_last_record_holds_its_loss_is_told() {
+    let mut refused = 0;
+    for (limit, record_size) in [(8, 16_384), (100, 100), (70, 1000)] {
+        for records in limit - 3..limit + 2 {
+            // An alert has two bytes; some of these are shorter than what several records add.
+            for tail in [1, 2, 3, 31, 60, 99] {
+                let mut pair = Pair::with(lasting(limit), &TLS12, CorkConfig::default().record_size(record_size));
+                pair.exchange();
+                let len = records as usize * record_size + tail;
+                let (mut accepted, mut received, mut lost) = (0, 0, None);
+                while accepted < len && lost.is_none() {
+                    accepted += pair.write(&stream(accepted, len - accepted), SendFlags::NONE).unwrap_or(0);
+                    match transmit(&mut pair.client, &mut pair.up) {
+                        Ok(_) => {}
+                        Err(TransmitError::Seal { error: SealError::KeysExhausted, discarded }) => {
+                            lost = Some(discarded);
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                    let (data, end) = pair.exchange();
+                    assert!(data == stream(received, data.len()), "content");
+                    assert!(!end, "what is lost must not look like a proper end");
+                    received += data.len();
+                }
+                assert_eq!(received + lost.unwrap_or(0), accepted, "{records} records of {record_size}, {tail} behind");
+                // With the handshake's one record they have made one less than the limit.
+                assert!(records > limit - 3 || lost.is_none(), "{records} records of {record_size}, {tail} behind");
+                refused += usize::from(lost.is_some());
+            }
+        }
+    }
+    assert!(refused > 20, "{refused}: the keys lasted");
+}
+
+#[test]
 fn as_many_records_as_one_send_takes_say_no_more() {
     let mut pair = Pair::with(aws_lc_rs::default_provider(), &TLS13, CorkConfig::default().record_size(100));
     pair.exchange();

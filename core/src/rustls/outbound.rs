@@ -10,8 +10,6 @@ use crate::{Seal, SealError};
 
 /// The content type of alerts (RFC 8446, section 5.1); they show only in TLS 1.2, whose keys alone can be used up.
 const ALERT: u8 = 21;
-/// No encrypted alert is longer than this, in bytes.
-const ALERT_MAX: usize = 128;
 /// Plaintext bytes of an alert (RFC 5246, section 7.2).
 const ALERT_LEN: usize = 2;
 /// rustls offers at most this many records in one `write_tls`.
@@ -29,18 +27,21 @@ impl Seal for Session {
     fn seal(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError> {
         self.may_have_control = false; // it comes along
         let len = gather::total(plaintext);
-        if record_size == self.max_record_size || len <= record_size {
-            return Ok(if self.write(plaintext, len)? { len.div_ceil(record_size) } else { 0 });
+        let rustls_cuts = record_size == self.max_record_size && self.is_tls13();
+        if rustls_cuts || len <= record_size {
+            return self.write(plaintext, len, record_size);
         }
-        for (records, offset) in (0..len).step_by(record_size).enumerate() {
+        let mut records = 0;
+        for offset in (0..len).step_by(record_size) {
             let take = record_size.min(len - offset);
             let mut record: Slices<'_> = SmallVec::new();
             gather::pieces(plaintext, offset, take, |piece| record.push(IoSlice::new(piece)));
-            if !self.write(&record, take)? {
-                return Ok(records);
+            match self.write(&record, take, record_size)? {
+                0 => break,
+                made => records += made,
             }
         }
-        Ok(len.div_ceil(record_size))
+        Ok(records)
     }
 
     fn has_output(&self) -> bool {
@@ -73,37 +74,53 @@ impl Seal for Session {
 }
 
 impl Session {
-    /// False if the keys are used up, and then nothing was sealed.
-    fn write(&mut self, plaintext: &[IoSlice<'_>], len: usize) -> Result<bool, SealError> {
-        // TLS 1.3 updates its keys before they are used up (RFC 8446, section 5.5): rustls does so unasked.
-        let limited = !self.is_tls13();
-        let before = if limited { self.output_bytes()? } else { 0 };
+    /// Returns how many records that made: none if the keys are used up.
+    ///
+    /// TLS 1.3 updates its keys before they are (RFC 8446, section 5.5): rustls does so unasked. In TLS 1.2 it then drops the
+    /// plaintext, reports it as taken, and queues a `close_notify` in its place.
+    fn write(&mut self, plaintext: &[IoSlice<'_>], len: usize, record_size: usize) -> Result<usize, SealError> {
+        if self.is_tls13() {
+            return Ok(if self.hand_over(plaintext)? == len { len.div_ceil(record_size) } else { 0 });
+        }
+        let before = self.output_bytes()?;
+        // Behind many records an alert shows by its length alone: no record is to have the same.
+        let step = if len == ALERT_LEN && !self.look()?.is_all { 1 } else { len.max(1) };
+        for offset in (0..len).step_by(step) {
+            let mut record: Slices<'_> = SmallVec::new();
+            gather::pieces(plaintext, offset, step, |piece| record.push(IoSlice::new(piece)));
+            if !self.write_record(&record, step)? {
+                // The `close_notify` would pass what is lost for a proper end.
+                self.last_bytes = Some(before);
+                return Ok(0);
+            }
+        }
+        Ok(len / step)
+    }
+
+    /// One record of TLS 1.2; whether it was sealed.
+    fn write_record(&mut self, plaintext: &[IoSlice<'_>], len: usize) -> Result<bool, SealError> {
+        let before = self.output_bytes()?;
+        let taken = self.hand_over(plaintext)?;
+        let added = self.output_bytes()?.saturating_sub(before);
+        if taken < len || added <= len {
+            return Ok(false);
+        }
+        let look = self.look()?;
+        if !look.is_all {
+            return Ok(self.overhead.is_some_and(|overhead| added != ALERT_LEN + overhead));
+        }
+        self.overhead = Some(added - len);
+        Ok(look.last != Some(ALERT))
+    }
+
+    /// How many bytes rustls took.
+    fn hand_over(&mut self, plaintext: &[IoSlice<'_>]) -> Result<usize, SealError> {
         let mut writer = self.conn.writer();
-        let taken = match plaintext {
+        match plaintext {
             [one] => writer.write(one),
             many => writer.write_vectored(many),
-        };
-        let taken = taken.map_err(failed)? == len;
-        if !limited {
-            return Ok(taken);
         }
-        // With its keys used up, rustls drops plaintext and reports it as taken: only the output tells.
-        let added = self.output_bytes()?.saturating_sub(before);
-        let one = len <= self.max_record_size;
-        let sealed = taken
-            && match self.overhead {
-                _ if len > ALERT_MAX => added >= len,
-                Some(overhead) if one && len != ALERT_LEN => added == len + overhead,
-                _ => self.last_content_type()? != Some(ALERT),
-            };
-        if sealed && one && len <= ALERT_MAX {
-            self.overhead = added.checked_sub(len);
-        }
-        if !sealed {
-            // rustls has queued a `close_notify` in its place, which would pass what is lost for a proper end.
-            self.last_bytes = Some(before);
-        }
-        Ok(sealed)
+        .map_err(failed)
     }
 
     /// How many bytes wait for the transport.
@@ -112,11 +129,11 @@ impl Session {
         self.conn.process_new_packets().map(|state| state.tls_bytes_to_write()).map_err(failed)
     }
 
-    /// Of the last record that waits, or of the last that rustls offers at a time. Takes none.
-    fn last_content_type(&mut self) -> Result<Option<u8>, SealError> {
-        let mut look = Look { last: None };
+    /// Looks at the records that wait, and takes none.
+    fn look(&mut self) -> Result<Look, SealError> {
+        let mut look = Look { last: None, is_all: true };
         self.conn.write_tls(&mut look).map_err(failed)?;
-        Ok(look.last)
+        Ok(look)
     }
 }
 
@@ -157,6 +174,8 @@ impl Write for Offer<'_> {
 struct Look {
     /// The content type of the last record offered.
     last: Option<u8>,
+    /// No other waits behind it.
+    is_all: bool,
 }
 
 impl Write for Look {
@@ -166,6 +185,7 @@ impl Write for Look {
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         self.last = bufs.last().and_then(|buf| buf.first().copied());
+        self.is_all = bufs.len() < SLICES_MAX;
         Ok(0)
     }
 
