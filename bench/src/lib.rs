@@ -5,6 +5,7 @@
 //! against what careful authors do without it. It is Linux only: TCP_CORK is one of the rivals.
 
 pub mod cell;
+pub mod chart;
 pub mod children;
 pub mod compare;
 pub mod content;
@@ -19,6 +20,7 @@ pub mod nbd;
 pub mod nbd_command;
 pub mod record_count;
 pub mod replies;
+pub mod report;
 pub mod rivals;
 pub mod tls;
 pub mod wire;
