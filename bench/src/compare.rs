@@ -4,22 +4,21 @@
 //! process, and what is reported is the median over the runs of the ratio within a run.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::cell::Cell;
+use crate::chart::Chart;
 use crate::children;
 use crate::failure::Failure;
 use crate::median::Median;
 use crate::nbd_command::{block_size_parser, parse_seconds};
+use crate::report::{self, Column, Kind, OutArgs, Report, Value};
 use crate::rivals::{self, Nbdkit};
 use crate::tls;
 use crate::wire::Strategy;
@@ -31,12 +30,16 @@ const NBDKIT_PLUGIN: [&str; 2] = ["null", "4g"];
 
 /// Options of `compare`.
 #[derive(Debug, Args)]
+#[command(after_long_help = report::help_columns("compare", &COLUMNS))]
 pub struct CompareArgs {
+    /// Fewer and shorter runs, for a first look: 3 of 0.3 s, where nothing else is asked for.
+    #[arg(long)]
+    pub quick: bool,
     /// How often each strategy runs.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 7, default_value_if("quick", "true", "3"), value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
     /// How long each run writes.
-    #[arg(long, value_name = "SECONDS", default_value = "1.5", value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "1.5", default_value_if("quick", "true", "0.3"), value_parser = parse_seconds)]
     pub seconds: Duration,
     /// Payload of each write; may be given more than once.
     #[arg(long, value_name = "BYTES", default_values_t = [512], value_parser = block_size_parser())]
@@ -47,7 +50,45 @@ pub struct CompareArgs {
     /// Print one JSON array instead of tables.
     #[arg(long)]
     pub json: bool,
+    /// Where to keep the figures.
+    #[command(flatten)]
+    pub out: OutArgs,
 }
+
+/// The columns of `compare.csv`, and of the table.
+const COLUMNS: [Column; 8] = [
+    Column { csv: "block_size_bytes", title: "block", kind: Kind::Count, about: "Payload of each write." },
+    Column { csv: "queue_depth", title: "depth", kind: Kind::Count, about: "Requests kept outstanding." },
+    Column { csv: "contender", title: "contender", kind: Kind::Text, about: "Who writes, and how it flushes." },
+    Column { csv: "requests_per_s", title: "requests/s", kind: Kind::Middle(0), about: "Writes answered per second." },
+    Column { csv: "mb_per_s", title: "MB/s", kind: Kind::Middle(1), about: "Payload, in 10^6 bytes per second." },
+    Column {
+        csv: "cpu_s_per_gb",
+        title: "CPU s/GB",
+        kind: Kind::Middle(3),
+        about: "CPU seconds of the client, user and system, for 10^9 bytes of payload.",
+    },
+    Column {
+        csv: "more_ratio",
+        title: "more ÷ this (min–max)",
+        kind: Kind::Spread(2),
+        about: "Requests per second of `more` over this contender's in the same run.",
+    },
+    Column {
+        csv: "more_cpu_ratio",
+        title: "CPU/GB: more ÷ this (min–max)",
+        kind: Kind::Spread(2),
+        about: "CPU for each gigabyte of `more` over this contender's in the same run.",
+    },
+];
+
+const CHART: Chart = Chart::Bars {
+    title: "NBD writes to nbdkit: requests per second",
+    panel: "{block_size_bytes} writes, depth {queue_depth}",
+    series: "contender",
+    value: "requests_per_s",
+    highlight: &["more"],
+};
 
 /// Who takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,15 +133,13 @@ struct Standing {
 ///
 /// When nbdkit is missing or fails, or a run fails.
 pub fn run(args: &CompareArgs) -> Result<(), Failure> {
+    args.out.prepare()?;
     let place = Surroundings::set_up()?;
     let fio = !args.no_fio && rivals::is_installed("fio");
     let groups: Vec<(u32, Vec<Contender>)> =
         args.block_size.iter().map(|&size| (size, contenders(fio && size == FIO_BLOCK_SIZE))).collect();
     let total: usize = groups.iter().map(|(_, group)| group.len()).sum();
-    let progress = ProgressBar::new((total * args.runs as usize) as u64).with_style(
-        ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    let progress = report::progress((total * args.runs as usize) as u64);
 
     let mut standings = Vec::new();
     for (block_size, contenders) in groups {
@@ -116,12 +155,13 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     }
     progress.finish_and_clear();
 
-    let text = if args.json {
-        serde_json::to_string_pretty(&standings).map_err(|e| Failure::new("print", "standard output", e))?
+    let report = report(&standings);
+    if args.json {
+        report::print_json(&standings)?;
     } else {
-        table(&standings)
-    };
-    writeln!(io::stdout(), "{text}").map_err(|e| Failure::new("print", "standard output", e))
+        report.print()?;
+    }
+    report.save(&args.out, &CHART)
 }
 
 fn contenders(fio: bool) -> Vec<Contender> {
@@ -222,37 +262,24 @@ fn standing(contender: Contender, cells: Vec<Cell>, ours: &[Cell]) -> Option<Sta
     })
 }
 
-fn table(standings: &[Standing]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN);
-    table.set_header([
-        "block",
-        "depth",
-        "contender",
-        "requests/s",
-        "MB/s",
-        "CPU s/GB",
-        "more ÷ this (min–max)",
-        "CPU/GB: more ÷ this (min–max)",
-    ]);
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    if let Some(column) = table.column_mut(2) {
-        column.set_cell_alignment(CellAlignment::Left);
-    }
-    let spread = |m: &Median| format!("{:.2} ({:.2}–{:.2})", m.median, m.min, m.max);
+fn report(standings: &[Standing]) -> Report {
+    let mut report = Report::new("compare", &COLUMNS);
     for standing in standings {
-        table.add_row([
-            standing.block_size.to_string(),
-            standing.queue_depth.to_string(),
-            standing.contender.clone(),
-            format!("{:.0}", standing.requests_per_s.median),
-            format!("{:.1}", standing.bytes_per_s.median / 1e6),
-            format!("{:.3}", standing.cpu_s_per_gb.median),
-            spread(&standing.more_ratio),
-            spread(&standing.more_cpu_ratio),
+        let megabytes = Median {
+            median: standing.bytes_per_s.median / 1e6,
+            min: standing.bytes_per_s.min / 1e6,
+            max: standing.bytes_per_s.max / 1e6,
+        };
+        report.row(vec![
+            Value::Count(standing.block_size.into()),
+            Value::Count(standing.queue_depth.into()),
+            Value::Text(standing.contender.clone()),
+            Value::Spread(standing.requests_per_s),
+            Value::Spread(megabytes),
+            Value::Spread(standing.cpu_s_per_gb),
+            Value::Spread(standing.more_ratio),
+            Value::Spread(standing.more_cpu_ratio),
         ]);
     }
-    table.to_string()
+    report
 }

@@ -4,16 +4,14 @@
 //! slices that alternate between the strategies, and what is compared is the median of the ratios
 //! within a round.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
 use rustls::pki_types::ServerName;
 use tls_cork::CorkConfig;
 
 use crate::cell::Cell;
+use crate::chart::Chart;
 use crate::children::{self, EmbeddedServer};
 use crate::endpoint::Endpoint;
 use crate::engine::{self, Load};
@@ -21,6 +19,7 @@ use crate::failure::Failure;
 use crate::link::{Link, Target};
 use crate::median::Median;
 use crate::nbd::server::ExportKind;
+use crate::report::{self, Column, Kind, OutArgs, Report, Value};
 use crate::tls;
 use crate::wire::{Security, Strategy};
 
@@ -38,7 +37,51 @@ pub struct GridArgs {
     /// Print one JSON array with every slice instead of the table.
     #[arg(long)]
     pub json: bool,
+    /// Where to keep the figures.
+    #[command(flatten)]
+    pub out: OutArgs,
 }
+
+/// The columns of `grid.csv`, and of the table.
+pub const COLUMNS: [Column; 9] = [
+    Column { csv: "block_size_bytes", title: "block", kind: Kind::Count, about: "Payload of each write." },
+    Column { csv: "queue_depth", title: "depth", kind: Kind::Count, about: "Requests kept outstanding." },
+    Column { csv: "strategy", title: "strategy", kind: Kind::Text, about: "How the writer flushes." },
+    Column { csv: "requests_per_s", title: "requests/s", kind: Kind::Middle(0), about: "Writes answered per second." },
+    Column { csv: "mb_per_s", title: "MB/s", kind: Kind::Middle(1), about: "Payload, in 10^6 bytes per second." },
+    Column {
+        csv: "records_per_request",
+        title: "records/req",
+        kind: Kind::Middle(3),
+        about: "TLS records sent for each write, counted on the wire.",
+    },
+    Column {
+        csv: "sends_per_request",
+        title: "sends/req",
+        kind: Kind::Middle(3),
+        about: "Sending system calls for each write.",
+    },
+    Column {
+        csv: "cpu_s_per_gb",
+        title: "CPU s/GB",
+        kind: Kind::Middle(3),
+        about: "CPU seconds of the client, user and system, for 10^9 bytes of payload.",
+    },
+    Column {
+        csv: "immediate_ratio",
+        title: "× immediate (min–max)",
+        kind: Kind::Spread(2),
+        about: "Requests per second over those of `immediate` in the same round.",
+    },
+];
+
+const CHART: Chart = Chart::Bars {
+    title: "NBD writes over TLS: requests per second, over those of one flush for each piece",
+    panel: "{block_size_bytes} writes, depth {queue_depth}",
+    series: "strategy",
+    value: "immediate_ratio",
+    highlight: &["more"],
+};
 
 struct Plan {
     rounds: usize,
@@ -56,6 +99,7 @@ pub fn run(args: &GridArgs) -> Result<(), Failure> {
     } else {
         Plan { rounds: 5, slice: Duration::from_millis(400) }
     };
+    args.out.prepare()?;
     let certs = tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
     tls::make_certificates(certs.path())?;
     let server =
@@ -71,13 +115,14 @@ pub fn run(args: &GridArgs) -> Result<(), Failure> {
     };
 
     let groups = measure(&target, &plan)?;
-    let text = if args.json {
+    let report = report(&groups);
+    if args.json {
         let slices: Vec<&Cell> = groups.iter().flatten().flatten().collect();
-        serde_json::to_string_pretty(&slices).map_err(|e| Failure::new("print", "standard output", e))?
+        report::print_json(&slices)?;
     } else {
-        table(&groups)
-    };
-    writeln!(io::stdout(), "{text}").map_err(|e| Failure::new("print", "standard output", e))
+        report.print()?;
+    }
+    report.save(&args.out, &CHART)
 }
 
 /// The slices of one block size and depth: for each strategy, one cell from each round.
@@ -85,7 +130,7 @@ type Group = Vec<Vec<Cell>>;
 
 fn measure(target: &Target, plan: &Plan) -> Result<Vec<Group>, Failure> {
     let slices = CELLS.len() * plan.rounds * Strategy::ALL.len();
-    let progress = ProgressBar::new(slices as u64).with_style(progress_style());
+    let progress = report::progress(slices as u64);
     let mut groups = Vec::new();
     for (block_size, queue_depth) in CELLS {
         let load = Load { block_size, queue_depth, time: plan.slice, max_requests: u64::MAX, verify: false };
@@ -105,57 +150,32 @@ fn measure(target: &Target, plan: &Plan) -> Result<Vec<Group>, Failure> {
     Ok(groups)
 }
 
-fn progress_style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-fn table(groups: &[Group]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN);
-    table.set_header([
-        "block",
-        "depth",
-        "strategy",
-        "requests/s",
-        "MB/s",
-        "records/req",
-        "sends/req",
-        "CPU s/GB",
-        "× immediate (min–max)",
-    ]);
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    if let Some(column) = table.column_mut(2) {
-        column.set_cell_alignment(CellAlignment::Left);
-    }
+fn report(groups: &[Group]) -> Report {
+    let mut report = Report::new("grid", &COLUMNS);
     for group in groups {
         let Some(immediate) = group.first() else {
             continue;
         };
-        for cells in group {
-            table.add_row(row(cells, immediate));
+        for row in group.iter().filter_map(|cells| row(cells, immediate)) {
+            report.row(row);
         }
     }
-    table.to_string()
+    report
 }
 
-fn row(cells: &[Cell], immediate: &[Cell]) -> Vec<String> {
-    let Some(first) = cells.first() else {
-        return Vec::new();
-    };
-    let middle = |figure: fn(&Cell) -> f64| Median::of(cells.iter().map(figure)).map_or(f64::NAN, |m| m.median);
+fn row(cells: &[Cell], immediate: &[Cell]) -> Option<Vec<Value>> {
+    let first = cells.first()?;
+    let spread = |figure: fn(&Cell) -> f64| Value::spread(Median::of(cells.iter().map(figure)));
     let ratio = Median::of(cells.iter().zip(immediate).map(|(cell, base)| cell.requests_per_s / base.requests_per_s));
-    vec![
-        first.block_size.to_string(),
-        first.queue_depth.to_string(),
-        first.strategy.clone(),
-        format!("{:.0}", middle(|c| c.requests_per_s)),
-        format!("{:.1}", middle(|c| c.bytes_per_s / 1e6)),
-        format!("{:.3}", middle(Cell::records_per_request)),
-        format!("{:.3}", middle(Cell::sends_per_request)),
-        format!("{:.3}", middle(Cell::cpu_s_per_gb)),
-        ratio.map_or_else(String::new, |r| format!("{:.2} ({:.2}–{:.2})", r.median, r.min, r.max)),
-    ]
+    Some(vec![
+        Value::Count(first.block_size.into()),
+        Value::Count(first.queue_depth.into()),
+        Value::Text(first.strategy.clone()),
+        spread(|c| c.requests_per_s),
+        spread(|c| c.bytes_per_s / 1e6),
+        spread(Cell::records_per_request),
+        spread(Cell::sends_per_request),
+        spread(Cell::cpu_s_per_gb),
+        Value::spread(ratio),
+    ])
 }

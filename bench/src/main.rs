@@ -10,6 +10,7 @@ use tls_cork_bench::failure::Failure;
 use tls_cork_bench::grid::{self, GridArgs};
 use tls_cork_bench::nbd::server::{self, ServeArgs};
 use tls_cork_bench::nbd_command::{self, NbdArgs};
+use tls_cork_bench::report;
 use tls_cork_bench::tls;
 
 /// NBD writes over TLS by different strategies: how many records, sends and CPU seconds they
@@ -19,6 +20,7 @@ use tls_cork_bench::tls;
 /// takes under 90 seconds.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
+#[command(after_long_help = report::help_columns("grid", &grid::COLUMNS))]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -234,6 +234,17 @@ fn unknown_subcommands_and_options() {
 }
 
 #[test]
+fn places_that_cannot_be_written_to_are_reported_before_the_measuring() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("file");
+    fs::write(&file, "not a directory").expect("written");
+    for args in [&["--quick"] as &[&str], &["compare", "--quick"]] {
+        let output = Command::new(program()).args(args).arg("--out").arg(&file).output().expect("the program starts");
+        assert_fails(&output, 1, &["create directory", "file: "]);
+    }
+}
+
+#[test]
 fn comparison_without_nbdkit() {
     let output =
         Command::new(program()).arg("compare").env("PATH", "/nonexistent").output().expect("the program starts");

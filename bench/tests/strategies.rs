@@ -133,7 +133,9 @@ fn the_json_object_has_the_promised_fields() {
 
 #[test]
 fn the_quick_grid_has_every_strategy_at_every_size() {
-    let output = Command::new(program()).args(["--quick", "--json"]).output().expect("the program starts");
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut command = Command::new(program());
+    let output = command.args(["--quick", "--json", "--out"]).arg(dir.path()).output().expect("the program starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     let slices: Vec<tls_cork_bench::cell::Cell> = serde_json::from_slice(&output.stdout).expect("a JSON array");
@@ -150,6 +152,10 @@ fn the_quick_grid_has_every_strategy_at_every_size() {
             assert_eq!(rounds.count(), 3, "{strategy}, {block_size} B, depth {depth}");
         }
     }
+    let file = std::fs::read_to_string(dir.path().join("grid.csv")).expect("a CSV file");
+    assert_eq!(file.lines().count(), 1 + slices.len() / 3, "a header, and a row for each strategy and size: {file}");
+    let picture = std::fs::read_to_string(dir.path().join("grid.svg")).expect("an SVG file");
+    assert!(STRATEGIES.iter().all(|strategy| picture.contains(strategy)), "{picture}");
 }
 
 #[test]
