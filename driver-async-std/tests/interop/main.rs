@@ -8,6 +8,8 @@
 #![cfg(target_os = "linux")]
 
 mod cases;
+mod curl;
+mod nbd;
 mod ours;
 mod peers;
 mod pki;

@@ -103,11 +103,7 @@ impl Peer {
 
     /// What it has said so far, for messages.
     pub(crate) fn said(&self) -> String {
-        let text = [self.stderr.bytes(), self.stdout.bytes()].map(|said| {
-            let said = String::from_utf8_lossy(&said).replace('\n', " / ");
-            said.chars().take(600).collect::<String>()
-        });
-        text.join(" | ")
+        [self.stderr.bytes(), self.stdout.bytes()].map(|said| printable(&said)).join(" | ")
     }
 }
 
@@ -166,9 +162,15 @@ impl Output {
         if done(&state.0, state.1) {
             return Ok(());
         }
-        let said: String = String::from_utf8_lossy(&state.0).replace('\n', " / ").chars().take(600).collect();
-        Err(format!("waited for {what:?} in: {said}"))
+        Err(format!("waited for {what:?} in: {}", printable(&state.0)))
     }
+}
+
+/// The last words, on one line.
+fn printable(said: &[u8]) -> String {
+    let said = &said[said.len().saturating_sub(600)..];
+    let text: String = said.iter().map(|&byte| if byte == b'\n' { '/' } else { char::from(byte) }).collect();
+    text.replace(|c: char| !(' '..='~').contains(&c), "")
 }
 
 pub(crate) fn contains(bytes: &[u8], part: &[u8]) -> bool {

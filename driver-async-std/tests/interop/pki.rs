@@ -117,7 +117,6 @@ impl Pki {
         for (name, key) in [("ecdsa", ecdsa()), ("rsa", rsa), ("server", ecdsa()), ("client", ecdsa())] {
             let mut params = CertificateParams::new(["localhost", "127.0.0.1"].map(str::to_owned)).expect("names");
             params.distinguished_name.push(DnType::CommonName, name);
-            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
             let certificate = params.signed_by(&key, &ca).expect("a certificate");
             fs::write(pki.file(&format!("{name}-cert.pem")), certificate.pem()).expect("writing a certificate");
             fs::write(pki.file(&format!("{name}-key.pem")), key.serialize_pem()).expect("writing a key");
@@ -186,14 +185,17 @@ impl Pki {
 
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.file("ca-cert.pem")).expect("a certificate")).expect("a root");
+        roots.add(self.certificate("ca")).expect("a root");
         roots
     }
 
+    pub(crate) fn certificate(&self, name: &str) -> CertificateDer<'static> {
+        CertificateDer::from_pem_file(self.file(&format!("{name}-cert.pem"))).expect("a certificate")
+    }
+
     fn identity(&self, name: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        let certificate = CertificateDer::from_pem_file(self.file(&format!("{name}-cert.pem"))).expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(self.file(&format!("{name}-key.pem"))).expect("a key");
-        (vec![certificate], key)
+        (vec![self.certificate(name)], key)
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) enum Mode {
     Data,
     /// With commands on its standard input, and messages among the data.
     Commands,
-    /// gnutls-serv answers each request with a file, then closes.
+    /// Answers a request with a file, then closes.
     Http,
 }
 
@@ -58,9 +58,11 @@ pub(crate) fn server(program: Program, pki: &Pki, terms: &Terms, port: u16, conn
         Program::SServer => {
             command.args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-cert", &certificate, "-key", &key]);
             command.args(["-naccept", &connections.to_string()]);
-            if mode == Mode::Data {
-                command.arg("-quiet");
-            }
+            match mode {
+                Mode::Data => command.arg("-quiet"),
+                Mode::Commands => command.arg("-msg"),
+                Mode::Http => command.arg("-WWW").current_dir(pki.dir()),
+            };
             if terms.client_auth {
                 command.args(["-Verify", "1", "-verify_return_error", "-CAfile", &pki.arg("ca-cert.pem")]);
             }

@@ -114,8 +114,9 @@ impl Program {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Feature {
-    /// Data both ways under each cipher suite and kind of key; we close first.
+    /// Data both ways, under each cipher suite and kind of key.
     Transfer,
+    WeCloseFirst,
     TheyCloseFirst,
     ClientCertificate,
     NoClientCertificate,
@@ -126,8 +127,9 @@ pub(crate) enum Feature {
 }
 
 impl Feature {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Transfer,
+        Self::WeCloseFirst,
         Self::TheyCloseFirst,
         Self::ClientCertificate,
         Self::NoClientCertificate,
@@ -140,6 +142,7 @@ impl Feature {
     fn name(self) -> &'static str {
         match self {
             Self::Transfer => "transfer",
+            Self::WeCloseFirst => "we close first",
             Self::TheyCloseFirst => "they close first",
             Self::ClientCertificate => "client certificate",
             Self::NoClientCertificate => "client certificate missing",
@@ -153,19 +156,21 @@ impl Feature {
 
 /// Why a program cannot take part in a feature; `None` if it can, and then it is tried.
 pub(crate) fn not_possible(program: Program, version: Version, feature: Feature) -> Option<&'static str> {
-    use Feature::{Alpn, ClientCertificate, HelloRetry, KeyUpdate, NoClientCertificate, Resumption, TheyCloseFirst};
+    use Feature::{Alpn, HelloRetry, KeyUpdate, Resumption, TheyCloseFirst, WeCloseFirst};
     use Program::{Curl, GnutlsServ, Nbdkit, QemuImg, QemuNbd};
     match (program, feature) {
         (_, HelloRetry | KeyUpdate) if version == Version::Tls12 => Some("TLS 1.2 has no such message"),
         (GnutlsServ, KeyUpdate) => Some("has no command that sends one"),
         (Curl | Nbdkit | QemuNbd | QemuImg, KeyUpdate) => Some("has no option that sends one"),
-        (Nbdkit | QemuNbd | QemuImg, Alpn) => Some("NBD names no protocol in TLS, and the program has no option"),
+        (Nbdkit | QemuNbd | QemuImg, Alpn) => Some("has no option for protocols in TLS"),
         (Nbdkit | QemuNbd, Resumption) => Some("our NBD client does not tell whether it resumed"),
-        (QemuImg, Resumption) => Some("the example server does not tell whether it resumed"),
+        (QemuImg, Resumption) => Some("makes one connection; the example server does not tell whether it resumed"),
         (Nbdkit, HelloRetry) => Some("has no option for its groups"),
         (QemuImg, HelloRetry) => Some("the example server has no option for its groups"),
+        (Nbdkit | QemuNbd, WeCloseFirst) => Some("each of its transfers ends so"),
         (Nbdkit | QemuNbd, TheyCloseFirst) => Some("an NBD server leaves it to the client to end"),
-        (QemuNbd, NoClientCertificate | ClientCertificate) => None,
+        (QemuImg, TheyCloseFirst) => Some("each of its transfers ends so"),
+        (QemuImg, WeCloseFirst) => Some("an NBD server leaves it to the client to end"),
         _ => None,
     }
 }
