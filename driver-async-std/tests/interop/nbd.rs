@@ -11,7 +11,6 @@ use tls_cork_bench::endpoint::Endpoint;
 use tls_cork_bench::engine::{self, Load};
 use tls_cork_bench::failure::Failure;
 use tls_cork_bench::link::{Link, Target};
-use tls_cork_bench::rivals::Nbdkit;
 use tls_cork_bench::wire::{Security, Strategy};
 
 use crate::cases::{Case, Outcome, cork, ensure, random};
@@ -30,12 +29,8 @@ pub(crate) fn run(case: &Case, pki: &Pki) -> Outcome {
     let pki = directory(pki, &terms);
     match case.program {
         Program::Nbdkit => {
-            let mut arguments = vec!["memory", "64m"];
-            if terms.client_auth {
-                arguments.insert(0, "--tls-verify-peer");
-            }
-            let server = Nbdkit::start(Some(pki.dir()), &arguments).map_err(|failure| failure.to_string())?;
-            client(case, &pki, server.port)
+            let (_peer, port, _) = Peer::listening(|port| nbdkit(&pki, &terms, port))?;
+            client(case, &pki, port)
         }
         Program::QemuNbd => {
             fs::write(pki.file("disk"), vec![0; DISK]).map_err(|error| error.to_string())?;
@@ -89,6 +84,17 @@ fn refused(failure: Option<Failure>) -> Outcome {
         ["fatal alert: CertificateRequired", "closed connection", "closed the connection", "Connection reset"];
     ensure(expected.iter().any(|part| said.contains(part)), || format!("unclear: {said}"))?;
     Ok(Seen { note: said, ..Seen::default() })
+}
+
+fn nbdkit(pki: &Pki, terms: &Terms, port: u16) -> Command {
+    let mut command = Command::new("nbdkit");
+    command.args(["--foreground", "--exit-with-parent", "--ipaddr", "127.0.0.1", "--port", &port.to_string()]);
+    command.args(["--tls=require", &format!("--tls-certificates={}", pki.dir().display())]);
+    if terms.client_auth {
+        command.arg("--tls-verify-peer");
+    }
+    command.args(["memory", "64m"]);
+    command
 }
 
 fn qemu_nbd(pki: &Pki, terms: &Terms, port: u16) -> Command {

@@ -2,7 +2,9 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -13,6 +15,8 @@ use crate::ours::LIMIT;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// A port that was free may have been taken by the time the program wants it.
 const ATTEMPTS: usize = 5;
+/// Below what Linux takes for clients, unless it was told otherwise.
+const PORTS: Range<u16> = 12_000..32_000;
 
 /// A running program.
 pub(crate) struct Peer {
@@ -46,15 +50,16 @@ impl Peer {
     /// Starts the program that `command` makes for a port, and connects to it as soon as it listens.
     pub(crate) fn listening(command: impl Fn(u16) -> Command) -> Result<(Self, u16, TcpStream), String> {
         for _ in 0..ATTEMPTS {
-            let port = free_port().map_err(|error| format!("a free port: {error}"))?;
+            let port = free_port()?;
             let mut peer = Self::start(&mut command(port))?;
             let deadline = Instant::now() + LIMIT;
             let said = loop {
-                if let Ok(tcp) = connect(port) {
-                    return Ok((peer, port, tcp));
-                }
+                let tcp = connect(port);
                 if peer.has_ended() {
                     break peer.said();
+                }
+                if let Ok(tcp) = tcp {
+                    return Ok((peer, port, tcp));
                 }
                 if Instant::now() > deadline {
                     return Err(format!("{} does not listen: {}", peer.name, peer.said()));
@@ -210,8 +215,19 @@ pub(crate) fn listener() -> Result<(TcpListener, u16), String> {
     Ok((listener, port))
 }
 
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// A port that nobody listens on. The kernel's own choice would come from the range that it takes for clients: the next client
+/// might get it, or a connection to it might meet itself.
+fn free_port() -> Result<u16, String> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16;
+    for _ in 0..PORTS.len() {
+        let n = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + n % (PORTS.end - PORTS.start);
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(format!("no free port in {PORTS:?}"))
 }
 
 fn feed(mut stdin: impl Write + Send + 'static) -> Sender<Vec<u8>> {
