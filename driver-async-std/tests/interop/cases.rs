@@ -59,7 +59,9 @@ impl Case {
                 let payload = Payload::large(self.program);
                 let mut seen = self.talk(&mut *ours, &peer, &payload)?;
                 seen.note = self.agreed(pki, &*ours)?;
-                if self.feature == Feature::WeCloseFirst || self.program != Program::GnutlsCli {
+                if self.feature == Feature::WeCloseFirst {
+                    seen.note = self.close_holding(&mut *ours, peer, payload)?;
+                } else if self.program != Program::GnutlsCli {
                     self.we_close(&mut *ours, peer, &payload)?;
                 } else {
                     self.they_close(&mut *ours, peer, &payload)?;
@@ -158,6 +160,22 @@ impl Case {
             }
         }
         self.end(peer, &payload.ours)
+    }
+
+    /// What is held when we close gets there first.
+    fn close_holding(&self, ours: &mut dyn Ours, peer: Peer, mut payload: Payload) -> Result<String, String> {
+        if self.program == Program::GnutlsServ {
+            // Whether it echoes behind a close_notify is its own affair.
+            return self.we_close(ours, peer, &payload).map(|()| String::new());
+        }
+        let last = b"held until the end";
+        ours.exchange(vec![piece(last, SendFlags::MORE)], Until::Bytes(0))
+            .map_err(|error| self.failed("a last write", &error, &peer))?;
+        let held = ours.connection().waiting();
+        ensure(held == last.len(), || format!("{held} bytes are held"))?;
+        payload.ours.extend_from_slice(last);
+        self.we_close(ours, peer, &payload)?;
+        Ok(format!("{held} held bytes went ahead"))
     }
 
     /// The client program ends because its input does.

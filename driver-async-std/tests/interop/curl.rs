@@ -79,8 +79,8 @@ fn answer(case: &Case, ours: &mut dyn Ours, upload: &[u8], page: &Payload) -> io
     ];
     let header: usize = lines.iter().map(String::len).sum();
     let mut pieces: Vec<_> = lines.iter().map(|line| piece(line.as_bytes(), SendFlags::MORE)).collect();
-    // One message: all of it is gathered.
-    pieces.push(piece(&page.ours, SendFlags::NONE));
+    // One message: all of it is gathered. Its tail may leave with the end.
+    pieces.push(piece(&page.ours, SendFlags::more_if(case.feature == Feature::WeCloseFirst)));
     ours.exchange(pieces, Until::Bytes(0))?;
     if we_close {
         ours.close()?;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -122,7 +122,19 @@ impl Drop for Peer {
 
 /// One of its outputs, collected as it comes.
 #[derive(Clone)]
-pub(crate) struct Output(Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>);
+pub(crate) struct Output(Arc<Collector>);
+
+#[derive(Default)]
+struct Collector {
+    collected: Mutex<Collected>,
+    grown: Condvar,
+}
+
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    ended: bool,
+}
 
 impl Output {
     fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
@@ -133,10 +145,10 @@ impl Output {
             let mut pipe = pipe.expect("a piped output");
             loop {
                 let n = pipe.read(&mut buf).unwrap_or(0);
-                let mut state = shared.0.0.lock().expect("no panic while it is locked");
-                state.0.extend_from_slice(&buf[..n]);
-                state.1 = n == 0;
-                shared.0.1.notify_all();
+                let mut collected = shared.lock();
+                collected.bytes.extend_from_slice(&buf[..n]);
+                collected.ended = n == 0;
+                shared.0.grown.notify_all();
                 if n == 0 {
                     return;
                 }
@@ -146,7 +158,11 @@ impl Output {
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.0.0.lock().expect("no panic while it is locked").0.clone()
+        self.lock().bytes.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Collected> {
+        self.0.collected.lock().expect("no panic while it is locked")
     }
 
     /// Waits until `marker` is in it so many times.
@@ -161,13 +177,13 @@ impl Output {
     }
 
     fn wait(&self, what: &str, done: impl Fn(&[u8], bool) -> bool) -> Result<(), String> {
-        let state = self.0.0.lock().expect("no panic while it is locked");
-        let waiting = |state: &mut (Vec<u8>, bool)| !done(&state.0, state.1) && !state.1;
-        let (state, _) = self.0.1.wait_timeout_while(state, LIMIT, waiting).expect("no panic while it is locked");
-        if done(&state.0, state.1) {
+        let waiting = |now: &mut Collected| !done(&now.bytes, now.ended) && !now.ended;
+        let woken = self.0.grown.wait_timeout_while(self.lock(), LIMIT, waiting);
+        let (collected, _) = woken.expect("no panic while it is locked");
+        if done(&collected.bytes, collected.ended) {
             return Ok(());
         }
-        Err(format!("waited for {what:?} in: {}", printable(&state.0)))
+        Err(format!("waited for {what:?} in: {}", printable(&collected.bytes)))
     }
 }
 
