@@ -202,7 +202,7 @@ pub(crate) fn render(rows: &[Row]) -> String {
         let [program, version, suite, driver, side, sent, received, result] = cells;
         let _ = writeln!(
             table,
-            "{program:<17}| {version:<4}| {suite:<61}| {driver:<10}| {side:<7}| {sent:<15}| {received:<9}| {result}"
+            "{program:<17}| {version:<4}| {suite:<61}| {driver:<10}| {side:<7}| {sent:<17}| {received:<9}| {result}"
         );
     };
     line(["peer", "TLS", "suite or feature", "driver", "we are", "records (pieces)", "received", "result"]);
