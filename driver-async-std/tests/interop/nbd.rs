@@ -20,6 +20,17 @@ use crate::pki::{Pki, Terms};
 use crate::programs::priority;
 use crate::table::{Feature, Program, Seen};
 
+/// ffdhe2048 of RFC 7919. Without this file QEMU makes parameters of its own, which takes it up to half a minute.
+const DH_PARAMETERS: &str = "\
+-----BEGIN DH PARAMETERS-----\n\
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz\n\
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a\n\
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7\n\
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi\n\
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD\n\
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==\n\
+-----END DH PARAMETERS-----\n\
+";
 const DISK: usize = 8 << 20;
 const BLOCK: u32 = 40_001;
 const REQUESTS: u64 = 150;
@@ -34,6 +45,7 @@ pub(crate) fn run(case: &Case, pki: &Pki) -> Outcome {
         }
         Program::QemuNbd => {
             fs::write(pki.file("disk"), vec![0; DISK]).map_err(|error| error.to_string())?;
+            fs::write(pki.file("dh-params.pem"), DH_PARAMETERS).map_err(|error| error.to_string())?;
             let (_peer, port, _) = Peer::listening(|port| qemu_nbd(&pki, &terms, port))?;
             client(case, &pki, port)
         }
