@@ -20,7 +20,7 @@ use crate::pki::{Pki, Terms};
 use crate::programs::priority;
 use crate::table::{Feature, Program, Seen};
 
-/// ffdhe2048 of RFC 7919. Without this file QEMU makes parameters of its own, which takes it up to half a minute.
+/// ffdhe2048 of RFC 7919. Without this file QEMU makes parameters of its own, and starts late on a busy machine.
 const DH_PARAMETERS: &str = "\
 -----BEGIN DH PARAMETERS-----\n\
 MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz\n\
