@@ -1,0 +1,165 @@
+//! A peer that holds the session's keys and says whatever it likes, and a meter for what that costs the other end.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+
+mod forge;
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use allocation_counter::measure;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, Error, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion,
+};
+
+pub type Version = &'static SupportedProtocolVersion;
+
+/// Content types (RFC 8446, section 5.1).
+pub const CHANGE_CIPHER_SPEC: u8 = 20;
+pub const ALERT: u8 = 21;
+pub const HANDSHAKE: u8 = 22;
+pub const APPLICATION: u8 = 23;
+
+/// More KeyUpdates than these without application data between them are too many for rustls.
+pub const KEY_UPDATES_MAX: usize = 32;
+
+/// TLS configurations for both ends. The end that is `hostile` forges; the server's certificate comes `chain` times.
+pub fn configs(version: Version, hostile: Side, chain: usize) -> (ClientConfig, ServerConfig) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a private key");
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).expect("a root");
+    let provider = |side| Arc::new(if side == hostile { forge::provider() } else { aws_lc_rs::default_provider() });
+    let client = ClientConfig::builder_with_provider(provider(Side::Client))
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut server = ServerConfig::builder_with_provider(provider(Side::Server))
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate; chain], key)
+        .expect("a server");
+    server.send_tls13_tickets = 0;
+    (client, server)
+}
+
+pub fn name() -> ServerName<'static> {
+    ServerName::try_from("localhost").expect("a name")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Server,
+}
+
+/// The hostile end.
+pub struct Peer(pub rustls::Connection);
+
+impl Peer {
+    pub fn client(config: ClientConfig) -> Self {
+        Self::over(ClientConnection::new(Arc::new(config), name()).expect("a client").into())
+    }
+
+    pub fn server(config: ServerConfig) -> Self {
+        Self::over(ServerConnection::new(Arc::new(config)).expect("a server").into())
+    }
+
+    fn over(mut conn: rustls::Connection) -> Self {
+        conn.set_buffer_limit(None);
+        Self(conn)
+    }
+
+    /// All that it has to send now.
+    pub fn output(&mut self) -> Vec<u8> {
+        let mut wire = Vec::new();
+        while self.0.wants_write() {
+            self.0.write_tls(&mut wire).expect("a vector takes all");
+        }
+        wire
+    }
+
+    /// A genuine record of type `kind`: `body`, then `zeros` bytes.
+    pub fn forge(&mut self, kind: u8, body: &[u8], zeros: u16) -> Vec<u8> {
+        self.0.writer().write_all(&forge::order(kind, body, zeros)).expect("no limit");
+        self.output()
+    }
+
+    pub fn say(&mut self, data: &[u8]) -> Vec<u8> {
+        self.0.writer().write_all(data).expect("no limit");
+        self.output()
+    }
+
+    /// As many KeyUpdates, each of which asks for an answer; with an empty application record now and then, or rustls would count them.
+    pub fn key_updates(&mut self, count: usize) -> Vec<u8> {
+        let mut wire = Vec::new();
+        for n in 1..=count {
+            self.0.refresh_traffic_keys().expect("TLS 1.3");
+            wire.extend(self.output());
+            if n % KEY_UPDATES_MAX == 0 {
+                wire.extend(self.forge(APPLICATION, &[], 0));
+            }
+        }
+        wire
+    }
+
+    /// Takes what the other end said; gives the content.
+    pub fn hear(&mut self, mut wire: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        while !wire.is_empty() {
+            let taken = self.0.read_tls(&mut wire).expect("room");
+            self.0.process_new_packets()?;
+            match self.0.reader().read_to_end(&mut content) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                ended => _ = ended.expect("no cut"),
+            }
+            if taken == 0 {
+                break;
+            }
+        }
+        Ok(content)
+    }
+}
+
+/// An unprotected record.
+pub fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(body.len()).expect("a record's length").to_be_bytes();
+    [&[kind, 3, 3, len[0], len[1]], body].concat()
+}
+
+/// Counts the heap of what runs under it, and of nothing else on the same thread.
+#[derive(Debug, Default)]
+pub struct Meter {
+    current: i64,
+    peak: i64,
+    zero: i64,
+}
+
+impl Meter {
+    pub fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let mut result = None;
+        let info = measure(|| result = Some(work()));
+        self.peak = self.peak.max(self.current + i64::try_from(info.bytes_max).expect("no such heap"));
+        self.current += info.bytes_current;
+        result.expect("it ran")
+    }
+
+    /// What is on the heap now is what later peaks are measured from.
+    pub fn reset(&mut self) {
+        (self.zero, self.peak) = (self.current, self.current);
+    }
+
+    /// The most there was since the last reset, in bytes.
+    pub fn peak(&self) -> usize {
+        usize::try_from(self.peak - self.zero).expect("the peak includes the zero")
+    }
+
+    /// What is left now; less than zero if something from before has gone.
+    pub fn left(&self) -> i64 {
+        self.current - self.zero
+    }
+}

@@ -1,0 +1,47 @@
+//! Peers that mean harm. Each attack ends in a named error, or the session keeps working; either way memory stays within
+//! a bound that follows from the configuration.
+//!
+//! `cargo test -p tls-cork --test hostile -- --nocapture` prints a table of all of them.
+#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+
+#[path = "../attack/mod.rs"]
+mod attack;
+mod before_keys;
+mod records;
+mod sending;
+mod victim;
+
+use std::thread;
+
+/// What an attack came to.
+struct Row {
+    /// Version and side of the end that was attacked.
+    who: String,
+    outcome: String,
+    /// Heap beyond what the session had before, in bytes: the most there was, and the most there may be.
+    peak: usize,
+    bound: usize,
+}
+
+type Attack = (&'static str, fn() -> Vec<Row>);
+
+#[test]
+fn every_attack_ends_in_a_named_error_or_is_withstood_in_bounded_memory() {
+    let attacks: Vec<Attack> = [before_keys::ATTACKS, records::ATTACKS, sending::ATTACKS].concat();
+    let mut failed = Vec::new();
+    println!("{:44} | {:14} | {:>9} | {:>7} | outcome", "attack", "victim", "peak heap", "bound");
+    for (name, attack) in attacks {
+        // A thread of its own: its panic is not the end of the others.
+        let Ok(rows) = thread::spawn(attack).join() else {
+            failed.push(format!("{name}: see above"));
+            continue;
+        };
+        for Row { who, outcome, peak, bound } in rows {
+            println!("{name:44} | {who:14} | {peak:>9} | {bound:>7} | {outcome}");
+            if peak > bound {
+                failed.push(format!("{name}, {who}: {peak} bytes of heap, may be {bound}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}

@@ -1,0 +1,233 @@
+//! The end that is attacked, in virtual time, with its heap on a meter.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use allocation_counter::opt_out;
+use rustls::{AlertDescription, Error};
+use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags, WriteError};
+
+use crate::Row;
+use crate::attack::{CHANGE_CIPHER_SPEC, Meter, Peer, Side, Version, configs, name};
+
+/// The largest record's plaintext, in bytes.
+const RECORD: usize = 16 * 1024;
+/// A buffer that doubles holds up to twice its content, and its old half while it moves.
+const GROWING: usize = 3;
+/// In a sealed record beside its plaintext: header, nonce, content type and tag are 29 bytes at most; the rest is bookkeeping.
+const PER_RECORD: usize = 128;
+/// Small things: deques, boxes, an alert.
+const SLACK: usize = 4096;
+/// The longest handshake message that rustls takes, and the buffer it gathers one in.
+pub(crate) const MESSAGE_MAX: usize = 0xffff;
+/// The longest record that rustls reads, with header.
+const WIRE_MAX: usize = RECORD + 2048 + 5;
+/// A handshake message's place in rustls's buffer; a message has four bytes at least.
+const SPAN: usize = 40;
+
+/// While nothing is written and no handshake message is gathered: a buffer for one record, and its plaintext.
+pub(crate) const IDLE: usize = GROWING * WIRE_MAX + 2 * WIRE_MAX + SLACK;
+/// While handshake messages are gathered.
+pub(crate) const GATHERING: usize = GROWING * MESSAGE_MAX + GROWING * SPAN * RECORD / 4 + SLACK;
+
+/// What bounds a victim's memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) send_buffer: usize,
+    record_size: usize,
+    batch: (usize, usize),
+}
+
+impl Limits {
+    /// Those of `CorkConfig::default()`.
+    pub(crate) const DEFAULT: Self =
+        Self { send_buffer: 256 * 1024, record_size: RECORD, batch: (64 * 1024, 112 * 1024) };
+    pub(crate) const SMALL: Self = Self { send_buffer: 40_000, record_size: 200, batch: (16 * 1024, 20_000) };
+
+    /// While the application writes all it can: what waits, and one batch in wire bytes.
+    pub(crate) fn sending(&self) -> usize {
+        GROWING * self.send_buffer + self.batch.1 + self.batch.1.div_ceil(self.record_size) * PER_RECORD + SLACK
+    }
+
+    fn cork(&self) -> CorkConfig {
+        CorkConfig::default()
+            .send_buffer_limit(self.send_buffer)
+            .record_size(self.record_size)
+            .batch_size(self.batch.0..=self.batch.1)
+    }
+}
+
+pub(crate) struct Victim {
+    who: String,
+    pub(crate) conn: Connection,
+    pub(crate) meter: Meter,
+    pub(crate) now: Instant,
+}
+
+impl Victim {
+    /// A victim and its attacker, before the first byte.
+    pub(crate) fn fresh(version: Version, side: Side) -> (Self, Peer) {
+        Self::with(version, side, 1, Limits::DEFAULT)
+    }
+
+    /// The same; the server's certificate comes `chain` times.
+    pub(crate) fn with(version: Version, side: Side, chain: usize, limits: Limits) -> (Self, Peer) {
+        let (mut meter, cork) = (Meter::default(), limits.cork());
+        let (conn, peer) = match side {
+            Side::Client => {
+                let (client, server) = configs(version, Side::Server, chain);
+                let client = Arc::new(client);
+                (meter.run(|| Connection::client(client, name(), cork)), Peer::server(server))
+            }
+            Side::Server => {
+                let (client, server) = configs(version, Side::Client, chain);
+                let server = Arc::new(server);
+                (meter.run(|| Connection::server(server, cork)), Peer::client(client))
+            }
+        };
+        meter.reset();
+        let who = format!("{:?} {side:?}", version.version);
+        (Self { who, conn: conn.expect("a session"), meter, now: Instant::now() }, peer)
+    }
+
+    /// A victim and its attacker, hands shaken, with the meter at zero.
+    pub(crate) fn connected(version: Version, side: Side) -> (Self, Peer) {
+        Self::connected_with(version, side, Limits::DEFAULT)
+    }
+
+    pub(crate) fn connected_with(version: Version, side: Side, limits: Limits) -> (Self, Peer) {
+        let (mut victim, mut peer) = Self::with(version, side, 1, limits);
+        victim.shake_hands(&mut peer).expect("an honest handshake");
+        victim.meter.reset();
+        (victim, peer)
+    }
+
+    pub(crate) fn shake_hands(&mut self, peer: &mut Peer) -> Result<(), ReceiveError> {
+        loop {
+            let up = self.output();
+            peer.hear(&up).expect("an honest victim");
+            let down = peer.output();
+            self.hear(&down)?;
+            if up.is_empty() && down.is_empty() {
+                assert!(!self.conn.is_handshaking());
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what the peer said, in virtual time; gives the content.
+    pub(crate) fn hear(&mut self, mut wire: &[u8]) -> Result<Vec<u8>, ReceiveError> {
+        let (mut content, mut buf) = (Vec::new(), [0; 4096]);
+        loop {
+            let received = self.meter.run(|| self.conn.receive(self.now, wire))?;
+            wire = &wire[received.bytes..];
+            let before = content.len();
+            loop {
+                match self.meter.run(|| self.conn.read(&mut buf)) {
+                    Ok(0) => return Ok(content),
+                    Ok(n) => content.extend_from_slice(&buf[..n]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => panic!("reading: {error}"),
+                }
+            }
+            if received.bytes == 0 && content.len() == before {
+                return Ok(content);
+            }
+        }
+    }
+
+    /// All that it has to send now.
+    pub(crate) fn output(&mut self) -> Vec<u8> {
+        self.output_up_to(usize::MAX)
+    }
+
+    /// What a transport takes that has room for `room` bytes.
+    pub(crate) fn output_up_to(&mut self, mut room: usize) -> Vec<u8> {
+        let mut wire = Vec::new();
+        let done = self.meter.run(|| {
+            self.conn.transmit_with(|bufs, _more| {
+                let before = wire.len();
+                opt_out(|| wire.extend(bufs.iter().flat_map(|buf| buf.iter()).take(room)));
+                let taken = wire.len() - before;
+                room -= taken;
+                if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+            })
+        });
+        assert_eq!(done.expect("keys last").bytes, wire.len());
+        wire
+    }
+
+    pub(crate) fn write(&mut self, data: &[u8], flags: SendFlags) -> Result<usize, WriteError> {
+        self.meter.run(|| self.conn.write(self.now, &[IoSlice::new(data)], flags)).map(|written| written.accepted)
+    }
+
+    pub(crate) fn sleep(&mut self, time: Duration) {
+        self.now += time;
+        let _ = self.meter.run(|| self.conn.handle_timeout(self.now));
+    }
+
+    /// `wire` is the end of this session, and the end is `expected`: what was held is counted as lost, the alert leaves if one is due, and
+    /// further calls say the same.
+    pub(crate) fn ends(
+        mut self,
+        peer: &mut Peer,
+        wire: &[u8],
+        expected: Error,
+        alert: Option<AlertDescription>,
+    ) -> Row {
+        let bound = if self.conn.is_handshaking() { GATHERING } else { IDLE };
+        self.ends_within(bound, peer, wire, expected, alert)
+    }
+
+    pub(crate) fn ends_within(
+        &mut self,
+        bound: usize,
+        peer: &mut Peer,
+        wire: &[u8],
+        expected: Error,
+        alert: Option<AlertDescription>,
+    ) -> Row {
+        assert_eq!(self.write(b"held", SendFlags::MORE), Ok(4));
+        let lost = self.conn.waiting();
+        match self.hear(wire) {
+            Err(ReceiveError::Tls { error, discarded }) => {
+                assert_eq!(error, expected);
+                assert_eq!(discarded, lost, "what the failure cost");
+            }
+            other => panic!("{expected:?} was due: {other:?}"),
+        }
+        assert_eq!(self.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
+        assert_eq!(self.conn.check_loss(), Err(WriteError::Failed));
+        assert!(!self.conn.poll_timeout().is_some_and(|at| at > self.now + Duration::from_secs(1)));
+        let last = self.output();
+        match (peer.hear(&last), alert) {
+            (Err(Error::AlertReceived(said)), Some(due)) => assert_eq!(said, due),
+            (Ok(_), None) => assert!(last.is_empty() || last[0] == CHANGE_CIPHER_SPEC, "{last:?}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(self.conn.is_finished(), "nothing more to send");
+        for _ in 0..2 {
+            match self.hear(wire) {
+                Err(ReceiveError::Tls { error, discarded: 0 }) => assert_eq!(error, expected, "said again"),
+                other => panic!("{expected:?} again: {other:?}"),
+            }
+        }
+        assert!(self.output().is_empty());
+        let alert = alert.map_or_else(|| "no alert".to_owned(), |alert| format!("alert {alert:?}"));
+        self.row(format!("{expected:?}, {alert}"), bound)
+    }
+
+    /// The session keeps working: content passes both ways.
+    pub(crate) fn works(&mut self, peer: &mut Peer) {
+        let up = peer.say(b"still there?");
+        assert_eq!(self.hear(&up).expect("content"), b"still there?");
+        self.write(b"yes", SendFlags::NONE).expect("room");
+        let down = self.output();
+        assert!(peer.hear(&down).expect("content").ends_with(b"yes"));
+    }
+
+    pub(crate) fn row(&self, outcome: impl Into<String>, bound: usize) -> Row {
+        Row { who: self.who.clone(), outcome: outcome.into(), peak: self.meter.peak(), bound }
+    }
+}
