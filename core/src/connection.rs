@@ -7,7 +7,7 @@ use std::time::Instant;
 use ::rustls::crypto::SupportedKxGroup;
 use ::rustls::pki_types::{CertificateDer, ServerName};
 use ::rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
+    ClientConfig, ClientConnection, HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig, ServerConnection,
     SupportedCipherSuite,
 };
 use bytes::Bytes;
@@ -40,8 +40,8 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Connection {
     policy: CorkPolicy<Session>,
-    /// What was received was a fatal error.
-    failed: bool,
+    /// What was received was a fatal error, which further calls say again.
+    failure: Option<::rustls::Error>,
 }
 
 impl Connection {
@@ -82,7 +82,7 @@ impl Connection {
         cork: CorkConfig,
     ) -> Result<Self, ConnectionError> {
         let session = Session::new(conn.into(), max_fragment_size);
-        Ok(Self { policy: CorkPolicy::new(session, cork)?, failed: false })
+        Ok(Self { policy: CorkPolicy::new(session, cork)?, failure: None })
     }
 
     /// Reads once from `reader` and processes what it gave.
@@ -95,13 +95,13 @@ impl Connection {
     /// [`ReceiveError::Io`] for the reader's own, `WouldBlock` included; others are fatal, and said again by further calls. Transmit once more then: an
     /// alert may be waiting.
     pub fn receive_from(&mut self, now: Instant, reader: &mut dyn Read) -> Result<Received, ReceiveError> {
-        if self.failed {
-            return self.process(now, 0); // rustls says it again
-        }
+        self.check_failure()?;
         if self.is_readable() {
             return Ok(Received { bytes: 0, readable: true, decision: self.policy.handle_handshake_done(now) });
         }
-        let bytes = self.policy.get_mut().receive_from(reader).map_err(ReceiveError::Io)?;
+        let Some(bytes) = self.policy.get_mut().receive_from(reader).map_err(ReceiveError::Io)? else {
+            return Err(self.fail(InvalidMessage::HandshakePayloadTooLarge.into()));
+        };
         if bytes == 0 && self.is_handshaking() {
             return Err(ReceiveError::HandshakeEof { discarded: self.policy.handle_failure() });
         }
@@ -116,9 +116,7 @@ impl Connection {
     ///
     /// As [`receive_from`](Self::receive_from), without `Io`.
     pub fn receive(&mut self, now: Instant, mut data: &[u8]) -> Result<Received, ReceiveError> {
-        if self.failed {
-            return self.process(now, 0); // rustls says it again
-        }
+        self.check_failure()?;
         let offered = data.len();
         let decision = self.policy.handle_handshake_done(now);
         let mut total = Received { bytes: 0, readable: self.is_readable(), decision };
@@ -343,10 +341,19 @@ impl Connection {
     fn process(&mut self, now: Instant, bytes: usize) -> Result<Received, ReceiveError> {
         match self.policy.get_mut().process() {
             Ok(readable) => Ok(Received { bytes, readable, decision: self.policy.handle_handshake_done(now) }),
-            Err(error) => {
-                self.failed = true;
-                Err(ReceiveError::Tls { error, discarded: self.policy.handle_failure() })
-            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    fn fail(&mut self, error: ::rustls::Error) -> ReceiveError {
+        self.failure = Some(error.clone());
+        ReceiveError::Tls { error, discarded: self.policy.handle_failure() }
+    }
+
+    fn check_failure(&self) -> Result<(), ReceiveError> {
+        match &self.failure {
+            Some(error) => Err(ReceiveError::Tls { error: error.clone(), discarded: 0 }),
+            None => Ok(()),
         }
     }
 }

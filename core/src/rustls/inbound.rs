@@ -10,9 +10,14 @@ impl Session {
         self.conn.wants_read() || (self.conn.is_handshaking() && !self.conn.wants_write())
     }
 
-    /// One read from `reader`; zero is the end of the transport.
-    pub(crate) fn receive_from(&mut self, reader: &mut dyn Read) -> io::Result<usize> {
-        self.conn.read_tls(reader)
+    /// One read from `reader`; zero is the end of the transport. `None`, and nothing was read: a handshake message is gathered that
+    /// takes more room than rustls gives it.
+    pub(crate) fn receive_from(&mut self, reader: &mut dyn Read) -> io::Result<Option<usize>> {
+        let mut asked = Asked { reader, yes: false };
+        match self.conn.read_tls(&mut asked) {
+            Err(_) if !asked.yes => Ok(None),
+            done => done.map(Some),
+        }
     }
 
     /// Returns whether plaintext waits to be read.
@@ -24,5 +29,18 @@ impl Session {
 
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.conn.reader().read(buf)
+    }
+}
+
+/// Tells an error of the reader from one that rustls makes before it reads.
+struct Asked<'a> {
+    reader: &'a mut dyn Read,
+    yes: bool,
+}
+
+impl Read for Asked<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.yes = true;
+        self.reader.read(buf)
     }
 }
