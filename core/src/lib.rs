@@ -45,6 +45,9 @@
 //!
 //! Early data (0-RTT) and half-RTT data: plaintext waits until the handshake has ended.
 //!
+//! A limit on the handshake's time, or on that of any other answer: a peer may say nothing, or a byte each second. Drop the connection when it has
+//! taken too long; until then it costs no more than the limits allow.
+//!
 //! # Words
 //!
 //! **held**: accepted, may not leave yet. **released**: may leave as soon as the transport takes it, still plaintext. **sealed**: encrypted

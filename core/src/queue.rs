@@ -136,9 +136,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Miri takes some ten thousand times as long.
+    const CASES: u32 = if cfg!(miri) { 2 } else { 256 };
+    const OPS: usize = if cfg!(miri) { 8 } else { 60 };
+
     proptest! {
+        #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
-        fn the_queue_is_a_byte_fifo(ops in prop::collection::vec((0usize..3, 0usize..3000), 1..60)) {
+        fn the_queue_is_a_byte_fifo(ops in prop::collection::vec((0usize..3, 0usize..3000), 1..OPS)) {
             let mut queue = Queue::default();
             let mut model: Vec<u8> = Vec::new();
             let mut next = 0u8;

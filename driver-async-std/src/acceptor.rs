@@ -39,6 +39,8 @@ impl TlsAcceptor {
     }
 
     /// Shakes hands over `stream`.
+    ///
+    /// Without a limit on time: a client that says nothing is waited for. Put one around the future; dropping it drops `stream`.
     pub fn accept<IO>(&self, stream: IO) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

@@ -40,6 +40,8 @@ impl TlsConnector {
     }
 
     /// Shakes hands over `stream`, with the server that `domain` names.
+    ///
+    /// Without a limit on time: put one around the future; dropping it drops `stream`.
     pub fn connect<IO>(&self, domain: ServerName<'static>, stream: IO) -> Connect<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

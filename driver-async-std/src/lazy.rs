@@ -18,6 +18,8 @@ use crate::handshake::{Handshake, poll_alert};
 
 /// Reads the client's first message, so that its wishes can choose the configuration.
 ///
+/// It waits for that message without a limit on time: put one around the future, and around that of [`StartHandshake`].
+///
 /// ```no_run
 /// # use std::{io, sync::Arc};
 /// # use tls_cork_async_std::{LazyConfigAcceptor, rustls::{ServerConfig, server::Acceptor}};

@@ -35,6 +35,8 @@
 //! }
 //! # }
 //! ```
+//!
+//! The handshake has no limit on time: a loop that wants one drops a stream that [is still handshaking](TlsStream::is_handshaking) then.
 
 mod stream;
 mod transport;
