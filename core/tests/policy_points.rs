@@ -25,6 +25,7 @@ fn header_with_more_and_body_are_one_record() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many bytes for miri")]
 fn a_vectored_write_below_a_record_is_one_record() {
     for pieces in [&[1, 1, 1][..], &[28, 0, 4096], &[5; 40], &[16_382, 1], &[16_383]] {
         let mut bench = ready();
@@ -135,6 +136,7 @@ fn point_7_one_byte_windows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many bytes for miri")]
 fn point_8_a_full_buffer_says_so_and_recovers() {
     let mut bench = ready();
     bench.write(&[1], false).unwrap();
@@ -161,6 +163,7 @@ fn point_8_a_full_buffer_says_so_and_recovers() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many bytes for miri")]
 fn point_9_close_under_a_full_buffer() {
     let mut bench = ready();
     bench.write(&[1], false).unwrap();
@@ -177,6 +180,7 @@ fn point_9_close_under_a_full_buffer() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many bytes for miri")]
 fn point_6_the_kernel_is_not_told_to_wait_for_held_bytes() {
     let mut bench = ready();
     // A whole record may leave; its tail is held.
@@ -222,6 +226,7 @@ fn abort_with_nothing_to_lose_is_a_proper_end() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many bytes for miri")]
 fn output_taken_whole_says_whether_more_follows() {
     let mut bench = ready();
     assert!(bench.policy.take_transmit().unwrap().is_none());
@@ -240,6 +245,7 @@ fn output_taken_whole_says_whether_more_follows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many bytes for miri")]
 fn dynamic_records_are_small_at_the_start_and_after_a_pause() {
     let ramp = DynamicRecords::default().segment_size(1000).ramp_bytes(2500).idle_reset(Duration::from_secs(1));
     let framed = Framed::default();
@@ -298,6 +304,7 @@ fn the_hold_limit_is_exact() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many bytes for miri")]
 fn batches_grow_while_the_transport_takes_them_and_fall_back_when_it_pushes_back() {
     let (small, large) = (64 * 1024, 112 * 1024);
     let mut bench = Bench::new(Limits { batch: (small, large), ..Limits::default() }, true);
