@@ -151,6 +151,16 @@ pub(crate) const RECEIVE_FAULTS: [Fault; 7] = [
     Fault::Fail(ErrorKind::InvalidData, Once),
 ];
 
+/// For calls that move no bytes, of transports that have them.
+pub(crate) const FLUSH_FAULTS: [Fault; 6] = [
+    Fault::Block(1),
+    Fault::Block(50),
+    Fault::Fail(ErrorKind::ConnectionReset, Once),
+    Fault::Fail(ErrorKind::ConnectionReset, Ever),
+    Fault::Fail(ErrorKind::BrokenPipe, Once),
+    Fault::Fail(ErrorKind::BrokenPipe, Ever),
+];
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Plan {
     Smooth,
@@ -290,7 +300,9 @@ impl Peer {
         let _ = self.tls.refresh_traffic_keys();
     }
 
+    /// What it has not answered, it never will.
     pub(crate) fn closes(&mut self) {
+        self.answer = None;
         self.tls.send_close_notify();
     }
 
