@@ -1,6 +1,7 @@
 //! Moves bytes between a transport and a [`Connection`], and wakes whoever waits.
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
@@ -27,6 +28,8 @@ pub(crate) struct Driver<IO> {
     reads_only: bool,
     /// The transport took bytes since it was last flushed.
     unflushed: bool,
+    /// The last flush of the transport was `Pending`.
+    flush_pending: bool,
     /// The last read had to wait.
     reader_waits: bool,
     /// A [`DeadlineTask`](crate::DeadlineTask) waits for deadlines.
@@ -44,6 +47,7 @@ impl<IO> Driver<IO> {
             failure: None,
             reads_only: false,
             unflushed: false,
+            flush_pending: false,
             reader_waits: false,
             attended: false,
         }
@@ -310,18 +314,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         if !self.connection.wants_transmit() {
             return Ok(false);
         }
+        let was_writable = self.wakers.is_writable();
         self.wakers.register(role, cx.waker());
         self.wakers.set_writable(false);
         let io = &mut self.io;
-        let mut cx = Context::from_waker(self.wakers.waker());
+        let mut io_cx = Context::from_waker(self.wakers.waker());
         let mut pending = false;
         let sent = self.connection.transmit_with(|bufs, _more| {
-            let taken = Pin::new(&mut *io).poll_write_vectored(&mut cx, bufs);
+            let taken = Pin::new(&mut *io).poll_write_vectored(&mut io_cx, bufs);
             pending = taken.is_pending();
             or_would_block(taken)
         });
         if !pending {
             self.wakers.set_writable(true);
+            if !was_writable {
+                self.wakers.wake_others(cx.waker());
+            }
         }
         let sent = sent?;
         self.unflushed |= sent.bytes > 0;
@@ -338,7 +346,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     fn poll_flush_io(&mut self, cx: &mut Context<'_>, role: Role) -> Poll<io::Result<()>> {
         if self.unflushed {
             self.wakers.register(role, cx.waker());
-            let flushed = ready!(Pin::new(&mut self.io).poll_flush(&mut Context::from_waker(self.wakers.waker())));
+            let flushed = Pin::new(&mut self.io).poll_flush(&mut Context::from_waker(self.wakers.waker()));
+            let was_pending = mem::replace(&mut self.flush_pending, flushed.is_pending());
+            let flushed = ready!(flushed);
+            if was_pending {
+                self.wakers.wake_others(cx.waker());
+            }
             // Tried once, also if it failed: a reader goes on reading.
             self.unflushed = false;
             flushed?;
