@@ -17,9 +17,12 @@ pub(crate) struct Line {
     pub(crate) peer: Peer,
     up: VecDeque<u8>,
     down: VecDeque<u8>,
-    /// Like a socket, it remembers only the last waker that each way was polled with.
+    /// It remembers only the last waker that each was polled with, and none once it was ready: what is ready owes nobody a wake-up for
+    /// having been pending before.
     reader: Option<Waker>,
     writer: Option<Waker>,
+    flusher: Option<Waker>,
+    closer: Option<Waker>,
     /// It has pushed back without a reason that would pass.
     read_owed: bool,
     write_owed: bool,
@@ -40,6 +43,8 @@ impl Wire {
             down: VecDeque::new(),
             reader: None,
             writer: None,
+            flusher: None,
+            closer: None,
             read_owed: false,
             write_owed: false,
             moving: 0,
@@ -74,7 +79,10 @@ impl Line {
                 waker.wake();
             }
         }
-        readable || writable
+        let others = [self.flusher.take(), self.closer.take()];
+        let some = others.iter().any(Option::is_some);
+        others.into_iter().flatten().for_each(Waker::wake);
+        readable || writable || some
     }
 
     fn writer_waits(&mut self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
@@ -85,10 +93,12 @@ impl Line {
     /// The fault of a call that moves nothing.
     fn fails(&mut self, way: Way, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.count();
+        let waiting = if way == Way::Flush { &mut self.flusher } else { &mut self.closer };
+        *waiting = None;
         match self.faults.next(way) {
             Some(Fault::Block(_)) => {
-                self.write_owed = true;
-                self.writer_waits(cx).map_ok(drop)
+                *waiting = Some(cx.waker().clone());
+                Poll::Pending
             }
             Some(Fault::Fail(kind, _)) => Poll::Ready(Err(kind.into())),
             _ => Poll::Ready(Ok(())),
@@ -122,6 +132,7 @@ impl AsyncRead for Wire {
             line.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        (line.reader, line.read_owed) = (None, false);
         for (slot, byte) in buf.iter_mut().zip(line.down.drain(..taken)) {
             *slot = byte;
         }
@@ -159,6 +170,7 @@ impl AsyncWrite for Wire {
         if most == 0 {
             return line.writer_waits(cx);
         }
+        (line.writer, line.write_owed) = (None, false);
         let before = line.up.len();
         line.up.extend(bufs.iter().flat_map(|buf| buf.iter()).take(most));
         (line.idle, line.moving) = (line.idle - 1, line.moving + 1);

@@ -128,7 +128,7 @@ pub(crate) enum Lasting {
 
 use Lasting::{Ever, Once};
 
-pub(crate) const SEND_FAULTS: [Fault; 10] = [
+pub(crate) const SEND_FAULTS: [Fault; 9] = [
     Fault::Block(1),
     Fault::Block(50),
     Fault::Interrupt,
@@ -137,7 +137,6 @@ pub(crate) const SEND_FAULTS: [Fault; 10] = [
     Fault::Fail(ErrorKind::WriteZero, Ever),
     Fault::Fail(ErrorKind::ConnectionReset, Once),
     Fault::Fail(ErrorKind::ConnectionReset, Ever),
-    Fault::Fail(ErrorKind::BrokenPipe, Once),
     Fault::Fail(ErrorKind::BrokenPipe, Ever),
 ];
 
@@ -152,12 +151,11 @@ pub(crate) const RECEIVE_FAULTS: [Fault; 7] = [
 ];
 
 /// For calls that move no bytes, of transports that have them.
-pub(crate) const FLUSH_FAULTS: [Fault; 6] = [
+pub(crate) const FLUSH_FAULTS: [Fault; 5] = [
     Fault::Block(1),
     Fault::Block(50),
     Fault::Fail(ErrorKind::ConnectionReset, Once),
     Fault::Fail(ErrorKind::ConnectionReset, Ever),
-    Fault::Fail(ErrorKind::BrokenPipe, Once),
     Fault::Fail(ErrorKind::BrokenPipe, Ever),
 ];
 
