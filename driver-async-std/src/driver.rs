@@ -336,7 +336,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         Ok(sent.blocked)
     }
 
+    /// Not while a write waits: the transport may forget whom to wake for it once it is flushed, as async-net's sockets do. Whoever is
+    /// woken writes the rest, and flushes then.
     fn flush_io_if_sent(&mut self, cx: &mut Context<'_>, role: Role) {
+        if self.connection.wants_transmit() {
+            return;
+        }
         if let Poll::Ready(Err(error)) = self.poll_flush_io(cx, role) {
             self.keep(error);
         }

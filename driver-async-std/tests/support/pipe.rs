@@ -236,6 +236,8 @@ impl AsyncWrite for End {
         let mut lane = self.outgoing.lock().expect("no panic elsewhere");
         lane.visible = lane.bytes.len();
         wake(&mut lane.reader);
+        // As async-net's sockets do: a flush forgets who waits to write.
+        lane.writer = None;
         Poll::Ready(Ok(()))
     }
 
