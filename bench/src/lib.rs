@@ -22,5 +22,6 @@ pub mod record_count;
 pub mod replies;
 pub mod report;
 pub mod rivals;
+pub mod simulate;
 pub mod tls;
 pub mod wire;

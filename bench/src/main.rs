@@ -11,6 +11,7 @@ use tls_cork_bench::grid::{self, GridArgs};
 use tls_cork_bench::nbd::server::{self, ServeArgs};
 use tls_cork_bench::nbd_command::{self, NbdArgs};
 use tls_cork_bench::report;
+use tls_cork_bench::simulate::{self, SimulateArgs};
 use tls_cork_bench::tls;
 
 /// NBD writes over TLS by different strategies: how many records, sends and CPU seconds they
@@ -34,6 +35,8 @@ enum Command {
     Nbd(NbdArgs),
     /// Repeated alternating runs against nbdkit, beside fio; medians of paired ratios.
     Compare(CompareArgs),
+    /// Networks that we do not have: policies over a model of TCP, in virtual time.
+    Simulate(SimulateArgs),
     /// Write a test CA and a server certificate, as nbdkit's --tls-certificates wants them.
     MakeCerts {
         /// Where to; created if missing.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         None => grid::run(&cli.grid),
         Some(Command::Nbd(args)) => nbd_command::run(args),
         Some(Command::Compare(args)) => compare::run(args),
+        Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::MakeCerts { out }) => tls::make_certificates(out),
         Some(Command::Serve(args)) => server::serve(args),
     };

@@ -211,12 +211,21 @@ impl Report {
     ///
     /// When the directory cannot be created, or a file in it not be written.
     pub fn save(&self, out: &OutArgs, chart: &Chart) -> Result<(), Failure> {
+        self.save_drawing(out, self, chart)
+    }
+
+    /// The same, where the picture shows other rows than all of the file's.
+    ///
+    /// # Errors
+    ///
+    /// As [`save`](Self::save).
+    pub fn save_drawing(&self, out: &OutArgs, drawn: &Self, chart: &Chart) -> Result<(), Failure> {
         let Some(dir) = &out.out else {
             return Ok(());
         };
         out.prepare()?;
         write_file(&dir.join(format!("{}.csv", self.command)), &self.csv()?)?;
-        write_file(&dir.join(format!("{}.svg", self.command)), self.svg(chart)?.as_bytes())
+        write_file(&dir.join(format!("{}.svg", self.command)), drawn.svg(chart)?.as_bytes())
     }
 
     /// The contents of the CSV file.
