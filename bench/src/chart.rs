@@ -36,7 +36,8 @@ pub enum Chart {
         /// Names of bars that stand out.
         highlight: &'static [&'static str],
     },
-    /// One line for each name in `series`, with the same colour in each panel.
+    /// One line for each name in `series`, with the same colour in each panel. Where lines would hide each other, they are
+    /// drawn side by side.
     Lines {
         /// Headline: what is shown, and its unit.
         title: &'static str,
@@ -345,8 +346,13 @@ fn draw_lines(
         for (panel, (left, top)) in panels.iter().zip(places) {
             let frame = Frame::new(panel, (left, top), width, log_x, log_y);
             frame.draw(area, &panel.title, x_title)?;
+            let mut lines: Vec<Vec<(i32, i32)>> = Vec::new();
             for name in &names {
-                frame.line(area, panel.marks.iter().filter(|p| p.name == *name), colour(name))?;
+                let line = frame.line(panel.marks.iter().filter(|p| p.name == *name));
+                let beside = lines.iter().filter(|other| coincide(other, &line)).count() as i32;
+                let shifted = line.iter().map(|&(x, y)| (x, y - 3 * beside)).collect();
+                draw_line(area, shifted, colour(name))?;
+                lines.push(line);
             }
         }
         Ok(())
@@ -422,21 +428,24 @@ impl Frame {
         write(area, x_title, ((self.left + self.right) / 2, self.bottom + 30), 11, HPos::Center)
     }
 
-    fn line<'p>(
-        &self,
-        area: &Area<'_>,
-        points: impl Iterator<Item = &'p Point>,
-        colour: RGBColor,
-    ) -> Result<(), String> {
+    fn line<'p>(&self, points: impl Iterator<Item = &'p Point>) -> Vec<(i32, i32)> {
         let mut points: Vec<&Point> = points.collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        let places: Vec<(i32, i32)> = points.iter().map(|p| self.place(p.x, p.y)).collect();
-        path(area, places.clone(), colour.stroke_width(2))?;
-        for place in places {
-            area.draw(&Circle::new(place, 3, colour.filled())).map_err(|e| e.to_string())?;
-        }
-        Ok(())
+        points.iter().map(|p| self.place(p.x, p.y)).collect()
     }
+}
+
+/// Whether one line would hide the other.
+fn coincide(line: &[(i32, i32)], other: &[(i32, i32)]) -> bool {
+    line.len() == other.len() && line.iter().zip(other).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() <= 2)
+}
+
+fn draw_line(area: &Area<'_>, places: Vec<(i32, i32)>, colour: RGBColor) -> Result<(), String> {
+    path(area, places.clone(), colour.stroke_width(2))?;
+    for place in places {
+        area.draw(&Circle::new(place, 3, colour.filled())).map_err(|e| e.to_string())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -514,6 +523,24 @@ mod tests {
         let [.., first, second, ours] = widths[..] else { panic!("too few bars: {widths:?}") };
         assert_eq!(first, second);
         assert!((first / ours - 3.5).abs() < 0.05, "{first} {ours}");
+    }
+
+    #[test]
+    fn lines_that_coincide_are_drawn_side_by_side() {
+        let svg = draw(&OVER_RTT, &report()).expect("drawn");
+        let tree = roxmltree::Document::parse(&svg).expect("well-formed");
+        let of = |colour: RGBColor| {
+            let stroke = format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2);
+            let line =
+                tree.descendants().find(|n| n.has_tag_name("polyline") && n.attribute("stroke") == Some(&stroke));
+            let points =
+                line.and_then(|n| n.attribute("points")).unwrap_or_else(|| panic!("no line in {stroke}: {svg}"));
+            let point = |p: &str| p.split_once(',').and_then(|(x, y)| Some((x.parse().ok()?, y.parse().ok()?)));
+            points.split_whitespace().map(|p| point(p).expect("a point")).collect::<Vec<(i32, i32)>>()
+        };
+        let [first, second, third] = [LINES[0], LINES[1], LINES[2]].map(of);
+        assert_eq!(first.iter().map(|&(x, y)| (x, y - 3)).collect::<Vec<_>>(), second);
+        assert!(first.iter().zip(&third).all(|(a, b)| a.0 == b.0 && b.1 > a.1 + 5), "{first:?} {third:?}");
     }
 
     #[test]

@@ -72,6 +72,8 @@ const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// Where the printed tables and the picture look, if it is in the grid.
 const SHOWN_RTT_MS: f64 = 100.0;
 const SHOWN_MBIT_PER_S: f64 = 10.0;
+/// So many of the patterns have a panel in the picture.
+const DRAWN_PATTERNS: usize = 4;
 
 /// The columns of `simulate.csv`, and of the first table.
 const COLUMNS: [Column; 18] = [
@@ -141,22 +143,23 @@ const COLUMNS: [Column; 18] = [
 ];
 
 /// The columns of the second table.
-const DYNAMIC_COLUMNS: [Column; 10] = [
+const DYNAMIC_COLUMNS: [Column; 11] = [
+    Column { csv: "pattern", title: "pattern", kind: As::Text, about: "" },
     Column { csv: "rtt_ms", title: "RTT ms", kind: As::Number(0), about: "" },
     Column { csv: "bandwidth_mbit_per_s", title: "Mbit/s", kind: As::Number(0), about: "" },
-    Column { csv: "loss_percent", title: "loss %", kind: As::Number(1), about: "" },
     Column { csv: "first_usable_ms", title: "first usable ms: 16 KiB", kind: As::Middle(2), about: "" },
     Column { csv: "dynamic_first_usable_ms", title: "dynamic", kind: As::Middle(2), about: "" },
-    Column { csv: "first_usable_ratio", title: "dynamic ÷ 16 KiB", kind: As::Spread(3), about: "" },
-    Column { csv: "completion_ms", title: "completion ms: 16 KiB", kind: As::Middle(2), about: "" },
-    Column { csv: "completion_ratio", title: "dynamic ÷ 16 KiB", kind: As::Spread(3), about: "" },
-    Column { csv: "small_completion_ratio", title: "1369 ÷ 16 KiB", kind: As::Spread(3), about: "" },
-    Column { csv: "records_ratio", title: "records: dynamic ÷ 16 KiB", kind: As::Middle(2), about: "" },
+    Column { csv: "first_usable_ratio", title: "÷", kind: As::Middle(3), about: "" },
+    Column { csv: "delay_p50_ratio", title: "delay p50 ÷", kind: As::Middle(3), about: "" },
+    Column { csv: "completion_ratio", title: "completion ÷", kind: As::Middle(3), about: "" },
+    Column { csv: "wire_bytes_ratio", title: "wire bytes ÷", kind: As::Middle(3), about: "" },
+    Column { csv: "records_ratio", title: "records ÷", kind: As::Middle(2), about: "" },
+    Column { csv: "small_records_ratio", title: "1369: records ÷", kind: As::Middle(2), about: "" },
 ];
 
 const CHART: Chart = Chart::Lines {
-    title: "Time to the first usable byte, ms",
-    panel: "{pattern}, {bandwidth_mbit_per_s} Mbit/s, {loss_percent} % loss",
+    title: "Time to the first usable byte, ms (lines that coincide are drawn side by side)",
+    panel: "{pattern}: {bandwidth_mbit_per_s} Mbit/s, {loss_percent} % loss",
     series: "policy",
     x: "rtt_ms",
     x_title: "round trip time, ms",
@@ -237,13 +240,15 @@ pub fn run(args: &SimulateArgs) -> Result<(), Failure> {
                 if network == place {
                     shown.row(row.clone());
                 }
-                if (network.mbit_per_s, network.loss_percent) == (place.mbit_per_s, place.loss_percent) {
+                let drawn_network =
+                    (network.mbit_per_s, network.loss_percent) == (place.mbit_per_s, place.loss_percent);
+                if drawn_network && index < DRAWN_PATTERNS {
                     drawn.row(row.clone());
                 }
                 whole.row(row);
             }
-            if index == 0 {
-                dynamic.row(dynamic_row(network, &cells));
+            if network == place || (index == 0 && network.loss_percent == place.loss_percent) {
+                dynamic.row(dynamic_row(trace, network, &cells));
             }
             progress.inc(1);
         }
@@ -251,7 +256,10 @@ pub fn run(args: &SimulateArgs) -> Result<(), Failure> {
     progress.finish_and_clear();
     let Network { rtt_ms, mbit_per_s, loss_percent } = place;
     report::print(&format!("RTT {rtt_ms} ms, {mbit_per_s} Mbit/s, {loss_percent} % loss:\n\n{}\n", shown.table()))?;
-    report::print(&format!("Dynamic record sizing, {}:\n\n{}", traces[0].name, dynamic.table()))?;
+    report::print(&format!(
+        "Small records at the start against 16 KiB throughout, {loss_percent} % loss; ÷ is dynamic over 16 KiB:\n\n{}",
+        dynamic.table()
+    ))?;
     whole.save_drawing(&args.out, &drawn, &CHART)
 }
 
@@ -333,25 +341,25 @@ fn row(cell: &Cell<'_>, starts: &Starts, connections: u64) -> Vec<Value> {
     ]
 }
 
-fn dynamic_row(network: Network, cells: &[Cell<'_>]) -> Vec<Value> {
+fn dynamic_row(trace: &Trace, network: Network, cells: &[Cell<'_>]) -> Vec<Value> {
     let of = |kind: Kind| cells.iter().filter(move |c| c.kind == kind).flat_map(|c| &c.outcomes);
     let first = |o: &Outcome| o.first_usable.map_or(f64::NAN, ms);
-    let completion = |o: &Outcome| o.completion.map_or(f64::NAN, ms);
     let figure = |kind, figure: &dyn Fn(&Outcome) -> f64| Value::spread(Median::of(of(kind).map(figure)));
     let ratio = |kind, figure: &dyn Fn(&Outcome) -> f64| {
         Value::spread(Median::of(of(kind).zip(of(Kind::Cork)).map(|(o, base)| figure(o) / figure(base))))
     };
     vec![
+        Value::Text(trace.name.clone()),
         Value::Number(network.rtt_ms),
         Value::Number(network.mbit_per_s),
-        Value::Number(network.loss_percent),
         figure(Kind::Cork, &first),
         figure(Kind::CorkDynamic, &first),
         ratio(Kind::CorkDynamic, &first),
-        figure(Kind::Cork, &completion),
-        ratio(Kind::CorkDynamic, &completion),
-        ratio(Kind::CorkSmall, &completion),
+        ratio(Kind::CorkDynamic, &|o| percentile(&o.delays, 50).map_or(f64::NAN, ms)),
+        ratio(Kind::CorkDynamic, &|o| o.completion.map_or(f64::NAN, ms)),
+        ratio(Kind::CorkDynamic, &|o| o.wire_bytes as f64),
         ratio(Kind::CorkDynamic, &|o| o.records as f64),
+        ratio(Kind::CorkSmall, &|o| o.records as f64),
     ]
 }
 

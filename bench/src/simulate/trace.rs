@@ -83,7 +83,7 @@ impl Trace {
 
 /// Names of the built-in patterns, in the order of the tables.
 pub const BUILT_IN: [&str; 8] =
-    ["page-static", "page-generated", "http2", "burst-100x120", "nbd-512", "nbd-64k", "bulk-4m", "late-final"];
+    ["page-static", "page-generated", "http2", "late-final", "burst-100x120", "nbd-512", "nbd-64k", "bulk-4m"];
 
 fn us(us: u64) -> Duration {
     Duration::from_micros(us)
