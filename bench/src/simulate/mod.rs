@@ -377,3 +377,39 @@ fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
     sorted.sort();
     sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_times_that_occurred() {
+        let times: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
+        assert_eq!(percentile(&times, 50), Some(Duration::from_millis(100)));
+        assert_eq!(percentile(&times, 99), Some(Duration::from_millis(198)));
+        assert_eq!(percentile(&times[..1], 50), Some(Duration::from_millis(200)));
+        assert_eq!(percentile(&times[..1], 99), Some(Duration::from_millis(200)));
+        assert_eq!(percentile(&[], 50), None);
+    }
+
+    #[test]
+    fn the_quick_grid_is_a_part_of_the_whole() {
+        let args = |quick| SimulateArgs {
+            quick,
+            seed: 1,
+            trace: None,
+            pattern: Vec::new(),
+            rtt_ms: Vec::new(),
+            mbit_per_s: Vec::new(),
+            loss_percent: Vec::new(),
+            runs: 1,
+            connections: 1,
+            out: OutArgs::default(),
+        };
+        let (quick, whole) = (networks(&args(true)), networks(&args(false)));
+        assert_eq!((quick.len(), whole.len()), (8, 50));
+        assert!(quick.iter().all(|network| whole.contains(network)));
+        assert_eq!(shown_place(&quick), shown_place(&whole));
+        assert_eq!(networks(&SimulateArgs { rtt_ms: vec![7.0], ..args(true) }).len(), 4);
+    }
+}

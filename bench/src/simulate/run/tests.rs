@@ -80,7 +80,7 @@ fn every_byte_arrives_once_whatever_the_policy_and_the_link() {
                 assert_eq!(outcome.wire_bytes, outcome.usable + outcome.records * RECORD_OVERHEAD as u64, "{what}");
                 assert_eq!(outcome.delays.len(), trace.writes.len(), "{what}");
                 assert!(outcome.completion.is_some(), "{what}");
-                assert_eq!(outcome.resent > 0, path.loss > 0.0 && outcome.resent > 0, "{what}");
+                assert!(outcome.resent == 0 || path.loss > 0.0, "{what}: sent again without a loss");
                 assert_eq!(
                     outcome.waiting.last().map(|&(_, bytes)| bytes),
                     Some(0),
