@@ -86,14 +86,18 @@ fn a_comparison_has_fio_where_it_is_installed() {
 }
 
 fn contenders(args: &[&str]) -> Vec<String> {
+    let dir = tempfile::tempdir().expect("temporary directory");
     let output = Command::new(program())
-        .args(["compare", "--runs=2", "--seconds=0.2", "--json"])
+        .args(["compare", "--runs=2", "--seconds=0.2", "--json", "--out"])
+        .arg(dir.path())
         .args(args)
         .output()
         .expect("the program starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     let standings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).expect("a JSON array");
+    let file = std::fs::read_to_string(dir.path().join("compare.csv")).expect("a CSV file");
+    assert_eq!(file.lines().count(), 1 + standings.len(), "a header, and a row for each contender: {file}");
     standings
         .iter()
         .map(|standing| {

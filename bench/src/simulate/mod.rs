@@ -169,7 +169,7 @@ const CHART: Chart = Chart::Lines {
 };
 
 fn help() -> String {
-    let policies = "\
+    let words = "\
 Policies:
   immediate     a flush for each piece
   tcp-cork      the same within TCP_CORK: the kernel fills segments
@@ -178,10 +178,22 @@ Policies:
   more dynamic  tls-cork with small records at the start and after a pause
   more 1369     tls-cork with records of 1,369 bytes throughout
 
-Time counts from when the connection is established and both sides have keys.
+Patterns:
+  page-static     200 KiB in one write
+  page-generated  300 B, then 25 times 8 KiB, 2 ms apart; MORE but the last
+  http2           16 responses 1 ms apart, each 9 + 31 + 9 + 8,192 B; MORE within it
+  late-final      300 B with MORE, and half a second later 8 KiB
+  burst-100x120   10 bursts 100 ms apart, each 100 times 120 B; MORE within it
+  nbd-512         100 turns 2 ms apart, each 16 times 28 + 512 B; MORE within it
+  nbd-64k         8 turns 20 ms apart, each 16 times 28 + 65,536 B; MORE within it
+  bulk-4m         64 times 64 KiB at once; MORE but the last
+
+The network: segments of 1,448 bytes, an initial window of 10, slow start, congestion avoidance,
+selective acknowledgements, RTO, delayed acknowledgements of 40 ms, TCP_NODELAY, and a queue that
+never overflows. Time counts from when the connection is established and both sides have keys.
 
 ";
-    format!("{policies}{}", report::help_columns("simulate", &COLUMNS))
+    format!("{words}{}", report::help_columns("simulate", &COLUMNS))
 }
 
 fn number(text: &str, low: f64, high: f64) -> Result<f64, String> {
