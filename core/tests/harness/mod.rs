@@ -1,10 +1,11 @@
 //! A policy over a sealer whose records are visible on the wire, beside a plain model of what it has to do.
 #![allow(dead_code)] // each test file uses a part of it
 
+mod pattern;
+
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,6 +13,8 @@ use tls_cork::{
     CorkConfig, CorkPolicy, DynamicRecords, MAX_RECORD_SIZE, Seal, SealError, SendFlags, TransmitError, Transmitted,
     WriteError,
 };
+
+pub(crate) use pattern::stream;
 
 const RAMP_BYTES: usize = 5000;
 const IDLE_RESET: Duration = Duration::from_millis(20);
@@ -107,16 +110,6 @@ pub(crate) fn parse(mut wire: &[u8]) -> (Vec<Vec<u8>>, Option<u32>) {
     }
     assert!(wire.is_empty(), "half a frame on the wire");
     (records, last)
-}
-
-/// The byte at `offset` of every stream here.
-pub(crate) fn pattern(offset: usize) -> u8 {
-    ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8
-}
-
-pub(crate) fn stream(from: usize, len: usize) -> Vec<u8> {
-    static START: LazyLock<Vec<u8>> = LazyLock::new(|| (0..1 << 15).map(pattern).collect());
-    START.get(from..from + len).map_or_else(|| (from..from + len).map(pattern).collect(), <[u8]>::to_vec)
 }
 
 /// A policy, its transport, and the model of what it has to do.
