@@ -87,6 +87,8 @@ pub(crate) struct Transport {
     failed: bool,
     sends_fail: bool,
     receives_end: bool,
+    /// A send said that it took nothing.
+    pub(crate) took_zero: bool,
     weather: [Weather; 2],
 }
 
@@ -110,6 +112,7 @@ impl Transport {
             failed: false,
             sends_fail: false,
             receives_end: false,
+            took_zero: false,
             weather: [Weather::default(); 2],
         }
     }
@@ -178,7 +181,10 @@ impl Transport {
                 Kind::WouldBlock => return Err(io::ErrorKind::WouldBlock.into()),
                 Kind::Interrupted => return Err(io::ErrorKind::Interrupted.into()),
                 Kind::Error => return Err(io::ErrorKind::ConnectionReset.into()),
-                Kind::Zero if sending => return Ok(0),
+                Kind::Zero if sending => {
+                    self.took_zero = true;
+                    return Ok(0);
+                }
                 Kind::Zero | Kind::PeerGone => self.receives_end = true,
                 Kind::Reset => self.failed = true,
                 Kind::SendsFail => self.sends_fail = true,

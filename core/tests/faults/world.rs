@@ -410,6 +410,7 @@ impl World {
     fn finish(&mut self) {
         let plan = self.transport.plan;
         let all = self.arrived == self.accepted();
+        assert!(self.told || !self.transport.took_zero, "point 7: zero bytes taken, and no error");
         assert!(self.conn.poll_timeout().is_none_or(|at| at > self.now));
         if self.transport.sends_failed() {
             // What does not arrive still waits, or was on its way when the transport broke; either was told.
