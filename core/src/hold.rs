@@ -294,3 +294,16 @@ impl Hold {
         offset + (self.written - offset) / size * size
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_the_keys_refuse_nothing_counts_as_filled() {
+        let batch = Batch { len: 40, record_size: 16, filled: 12, whole: true };
+        assert_eq!(batch.first(3), batch);
+        assert_eq!(batch.first(2), Batch { len: 32, filled: 4, ..batch });
+        assert_eq!(batch.first(1), Batch { len: 16, filled: 0, ..batch });
+    }
+}
