@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 pub struct Guarded {
     child: Child,
     name: String,
+    /// Its standard output, once a line of it was wanted.
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Guarded {
@@ -31,7 +33,30 @@ impl Guarded {
     /// When it cannot be started.
     pub fn spawn(command: &mut Command, name: &str) -> Result<Self, Failure> {
         let child = command.spawn().map_err(|e| Failure::new("start program", name, e))?;
-        Ok(Self { child, name: name.to_owned() })
+        Ok(Self { child, name: name.to_owned(), output: None })
+    }
+
+    /// The next line of its standard output, without the line break. Waits for it as long as the child lives.
+    ///
+    /// # Errors
+    ///
+    /// When there is none any more; the message has what the child wrote to standard error, where that is a pipe.
+    pub fn line(&mut self) -> Result<String, Failure> {
+        let fail = |why: &dyn std::fmt::Display| Failure::new("run program", &self.name, why);
+        if let Some(stdout) = self.child.stdout.take() {
+            self.output = Some(BufReader::new(stdout));
+        }
+        let mut line = String::new();
+        let read = self.output.as_mut().map_or(Ok(0), |output| output.read_line(&mut line));
+        if read.map_err(|e| fail(&e))? > 0 {
+            return Ok(line.trim_end().to_owned());
+        }
+        let ended = self.wait(GRACE)?.map_or_else(|| "it closed its output".to_owned(), |status| status.to_string());
+        let mut said = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            let _ = stderr.read_to_string(&mut said);
+        }
+        Err(Failure::new("run program", &self.name, format!("{ended}: {said}")))
     }
 
     /// Its exit status, if it has ended.
@@ -167,13 +192,9 @@ impl EmbeddedServer {
         command.args(more_args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = Guarded::spawn(&mut command, name)?;
-        let mut line = String::new();
-        if let Some(stdout) = child.child.stdout.take() {
-            // A server that fails closes its output, so this ends.
-            BufReader::new(stdout).read_line(&mut line).map_err(|e| Failure::new("start program", name, e))?;
-        }
-        let port =
-            line.trim().parse().map_err(|_| Failure::new("start program", name, "it ended without naming its port"))?;
+        // A server that fails closes its output, so this ends.
+        let line = child.line().unwrap_or_default();
+        let port = line.parse().map_err(|_| Failure::new("start program", name, "it ended without naming its port"))?;
         Ok(Self { _child: child, port })
     }
 }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tls_cork_bench::broadcast::receivers::ReceiversArgs;
+use tls_cork_bench::broadcast::sender::SenderArgs;
+use tls_cork_bench::broadcast::{self, BroadcastArgs};
 use tls_cork_bench::compare::{self, CompareArgs};
 use tls_cork_bench::failure::Failure;
 use tls_cork_bench::grid::{self, GridArgs};
@@ -37,6 +40,8 @@ enum Command {
     Compare(CompareArgs),
     /// Networks that we do not have: policies over a model of TCP, in virtual time.
     Simulate(SimulateArgs),
+    /// One message to many receivers that do not read: what that takes in memory.
+    Broadcast(BroadcastArgs),
     /// Write a test CA and a server certificate, as nbdkit's --tls-certificates wants them.
     MakeCerts {
         /// Where to; created if missing.
@@ -46,6 +51,12 @@ enum Command {
     /// The embedded NBD server.
     #[command(hide = true)]
     Serve(ServeArgs),
+    /// The sender of `broadcast`.
+    #[command(hide = true)]
+    BroadcastSender(SenderArgs),
+    /// The receivers of `broadcast`.
+    #[command(hide = true)]
+    BroadcastReceivers(ReceiversArgs),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +74,9 @@ fn main() -> ExitCode {
         Some(Command::Nbd(args)) => nbd_command::run(args),
         Some(Command::Compare(args)) => compare::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
+        Some(Command::Broadcast(args)) => broadcast::run(args),
+        Some(Command::BroadcastSender(args)) => broadcast::sender::run(args),
+        Some(Command::BroadcastReceivers(args)) => broadcast::receivers::run(args),
         Some(Command::MakeCerts { out }) => tls::make_certificates(out),
         Some(Command::Serve(args)) => server::serve(args),
     };
