@@ -48,7 +48,7 @@ impl Default for CorkConfig {
             max_hold: Duration::from_millis(10),
             send_buffer_limit: 256 * 1024,
             batch_min: 64 * 1024,
-            batch_max: 112 * 1024,
+            batch_max: 96 * 1024,
             flush_on_read_wait: true,
             dynamic_records: None,
         }
@@ -82,11 +82,11 @@ impl CorkConfig {
         self
     }
 
-    /// Plaintext bytes sealed at a time; 64 KiB to 112 KiB by default, from `record_size` upwards.
+    /// Plaintext bytes sealed at a time; 64 KiB to 96 KiB by default, from `record_size` upwards.
     ///
     /// Sealing starts with the smaller, doubles up to the larger while the transport takes whole batches, and falls
-    /// back when it pushes back. Batches over 128 KiB save sends, but glibc
-    /// then returns their memory to the system each time (`M_TRIM_THRESHOLD` of mallopt(3)), which costs more.
+    /// back when it pushes back. What waits, sealed, for a receiver that stalls is one batch at most. Batches over 128 KiB save sends,
+    /// but glibc then returns their memory to the system each time (`M_TRIM_THRESHOLD` of mallopt(3)), which costs more.
     pub fn batch_size(mut self, bytes: RangeInclusive<usize>) -> Self {
         (self.batch_min, self.batch_max) = bytes.into_inner();
         self

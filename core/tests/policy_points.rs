@@ -4,13 +4,13 @@
 mod harness;
 
 use std::io::{self, IoSlice};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use harness::{Bench, END, Framed, Limits, parse, ready, stream};
 use tls_cork::{
-    CorkConfig, CorkPolicy, DynamicRecords, FlushDecision, FlushReason, MAX_RECORD_SIZE, SendFlags, TransmitError,
-    Transmitted, WriteError,
+    CorkConfig, CorkPolicy, DynamicRecords, FlushDecision, FlushReason, MAX_RECORD_SIZE, Passthrough, SendFlags,
+    TransmitError, Transmitted, WriteError,
 };
 
 #[test]
@@ -314,4 +314,27 @@ fn batches_grow_while_the_transport_takes_them_and_fall_back_when_it_pushes_back
     assert!(bench.transmit(100, 100).unwrap().blocked);
     bench.drain();
     assert_eq!(bench.framed.0.borrow().batches, [small, large, 80 * 1024, large, small, 48 * 1024]);
+}
+
+#[test]
+fn a_receiver_that_stalls_anywhere_leaves_at_most_100_kib_sealed() {
+    let mut most = 0;
+    for room in (0..1 << 20).step_by(1000) {
+        let config = CorkConfig::default().send_buffer_limit(4 << 20);
+        let mut policy = CorkPolicy::new(Passthrough::new(), config).unwrap();
+        let mut message = Bytes::from_static(&[0; 2 << 20]);
+        let written = policy.write_bytes(Instant::now(), &mut message, SendFlags::NONE).unwrap();
+        assert_eq!(written.accepted, 2 << 20);
+        let mut left = room;
+        let sent = policy.transmit_with(|bufs, _more| {
+            let taken = left.min(bufs.iter().map(|buf| buf.len()).sum());
+            left -= taken;
+            if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+        });
+        assert!(sent.unwrap().blocked);
+        let stats = policy.stats();
+        most = most.max(stats.plaintext_bytes - stats.wire_bytes);
+    }
+    // With what records add, and a little for the lists that hold them.
+    assert!(most > 60 * 1024 && most <= 98 * 1024, "{most}");
 }

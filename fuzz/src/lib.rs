@@ -56,7 +56,7 @@ impl Cork {
     }
 
     pub fn batches(&self) -> (usize, usize) {
-        if self.small_batches { (16_384, 40_000) } else { (64 * 1024, 112 * 1024) }
+        if self.small_batches { (16_384, 40_000) } else { (64 * 1024, 96 * 1024) }
     }
 
     pub fn ramp(&self) -> bool {
