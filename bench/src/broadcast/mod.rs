@@ -5,9 +5,12 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::Serialize;
 
+use crate::chart::Chart;
 use crate::children::{self, Guarded};
 use crate::failure::Failure;
+use crate::report::{self, Column, Kind, OutArgs, Report, Value};
 use crate::tls;
 
 mod memory;
@@ -23,16 +26,93 @@ const COPIES_MAX: u64 = 320 << 20;
 
 /// Options of `broadcast`.
 #[derive(Debug, Args)]
+#[command(after_long_help = report::help_columns("broadcast", &COLUMNS))]
 pub struct BroadcastArgs {
+    /// Fewer receivers, for a first look: 200, where nothing else is asked for.
+    #[arg(long)]
+    pub quick: bool,
     /// Receivers that connect and never read.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000, default_value_if("quick", "true", "200"), value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub receivers: u32,
     /// Length of the message.
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub message_mib: u64,
-    /// What the sender asks of each socket with `SO_SNDBUF`, the same for every stack.
-    #[arg(long, value_name = "KIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(4..=4096))]
+    /// What the sender asks of its sockets with `SO_SNDBUF`: from half of this for the first receiver to one and a half for
+    /// the last, so that they stall at every point of a batch. The same for every stack.
+    #[arg(long, value_name = "KIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..=2048))]
     pub send_buffer_kib: u32,
+    /// Print one JSON array instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Where to keep the figures.
+    #[command(flatten)]
+    pub out: OutArgs,
+}
+
+/// The columns of `broadcast.csv`, and of the table.
+const COLUMNS: [Column; 9] = [
+    Column { csv: "stack", title: "stack", kind: Kind::Text, about: "Who sends, and how it queues." },
+    Column {
+        csv: "receivers",
+        title: "receivers",
+        kind: Kind::Count,
+        about: "How many; fewer where each of them costs a copy of the message.",
+    },
+    Column { csv: "message_mib", title: "message MiB", kind: Kind::Count, about: "Length of the message." },
+    Column {
+        csv: "resident_before_mib",
+        title: "before MiB",
+        kind: Kind::Number(1),
+        about: "Resident memory of the sender with the message in memory and no receiver.",
+    },
+    Column {
+        csv: "resident_idle_mib",
+        title: "idle MiB",
+        kind: Kind::Number(1),
+        about: "The same with all receivers connected, and nothing queued.",
+    },
+    Column {
+        csv: "resident_stalled_mib",
+        title: "stalled MiB",
+        kind: Kind::Number(1),
+        about: "The same with the message queued to all, and no receiver taking any more.",
+    },
+    Column {
+        csv: "session_kib",
+        title: "KiB/session",
+        kind: Kind::Number(1),
+        about: "(idle - before) / receivers: the TLS session.",
+    },
+    Column {
+        csv: "stalled_kib",
+        title: "KiB/stalled receiver",
+        kind: Kind::Number(1),
+        about: "(stalled - idle) / receivers: what a stalled receiver takes beyond its session.",
+    },
+    Column {
+        csv: "kernel_mib",
+        title: "kernel MiB",
+        kind: Kind::Number(1),
+        about: "What stalling added to the TCP buffers of the kernel, on both sides; not part of resident memory.",
+    },
+];
+
+const CHART: Chart = Chart::Bars {
+    title: "Memory for each stalled receiver, beyond its session: KiB (less is better)",
+    panel: "{receivers} receivers, {message_mib} MiB",
+    series: "stack",
+    value: "stalled_kib",
+    highlight: &[Stack::OursMio.name()],
+};
+
+/// One stack's figures.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Outcome {
+    stack: &'static str,
+    receivers: u32,
+    message_mib: u64,
+    #[serde(flatten)]
+    held: Held,
 }
 
 /// Runs every stack and prints what each took.
@@ -41,21 +121,51 @@ pub struct BroadcastArgs {
 ///
 /// When a sender or its receivers fail.
 pub fn run(args: &BroadcastArgs) -> Result<(), Failure> {
+    args.out.prepare()?;
     let dir = tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
     tls::make_certificates(dir.path())?;
+    let progress = report::progress(Stack::ALL.len() as u64);
+    let mut outcomes = Vec::new();
     for &stack in Stack::ALL {
+        progress.set_message(stack.name());
+        progress.tick();
         let receivers = receivers_of(args, stack);
         let held = measure(args, stack, receivers, dir.path())?;
-        println!(
-            "{:50} {receivers} {:?} session {} stalled {} kernel {}",
-            stack.name(),
-            held.before.resident >> 10,
-            (held.idle.resident - held.before.resident) / u64::from(receivers),
-            (held.stalled.resident - held.idle.resident) / u64::from(receivers),
-            held.stalled.kernel >> 20
-        );
+        outcomes.push(Outcome { stack: stack.name(), receivers, message_mib: args.message_mib, held });
+        progress.inc(1);
     }
-    Ok(())
+    progress.finish_and_clear();
+
+    let report = tabulate(&outcomes);
+    if args.json {
+        report::print_json(&outcomes)?;
+    } else {
+        report.print()?;
+    }
+    report.save(&args.out, &CHART)
+}
+
+fn tabulate(outcomes: &[Outcome]) -> Report {
+    let mut report = Report::new("broadcast", &COLUMNS);
+    for outcome in outcomes {
+        let Held { before, idle, stalled } = outcome.held;
+        let mib = |bytes: u64| Value::Number(bytes as f64 / f64::from(1 << 20));
+        let each = |later: u64, earlier: u64| {
+            Value::Number((later as f64 - earlier as f64) / f64::from(outcome.receivers) / 1024.0)
+        };
+        report.row(vec![
+            Value::Text(outcome.stack.to_owned()),
+            Value::Count(outcome.receivers.into()),
+            Value::Count(outcome.message_mib),
+            mib(before.resident),
+            mib(idle.resident),
+            mib(stalled.resident),
+            each(idle.resident, before.resident),
+            each(stalled.resident, idle.resident),
+            mib(stalled.kernel.saturating_sub(idle.kernel)),
+        ]);
+    }
+    report
 }
 
 fn receivers_of(args: &BroadcastArgs, stack: Stack) -> u32 {

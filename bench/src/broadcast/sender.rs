@@ -47,7 +47,7 @@ impl Stack {
 
     /// As the table has it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::OursMio => "tls-cork on mio: send_bytes",
             Self::RustlsQueue => "rustls, queue of Bytes, 64 KiB sealed at a time",
@@ -79,7 +79,7 @@ pub struct SenderArgs {
     /// Length of the message.
     #[arg(long)]
     pub(super) message_bytes: usize,
-    /// What each socket is asked to buffer, with `SO_SNDBUF`.
+    /// What the sockets are asked to buffer with `SO_SNDBUF`, on average.
     #[arg(long)]
     pub(super) send_buffer: usize,
     /// Directory with the server's certificate.
@@ -123,11 +123,12 @@ fn say(line: &str) -> Result<(), Failure> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|e| Failure::new("print", "standard output", e))
 }
 
-/// A socket as every stack gets it.
-pub(super) fn accept(listener: &TcpListener, send_buffer: usize) -> io::Result<std::net::TcpStream> {
+/// The next receiver's socket, as every stack gets it; `number` counts them from zero.
+pub(super) fn accept(listener: &TcpListener, args: &SenderArgs, number: usize) -> io::Result<std::net::TcpStream> {
     let (socket, _) = listener.accept()?;
     socket.set_nodelay(true)?;
-    SockRef::from(&socket).set_send_buffer_size(send_buffer)?;
+    let share = args.send_buffer * number / args.receivers as usize;
+    SockRef::from(&socket).set_send_buffer_size(args.send_buffer / 2 + share)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -188,7 +189,7 @@ impl<'a> Broadcast<'a> {
 
     /// One receiver at a time: what a handshake leaves behind in the heap serves the next one.
     fn admit(&mut self) -> io::Result<()> {
-        let socket = TcpStream::from_std(accept(&self.listener, self.args.send_buffer)?);
+        let socket = TcpStream::from_std(accept(&self.listener, self.args, self.receivers.len())?);
         let config = Arc::clone(&self.config);
         let mut receiver: Box<dyn Receiver> = match self.args.stack {
             Stack::OursMio => Box::new(Ours::new(socket, config, self.args.message_bytes)?),
