@@ -115,7 +115,16 @@ pub struct Finished {
 /// When it cannot be started, fails (the message has what it wrote to standard error) or takes
 /// too long.
 pub fn run(command: &mut Command, name: &str, limit: Duration) -> Result<Finished, Failure> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    run_with_input(command, Stdio::null(), name, limit)
+}
+
+/// As [`run`], with something to read.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_with_input(command: &mut Command, input: Stdio, name: &str, limit: Duration) -> Result<Finished, Failure> {
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guarded::spawn(command, name)?;
     let stdout = collect(child.child.stdout.take());
     let stderr = collect(child.child.stderr.take());

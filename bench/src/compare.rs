@@ -3,7 +3,6 @@
 //! Runs on one machine spread widely, so strategies alternate within each run, each in a fresh
 //! process, and what is reported is the median over the runs of the ratio within a run.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -188,13 +187,7 @@ struct Surroundings {
 
 impl Surroundings {
     fn set_up() -> Result<Self, Failure> {
-        let dir =
-            tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
-        tls::make_certificates(dir.path())?;
-        let trusted = dir.path().join(".pki/libnbd");
-        fs::create_dir_all(&trusted)
-            .and_then(|()| fs::copy(dir.path().join(tls::CA_CERT), trusted.join(tls::CA_CERT)))
-            .map_err(|e| Failure::new("write certificates", trusted.display(), e))?;
+        let dir = rivals::home()?;
         Ok(Self {
             with_tls: Nbdkit::start(Some(dir.path()), &NBDKIT_PLUGIN)?,
             without_tls: Nbdkit::start(None, &NBDKIT_PLUGIN)?,

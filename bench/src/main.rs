@@ -13,6 +13,7 @@ use tls_cork_bench::failure::Failure;
 use tls_cork_bench::grid::{self, GridArgs};
 use tls_cork_bench::nbd::server::{self, ServeArgs};
 use tls_cork_bench::nbd_command::{self, NbdArgs};
+use tls_cork_bench::real::{self, RealArgs};
 use tls_cork_bench::report;
 use tls_cork_bench::simulate::{self, SimulateArgs};
 use tls_cork_bench::tls;
@@ -40,6 +41,8 @@ enum Command {
     Compare(CompareArgs),
     /// Networks that we do not have: policies over a model of TCP, in virtual time.
     Simulate(SimulateArgs),
+    /// Side by side with qemu-img, qemu-io, nbdcopy and fio, all writing to one nbdkit.
+    Real(RealArgs),
     /// One message to many receivers that do not read: what that takes in memory.
     Broadcast(BroadcastArgs),
     /// Write a test CA and a server certificate, as nbdkit's --tls-certificates wants them.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Some(Command::Nbd(args)) => nbd_command::run(args),
         Some(Command::Compare(args)) => compare::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
+        Some(Command::Real(args)) => real::run(args),
         Some(Command::Broadcast(args)) => broadcast::run(args),
         Some(Command::BroadcastSender(args)) => broadcast::sender::run(args),
         Some(Command::BroadcastReceivers(args)) => broadcast::receivers::run(args),

@@ -1,5 +1,6 @@
 //! The programs that a comparison needs beside our own: nbdkit to write to, fio to beat.
 
+use std::fs;
 use std::io::{Read, Seek};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
@@ -8,11 +9,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use tempfile::TempDir;
 
 use crate::cell::Cell;
 use crate::children::{self, Guarded};
 use crate::failure::Failure;
+use crate::tls;
 
+/// Where libnbd looks for the CA certificate, below its user's home; nothing else is there.
+pub const TRUSTED: &str = ".pki/libnbd";
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// True when `program` can be started.
@@ -25,6 +30,35 @@ pub fn is_installed(program: &str) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// Makes sure that `program`, of the Debian package `package`, can be started.
+///
+/// # Errors
+///
+/// When it cannot; the message names the package.
+pub fn require(program: &str, package: &str) -> Result<(), Failure> {
+    if is_installed(program) {
+        return Ok(());
+    }
+    let why = format!("not found on PATH; install it with: apt-get install {package}");
+    Err(Failure::new(format!("start {program}"), program, why))
+}
+
+/// Makes a directory that serves as home to programs that use libnbd: with new certificates, as
+/// [`tls::make_certificates`] writes them, of which the CA's is trusted.
+///
+/// # Errors
+///
+/// When something cannot be written.
+pub fn home() -> Result<TempDir, Failure> {
+    let dir = tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
+    tls::make_certificates(dir.path())?;
+    let trusted = dir.path().join(TRUSTED);
+    fs::create_dir_all(&trusted)
+        .and_then(|()| fs::copy(dir.path().join(tls::CA_CERT), trusted.join(tls::CA_CERT)))
+        .map_err(|e| Failure::new("write certificates", trusted.display(), e))?;
+    Ok(dir)
 }
 
 /// A running nbdkit.
@@ -44,9 +78,7 @@ impl Nbdkit {
     /// When nbdkit is not installed, or does not listen in time.
     pub fn start(certs: Option<&Path>, plugin: &[&str]) -> Result<Self, Failure> {
         let what = "start nbdkit";
-        if !is_installed("nbdkit") {
-            return Err(Failure::new(what, "nbdkit", "not found on PATH; install it with: apt-get install nbdkit"));
-        }
+        require("nbdkit", "nbdkit")?;
         let port = free_port().map_err(|e| Failure::new(what, "127.0.0.1", e))?;
         // nbdkit reports every client that ends without close_notify, as fio's does; what it says
         // matters only when it does not start.
@@ -111,8 +143,7 @@ struct FioWrites {
     runtime: u64,
 }
 
-/// One run of fio's nbd engine over TLS. `home` is the directory where its libnbd finds the CA
-/// certificate: `.pki/libnbd/ca-cert.pem` below it.
+/// One run of fio's nbd engine over TLS. `home` is what [`home`] made.
 ///
 /// # Errors
 ///
@@ -122,17 +153,32 @@ pub fn run_fio(home: &Path, port: u16, block_size: u32, queue_depth: u32, time: 
     command
         .env("HOME", home)
         .current_dir(home)
-        .args(["--name=nbd", "--ioengine=nbd", "--rw=write", "--time_based"])
-        .arg(format!("--uri=nbds://localhost:{port}/"))
-        .arg(format!("--bs={block_size}"))
-        .arg(format!("--iodepth={queue_depth}"))
-        .arg(format!("--runtime={}ms", time.as_millis()))
-        .arg("--output-format=json");
+        .args(fio_arguments(port, block_size, queue_depth))
+        .arg("--time_based")
+        .arg(format!("--runtime={}ms", time.as_millis()));
     let finished = children::run(&mut command, "fio", time + Duration::from_secs(30))?;
+    read_fio_report(&finished.stdout, block_size, queue_depth)
+}
+
+/// Arguments for sequential writes over TLS to `port`; how many is still to be said.
+pub(crate) fn fio_arguments(port: u16, block_size: u32, queue_depth: u32) -> Vec<String> {
+    vec![
+        "--name=nbd".to_owned(),
+        "--ioengine=nbd".to_owned(),
+        "--rw=write".to_owned(),
+        format!("--uri=nbds://localhost:{port}/"),
+        format!("--bs={block_size}"),
+        format!("--iodepth={queue_depth}"),
+        "--output-format=json".to_owned(),
+    ]
+}
+
+/// What fio's JSON report says.
+pub(crate) fn read_fio_report(stdout: &[u8], block_size: u32, queue_depth: u32) -> Result<Cell, Failure> {
     let fail = |why: &dyn std::fmt::Display| Failure::new("read report", "fio", why);
     // fio may say something before the report.
-    let start = finished.stdout.iter().position(|&b| b == b'{').unwrap_or(0);
-    let report: FioReport = serde_json::from_slice(&finished.stdout[start..]).map_err(|e| fail(&e))?;
+    let start = stdout.iter().position(|&b| b == b'{').unwrap_or(0);
+    let report: FioReport = serde_json::from_slice(&stdout[start..]).map_err(|e| fail(&e))?;
     let job = report.jobs.first().ok_or_else(|| fail(&"it has no job"))?;
     if job.error != 0 || job.write.total_ios == 0 || job.write.runtime == 0 {
         return Err(fail(&format!("no writes, error {}", job.error)));
