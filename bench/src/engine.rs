@@ -3,8 +3,10 @@
 //! One turn of the loop takes in all replies there are, submits as many requests as the queue
 //! depth then has room for, ends the turn and sleeps. Every strategy sees the same turns.
 
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -59,7 +61,20 @@ pub struct Measured {
 ///
 /// When the export does not suit the load, the connection fails, the server answers wrongly or
 /// with an error, or data read back differs from what was written.
-pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Failure> {
+pub fn run(link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Failure> {
+    write(link, facts, load, None)
+}
+
+/// As [`run`], with what to write read from `file`, which holds at least one block; at its end it begins again.
+///
+/// # Errors
+///
+/// As [`run`], and when the file cannot be read.
+pub fn copy(link: Link, facts: &ExportFacts, load: &Load, file: &File) -> Result<Measured, Failure> {
+    write(link, facts, load, Some(file))
+}
+
+fn write(mut link: Link, facts: &ExportFacts, load: &Load, file: Option<&File>) -> Result<Measured, Failure> {
     check_export(facts, load).map_err(|why| link.failure("use export", why))?;
     let seed = RandomState::new().hash_one(0);
     let mut engine = Engine {
@@ -70,9 +85,11 @@ pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured,
         answered: 0,
     };
 
-    let blocks = facts.size / u64::from(load.block_size);
-    let mut writes = Writes { load, blocks, seed, begun: 0, payload: Bytes::new(), deadline: Instant::now() };
-    if !load.verify {
+    let length = file.map_or(Ok(u64::MAX), |file| file.metadata().map(|data| data.len()));
+    let length = length.map_err(|e| Failure::new("read file", "what to write", e))?;
+    let blocks = facts.size.min(length) / u64::from(load.block_size);
+    let mut writes = Writes { load, blocks, file, seed, begun: 0, payload: Bytes::new(), deadline: Instant::now() };
+    if !load.verify && file.is_none() {
         writes.payload = writes.content(0);
     }
     let counters = engine.link.counters();
@@ -140,7 +157,7 @@ trait Source {
     /// How many requests there are now, up to `room`; zero when there will be no more.
     fn available(&mut self, room: usize) -> usize;
     /// The next request; called only when one is available.
-    fn next(&mut self) -> Next;
+    fn next(&mut self) -> io::Result<Next>;
     /// Looks at the data of an answered read.
     fn check(&mut self, _offset: u64, _data: &[u8]) -> Result<(), String> {
         Ok(())
@@ -186,7 +203,7 @@ impl Engine<'_> {
 
     fn submit(&mut self, source: &mut dyn Source, count: usize) -> io::Result<()> {
         for i in 0..count {
-            let Next { command, offset, length, payload } = source.next();
+            let Next { command, offset, length, payload } = source.next()?;
             let read_length = if command == CMD_READ { length } else { 0 };
             let cookie = self.outstanding.add(offset, read_length);
             let header = request(command, cookie, offset, length);
@@ -230,6 +247,7 @@ impl Engine<'_> {
 struct Writes<'a> {
     load: &'a Load,
     blocks: u64,
+    file: Option<&'a File>,
     seed: u64,
     begun: u64,
     payload: Bytes,
@@ -254,16 +272,20 @@ impl Source for Writes<'_> {
         room.min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
-    fn next(&mut self) -> Next {
+    fn next(&mut self) -> io::Result<Next> {
         let length = self.load.block_size;
         let offset = (self.begun % self.blocks) * u64::from(length);
         self.begun += 1;
-        Next {
-            command: CMD_WRITE,
-            offset,
-            length,
-            payload: if self.load.verify { self.content(offset) } else { self.payload.clone() },
-        }
+        let payload = match self.file {
+            Some(file) => {
+                let mut block = vec![0; length as usize];
+                file.read_exact_at(&mut block, offset)?;
+                block.into()
+            }
+            None if self.load.verify => self.content(offset),
+            None => self.payload.clone(),
+        };
+        Ok(Next { command: CMD_WRITE, offset, length, payload })
     }
 }
 
@@ -276,9 +298,9 @@ impl Source for Flush {
         usize::from(!self.begun)
     }
 
-    fn next(&mut self) -> Next {
+    fn next(&mut self) -> io::Result<Next> {
         self.begun = true;
-        Next { command: CMD_FLUSH, offset: 0, length: 0, payload: Bytes::new() }
+        Ok(Next { command: CMD_FLUSH, offset: 0, length: 0, payload: Bytes::new() })
     }
 }
 
@@ -297,11 +319,11 @@ impl Source for Reads<'_> {
         room.min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
-    fn next(&mut self) -> Next {
+    fn next(&mut self) -> io::Result<Next> {
         let length = self.load.block_size;
         let offset = self.begun * u64::from(length);
         self.begun += 1;
-        Next { command: CMD_READ, offset, length, payload: Bytes::new() }
+        Ok(Next { command: CMD_READ, offset, length, payload: Bytes::new() })
     }
 
     fn check(&mut self, offset: u64, data: &[u8]) -> Result<(), String> {

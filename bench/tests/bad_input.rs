@@ -170,6 +170,19 @@ fn files_without_a_certificate() {
 }
 
 #[test]
+fn a_file_to_write_that_is_none_or_too_small() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let from = |name: &str| format!("--from={}", dir.path().join(name).display());
+    fs::write(dir.path().join("small"), [0; 4095]).expect("write");
+    let output = Run::new(1, None, "more").arg(&from("missing")).output();
+    assert_fails(&output, 1, &["read file", "missing", "No such file"]);
+    let output = Run::new(1, None, "more").arg(&from("small")).output();
+    assert_fails(&output, 1, &["read file", "small", "4095 bytes", "4096"]);
+    let output = Run::new(1, None, "more").arg(&from("small")).arg("--verify").output();
+    assert_fails(&output, 2, &["usage", "--from", "--verify"]);
+}
+
+#[test]
 fn usage_mistakes() {
     let certs = Certs::new();
     let ca = certs.ca();

@@ -1,8 +1,10 @@
 //! Against nbdkit, and beside fio. Ignored by default: they are not part of this project.
 
+use std::fs;
 use std::process::Command;
 
-use tls_cork_bench::rivals::Nbdkit;
+use tls_cork_bench::rivals::{self, Nbdkit};
+use tls_cork_bench::tls;
 
 mod common;
 
@@ -32,6 +34,30 @@ fn every_strategy_reads_back_what_it_wrote_to_nbdkit_memory_without_tls() {
         let server = Nbdkit::start(None, &["memory", "64m"]).expect("nbdkit");
         let cell = Run::new(server.port, None, strategy).sizes(40_001, 16, 300).arg("--verify").cell();
         assert!(cell.verified && !cell.tls, "{strategy}");
+    }
+}
+
+#[test]
+#[ignore = "needs nbdkit and nbdcopy"]
+fn a_file_that_is_copied_arrives_as_it_is() {
+    let home = rivals::home().expect("home");
+    let (sent, received) = (home.path().join("sent.raw"), home.path().join("received.raw"));
+    let data: Vec<u8> = (0..3u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(&sent, &data).expect("write");
+    for strategy in STRATEGIES {
+        let server = Nbdkit::start(Some(home.path()), &["memory", "3m"]).expect("nbdkit");
+        let cell = Run::new(server.port, Some(home.path().join(tls::CA_CERT)), strategy)
+            .sizes(1 << 18, 4, 12)
+            .arg(&format!("--from={}", sent.display()))
+            .cell();
+        assert_eq!(cell.requests, 12);
+        let status = Command::new("nbdcopy")
+            .env("HOME", home.path())
+            .arg(format!("nbds://localhost:{}/", server.port))
+            .arg(&received)
+            .status();
+        assert!(status.expect("nbdcopy starts").success());
+        assert!(fs::read(&received).expect("a file") == data, "{strategy}");
     }
 }
 

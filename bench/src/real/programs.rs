@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::Job;
 use super::strace::{self, SystemCalls};
-use super::{COPY_BLOCK, Job};
 use crate::cell::Cell;
 use crate::children::{self, Finished};
 use crate::content;
@@ -100,7 +100,7 @@ impl Program {
             // It is told each write in a line of text, which only small writes are worth.
             Self::QemuIo => job.block_size <= 4096,
             // Its requests are of 2 MiB, whatever one may want.
-            Self::QemuImg => job.block_size == COPY_BLOCK,
+            Self::QemuImg => job.is_copy(),
             Self::Nbdcopy => job.block_size >= NBDCOPY_SMALLEST,
         }
     }
@@ -152,6 +152,7 @@ impl<'a> Workshop<'a> {
         let path = match program {
             Program::QemuIo => self.script(job, requests),
             Program::QemuImg | Program::Nbdcopy => self.source(job, requests),
+            Program::Ours(_) if job.is_copy() => self.source(job, requests),
             Program::Fio | Program::Ours(_) => return Ok(()),
         };
         if path.exists() {
@@ -227,6 +228,10 @@ impl<'a> Workshop<'a> {
                     ]
                     .map(Into::into),
                 );
+                if job.is_copy() {
+                    arguments.push("--from".into());
+                    arguments.push(self.source(job, requests).into());
+                }
                 (self.ourselves.clone().into(), arguments)
             }
             Program::Fio => {
