@@ -3,13 +3,14 @@
 //! One turn of the loop takes in all replies there are, submits as many requests as the queue
 //! depth then has room for, ends the turn and sleeps. Every strategy sees the same turns.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::content;
 use crate::cpu_time::CpuTime;
@@ -88,7 +89,16 @@ fn write(mut link: Link, facts: &ExportFacts, load: &Load, file: Option<&File>) 
     let length = file.map_or(Ok(u64::MAX), |file| file.metadata().map(|data| data.len()));
     let length = length.map_err(|e| Failure::new("read file", "what to write", e))?;
     let blocks = facts.size.min(length) / u64::from(load.block_size);
-    let mut writes = Writes { load, blocks, file, seed, begun: 0, payload: Bytes::new(), deadline: Instant::now() };
+    let mut writes = Writes {
+        load,
+        blocks,
+        file,
+        spare: Spare::default(),
+        seed,
+        begun: 0,
+        payload: Bytes::new(),
+        deadline: Instant::now(),
+    };
     if !load.verify && file.is_none() {
         writes.payload = writes.content(0);
     }
@@ -248,6 +258,7 @@ struct Writes<'a> {
     load: &'a Load,
     blocks: u64,
     file: Option<&'a File>,
+    spare: Spare,
     seed: u64,
     begun: u64,
     payload: Bytes,
@@ -278,14 +289,34 @@ impl Source for Writes<'_> {
         self.begun += 1;
         let payload = match self.file {
             Some(file) => {
-                let mut block = vec![0; length as usize];
+                let mut block = self.spare.take(length as usize);
                 file.read_exact_at(&mut block, offset)?;
-                block.into()
+                self.spare.give(block.freeze())
             }
             None if self.load.verify => self.content(offset),
             None => self.payload.clone(),
         };
         Ok(Next { command: CMD_WRITE, offset, length, payload })
+    }
+}
+
+/// Payload buffers, which are used again once nobody else has a share in them.
+#[derive(Default)]
+struct Spare(VecDeque<Bytes>);
+
+impl Spare {
+    fn take(&mut self, length: usize) -> BytesMut {
+        if self.0.front().is_some_and(Bytes::is_unique)
+            && let Some(Ok(buffer)) = self.0.pop_front().map(Bytes::try_into_mut)
+        {
+            return buffer;
+        }
+        BytesMut::zeroed(length)
+    }
+
+    fn give(&mut self, buffer: Bytes) -> Bytes {
+        self.0.push_back(buffer.clone());
+        buffer
     }
 }
 

@@ -25,7 +25,7 @@ const NBDKIT_PLUGIN: [&str; 2] = ["null", "4g"];
 #[derive(Debug, Args)]
 #[command(after_long_help = report::help_columns("real", &COLUMNS))]
 pub struct RealArgs {
-    /// A quarter of the requests and 2 runs, for a first look.
+    /// An eighth of the requests and 2 runs, for a first look.
     #[arg(long)]
     pub quick: bool,
     /// How often each program runs, in turn with the others.
@@ -131,11 +131,11 @@ impl Job {
 }
 
 const JOBS: [Job; 5] = [
-    Job { block_size: 512, queue_depth: 1, requests: 8_000, counted: (200, 1200) },
-    Job { block_size: 512, queue_depth: 16, requests: 40_000, counted: (400, 2400) },
-    Job { block_size: 4096, queue_depth: 16, requests: 20_000, counted: (400, 2400) },
-    Job { block_size: 65_536, queue_depth: 16, requests: 4_096, counted: (100, 500) },
-    Job { block_size: COPY_BLOCK, queue_depth: 16, requests: 512, counted: (16, 48) },
+    Job { block_size: 512, queue_depth: 1, requests: 8_000, counted: (100, 600) },
+    Job { block_size: 512, queue_depth: 16, requests: 40_000, counted: (200, 1200) },
+    Job { block_size: 4096, queue_depth: 16, requests: 20_000, counted: (200, 1200) },
+    Job { block_size: 65_536, queue_depth: 16, requests: 4_096, counted: (50, 250) },
+    Job { block_size: COPY_BLOCK, queue_depth: 16, requests: 512, counted: (8, 24) },
 ];
 
 /// What one request costs on the way to the kernel and on the wire.
@@ -174,7 +174,7 @@ pub fn run(args: &RealArgs) -> Result<(), Failure> {
     let home = rivals::home()?;
     let server = Nbdkit::start(Some(home.path()), &NBDKIT_PLUGIN)?;
     let workshop = Workshop::new(home.path())?;
-    let jobs = JOBS.map(|job| Job { requests: if args.quick { job.requests / 4 } else { job.requests }, ..job });
+    let jobs = JOBS.map(|job| Job { requests: if args.quick { job.requests / 8 } else { job.requests }, ..job });
     let in_job = |job: &Job| Program::ALL.into_iter().filter(|p| p.can_do(job)).count() as u64;
     let progress = report::progress(jobs.iter().map(|job| in_job(job) * u64::from(args.runs + 2)).sum());
 
