@@ -1,6 +1,6 @@
 //! Child processes that end when their owner is done with them, however that comes about.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
@@ -155,6 +155,52 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u
         }
         data
     })
+}
+
+/// A child that answers each line on its input with a line on its output.
+#[derive(Debug)]
+pub struct Attendant {
+    child: Guarded,
+    output: BufReader<ChildStdout>,
+}
+
+impl Attendant {
+    /// Starts `command`, called `name` in messages.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start(command: &mut Command, name: &str) -> Result<Self, Failure> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = Guarded::spawn(command, name)?;
+        let output =
+            child.child.stdout.take().ok_or_else(|| Failure::new("start program", name, "it has no output"))?;
+        Ok(Self { child, output: BufReader::new(output) })
+    }
+
+    /// Gives it a line.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended.
+    pub fn tell(&mut self, line: &str) -> Result<(), Failure> {
+        let told = self.child.child.stdin.as_mut().map_or(Ok(()), |stdin| writeln!(stdin, "{line}"));
+        told.map_err(|e| Failure::new("tell program", &self.child.name, e))
+    }
+
+    /// Waits for its next line.
+    ///
+    /// # Errors
+    ///
+    /// When it ends without one.
+    pub fn hear(&mut self) -> Result<String, Failure> {
+        let mut line = String::new();
+        match self.output.read_line(&mut line) {
+            Ok(0) => Err(Failure::new("read report", &self.child.name, "it ended without a word")),
+            Ok(_) => Ok(line),
+            Err(error) => Err(Failure::new("read report", &self.child.name, error)),
+        }
+    }
 }
 
 /// This program, to be run once more.

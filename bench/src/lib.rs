@@ -19,6 +19,7 @@ pub mod link;
 pub mod median;
 pub mod nbd;
 pub mod nbd_command;
+pub mod peers;
 pub mod real;
 pub mod record_count;
 pub mod replies;

@@ -13,6 +13,9 @@ use tls_cork_bench::failure::Failure;
 use tls_cork_bench::grid::{self, GridArgs};
 use tls_cork_bench::nbd::server::{self, ServeArgs};
 use tls_cork_bench::nbd_command::{self, NbdArgs};
+use tls_cork_bench::peers::receiver::{self, ReceiveArgs};
+use tls_cork_bench::peers::sender::{self, SendArgs};
+use tls_cork_bench::peers::{self, PeersArgs};
 use tls_cork_bench::real::{self, RealArgs};
 use tls_cork_bench::report;
 use tls_cork_bench::simulate::{self, SimulateArgs};
@@ -45,6 +48,14 @@ enum Command {
     Real(RealArgs),
     /// One message to many receivers that do not read: what that takes in memory.
     Broadcast(BroadcastArgs),
+    /// The same traffic through this library and through others, to one receiver; medians of paired ratios.
+    Peers(PeersArgs),
+    /// One stack's sending side.
+    #[command(hide = true)]
+    PeersSend(SendArgs),
+    /// The receiver of all stacks.
+    #[command(hide = true)]
+    PeersReceive(ReceiveArgs),
     /// Write a test CA and a server certificate, as nbdkit's --tls-certificates wants them.
     MakeCerts {
         /// Where to; created if missing.
@@ -81,6 +92,9 @@ fn main() -> ExitCode {
         Some(Command::Broadcast(args)) => broadcast::run(args),
         Some(Command::BroadcastSender(args)) => broadcast::sender::run(args),
         Some(Command::BroadcastReceivers(args)) => broadcast::receivers::run(args),
+        Some(Command::Peers(args)) => peers::run(args),
+        Some(Command::PeersSend(args)) => sender::run(args),
+        Some(Command::PeersReceive(args)) => receiver::run(args),
         Some(Command::MakeCerts { out }) => tls::make_certificates(out),
         Some(Command::Serve(args)) => server::serve(args),
     };

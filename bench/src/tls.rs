@@ -14,7 +14,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::failure::Failure;
 
@@ -115,16 +115,32 @@ pub fn client_config(ca: &Path, version: Option<TlsVersion>) -> Result<Arc<Clien
 ///
 /// When a file is missing or does not hold what its name says.
 pub fn server_config(dir: &Path) -> Result<Arc<ServerConfig>, Failure> {
+    Ok(Arc::new(server_with(dir, provider())?))
+}
+
+/// The same server, for measuring the sending side: it agrees to `suite` alone, and sends no tickets, which a client that only writes
+/// would leave unread.
+///
+/// # Errors
+///
+/// As [`server_config`].
+pub fn receiver_config(dir: &Path, suite: SupportedCipherSuite) -> Result<Arc<ServerConfig>, Failure> {
+    let only = CryptoProvider { cipher_suites: vec![suite], ..aws_lc_rs::default_provider() };
+    let mut config = server_with(dir, Arc::new(only))?;
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+fn server_with(dir: &Path, provider: Arc<CryptoProvider>) -> Result<ServerConfig, Failure> {
     let what = "read server certificate";
     let chain = certificates(&dir.join(SERVER_CERT), what)?;
     let key_file = dir.join(SERVER_KEY);
     let key =
         PrivateKeyDer::from_pem_file(&key_file).map_err(|e| Failure::new("read server key", key_file.display(), e))?;
-    let config = ServerConfig::builder_with_provider(provider())
+    ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|e| Failure::new(what, dir.display(), e))?;
-    Ok(Arc::new(config))
+        .map_err(|e| Failure::new(what, dir.display(), e))
 }
 
 fn certificates(file: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, Failure> {

@@ -24,7 +24,7 @@ mod corked;
 mod plain;
 mod plain_rustls;
 mod request_queue;
-mod socket;
+pub(crate) mod socket;
 
 use plain::PlainWire;
 pub use request_queue::Outgoing;

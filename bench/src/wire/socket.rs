@@ -12,7 +12,7 @@ use super::Counters;
 use crate::record_count::RecordCounter;
 
 #[derive(Debug)]
-pub(super) struct CountingSocket {
+pub(crate) struct CountingSocket {
     stream: TcpStream,
     sends: u64,
     wire_bytes: u64,
@@ -20,15 +20,15 @@ pub(super) struct CountingSocket {
 }
 
 impl CountingSocket {
-    pub(super) fn tls(stream: TcpStream) -> Self {
+    pub(crate) fn tls(stream: TcpStream) -> Self {
         Self { records: Some(RecordCounter::default()), ..Self::cleartext(stream) }
     }
 
-    pub(super) fn cleartext(stream: TcpStream) -> Self {
+    pub(crate) fn cleartext(stream: TcpStream) -> Self {
         Self { stream, sends: 0, wire_bytes: 0, records: None }
     }
 
-    pub(super) fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         Counters {
             records: self.records.as_ref().map_or(0, RecordCounter::records),
             sends: self.sends,
@@ -37,12 +37,12 @@ impl CountingSocket {
     }
 
     /// Holds back partial segments, or lets them go.
-    pub(super) fn set_cork(&self, cork: bool) -> io::Result<()> {
+    pub(crate) fn set_cork(&self, cork: bool) -> io::Result<()> {
         SockRef::from(&self.stream).set_tcp_cork(cork)
     }
 
     /// Ends our direction of the TCP connection.
-    pub(super) fn shutdown_write(&self) -> io::Result<()> {
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         self.stream.shutdown(std::net::Shutdown::Write)
     }
 

@@ -19,7 +19,7 @@ use crate::nbd::proto::{self, CLIENT_FLAGS_LEN, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZER
 use crate::tls;
 
 mod export;
-mod pipe;
+pub(crate) mod pipe;
 mod session;
 
 use export::Export;

@@ -4,9 +4,9 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
+use rustls::{ServerConfig, SupportedCipherSuite};
 
 use super::invalid;
 
@@ -16,23 +16,23 @@ const READ_BUFFER: usize = 256 * 1024;
 const MIN_READ: usize = 64 * 1024;
 
 /// A blocking, ordered stream in both directions.
-pub(super) trait Pipe {
-    /// Waits for data and hands it over piece by piece, without copying; false at the end.
+pub(crate) trait Pipe {
+    /// Waits for data and hands it over piece by piece, without copying: over TLS record by record. False at the end.
     fn receive(&mut self, on_data: &mut dyn FnMut(&[u8])) -> io::Result<bool>;
     fn send(&mut self, data: &[u8]) -> io::Result<()>;
 }
 
-pub(super) struct CleartextPipe {
+pub(crate) struct CleartextPipe {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl CleartextPipe {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self { stream, buffer: vec![0; READ_BUFFER] }
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> TcpStream {
         self.stream
     }
 }
@@ -50,7 +50,7 @@ impl Pipe for CleartextPipe {
 }
 
 /// rustls without its own buffers: records are decrypted in the buffer they were read into.
-pub(super) struct TlsPipe {
+pub(crate) struct TlsPipe {
     conn: UnbufferedServerConnection,
     stream: TcpStream,
     incoming: Vec<u8>,
@@ -68,7 +68,7 @@ enum Idle {
 }
 
 impl TlsPipe {
-    pub(super) fn new(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub(crate) fn new(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self {
             conn: UnbufferedServerConnection::new(config).map_err(invalid)?,
             stream,
@@ -81,9 +81,14 @@ impl TlsPipe {
     }
 
     /// Sends `close_notify`, the last record of the session.
-    pub(super) fn close(mut self) -> io::Result<()> {
+    pub(crate) fn close(mut self) -> io::Result<()> {
         let sealed = self.seal(|traffic, out| traffic.queue_close_notify(out))?;
         self.stream.write_all(&self.outgoing[..sealed])
+    }
+
+    /// What was agreed on; `None` during the handshake.
+    pub(crate) fn suite(&self) -> Option<SupportedCipherSuite> {
+        self.conn.negotiated_cipher_suite()
     }
 
     /// Runs the state machine until it needs more input.
