@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::chart::Chart;
 use crate::children::{self, Attendant};
@@ -46,6 +46,9 @@ pub struct PeersArgs {
     /// How long each run sends; once at full speed, and once more at a modest rate for the delay.
     #[arg(long, value_name = "SECONDS", default_value = "0.5", default_value_if("quick", "true", "0.03"), value_parser = parse_seconds)]
     pub seconds: Duration,
+    /// End each run after this many bursts (most patterns: messages), even if time is left.
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub bursts: u64,
     /// Traffic to send; may be given more than once [default: all].
     #[arg(long, value_enum)]
     pub pattern: Vec<Pattern>,
@@ -72,28 +75,39 @@ const CHART: Chart = Chart::Bars {
 };
 
 /// One stack's figures for one pattern in one round.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Cell {
-    stack: StackName,
-    pattern: Pattern,
-    round: u32,
-    messages: u64,
-    bytes: u64,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cell {
+    /// Who sent.
+    pub stack: StackName,
+    /// What.
+    pub pattern: Pattern,
+    /// In which round, from 0.
+    pub round: u32,
+    /// How many messages.
+    pub messages: u64,
+    /// Their plaintext bytes.
+    pub bytes: u64,
     /// From before the first write to the last byte decrypted and checked by the receiver.
-    seconds: f64,
-    messages_per_s: f64,
-    /// Counted by the receiver.
-    records: Option<u64>,
-    sends: Option<u64>,
-    wire_bytes: u64,
-    cpu_us_per_message: f64,
-    delay_p50_us: Option<f64>,
-    delay_p999_us: Option<f64>,
+    pub seconds: f64,
+    /// Messages for each of those seconds.
+    pub messages_per_s: f64,
+    /// TLS records of application data, counted by the receiver.
+    pub records: Option<u64>,
+    /// System calls that sent, or tried to.
+    pub sends: Option<u64>,
+    /// Bytes that the transport took.
+    pub wire_bytes: u64,
+    /// CPU time of the sending process, user and system, in microseconds for each message.
+    pub cpu_us_per_message: f64,
+    /// Median one-way delay of the paced run, in microseconds.
+    pub delay_p50_us: Option<f64>,
+    /// Its 99.9th percentile.
+    pub delay_p999_us: Option<f64>,
 }
 
 /// One stack's figures for one pattern over all rounds.
-#[derive(Debug, Serialize)]
-pub(crate) struct Standing {
+#[derive(Debug)]
+struct Standing {
     stack: StackName,
     pattern: Pattern,
     /// Over this stack's, within each round; messages per second, then CPU per message.
@@ -115,7 +129,7 @@ pub fn run(args: &PeersArgs) -> Result<(), Failure> {
     let patterns = if args.pattern.is_empty() { Pattern::ALL.to_vec() } else { args.pattern.clone() };
     let certs = tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
     tls::make_certificates(certs.path())?;
-    let mut bench = Bench::start(certs.path(), args.seconds)?;
+    let mut bench = Bench::start(certs.path(), args)?;
 
     let progress = report::progress((patterns.len() * stacks.len() * args.runs as usize) as u64);
     let mut standings = Vec::new();
@@ -126,7 +140,7 @@ pub fn run(args: &PeersArgs) -> Result<(), Failure> {
                 // Every other round backwards: nobody always follows the same neighbour.
                 let index = if round % 2 == 0 { turn } else { stacks.len() - 1 - turn };
                 progress.set_message(format!("{}, {pattern}", stacks[index]));
-                cells[index].push(bench.cell(stacks[index], pattern, round, !args.no_delay)?);
+                cells[index].push(bench.cell(stacks[index], pattern, round)?);
                 progress.inc(1);
             }
         }
@@ -136,7 +150,8 @@ pub fn run(args: &PeersArgs) -> Result<(), Failure> {
 
     let report = table::report(&standings);
     if args.json {
-        report::print_json(&standings)?;
+        let cells: Vec<&Cell> = standings.iter().flat_map(|standing| &standing.cells).collect();
+        report::print_json(&cells)?;
     } else {
         report.print()?;
     }
@@ -166,25 +181,27 @@ struct Bench<'a> {
     certs: &'a Path,
     receiver: Attendant,
     port: String,
-    time: Duration,
+    args: &'a PeersArgs,
 }
 
 impl<'a> Bench<'a> {
-    fn start(certs: &'a Path, time: Duration) -> Result<Self, Failure> {
+    fn start(certs: &'a Path, args: &'a PeersArgs) -> Result<Self, Failure> {
         let mut command = Command::new(children::ourselves()?);
         command.arg("peers-receive").arg("--certs").arg(certs);
         let mut receiver = Attendant::start(&mut command, "receiver")?;
         let port = receiver.hear()?.trim().to_owned();
-        Ok(Self { certs, receiver, port, time })
+        Ok(Self { certs, receiver, port, args })
     }
 
-    fn cell(&mut self, stack: StackName, pattern: Pattern, round: u32, delay: bool) -> Result<Cell, Failure> {
+    fn cell(&mut self, stack: StackName, pattern: Pattern, round: u32) -> Result<Cell, Failure> {
         let (sent, received) = self.run(stack, pattern, false)?;
         let end_ns = received.as_ref().map_or(sent.end_ns, |received| received.last_ns);
         let seconds = end_ns.saturating_sub(sent.start_ns) as f64 / 1e9;
         let messages = sent.messages as f64;
         let mut percentiles = None;
-        if delay && let (paced, Some(arrived)) = self.run(stack, pattern, true)? {
+        if !self.args.no_delay
+            && let (paced, Some(arrived)) = self.run(stack, pattern, true)?
+        {
             percentiles = delay::percentiles(&paced.sent_ns, &arrived.arrived_ns);
         }
         Ok(Cell {
@@ -227,12 +244,13 @@ impl<'a> Bench<'a> {
             .arg(format!("--connect=127.0.0.1:{}", self.port))
             .arg("--ca")
             .arg(self.certs.join(tls::CA_CERT))
-            .arg(format!("--seconds={}", self.time.as_secs_f64()));
+            .arg(format!("--seconds={}", self.args.seconds.as_secs_f64()))
+            .arg(format!("--bursts={}", self.args.bursts));
         if paced {
             command.arg("--paced");
         }
         let name = format!("sender {stack}");
-        let finished = children::run(&mut command, &name, self.time + GRACE)?;
+        let finished = children::run(&mut command, &name, self.args.seconds + GRACE)?;
         serde_json::from_slice(&finished.stdout).map_err(|e| Failure::new("read report", name, e))
     }
 }

@@ -31,7 +31,7 @@ const COLUMNS: [Column; 14] = [
         csv: "sends_per_message",
         title: "sends/msg",
         kind: Kind::Middle(3),
-        about: "System calls that sent, or tried to, for each message.",
+        about: "System calls that sent, or tried to, for each message; on tokio (tokio, tokio-buf, s2n) without those that found no room.",
     },
     Column {
         csv: "wire_bytes_per_byte",

@@ -2,11 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::wire::Counters;
 
-/// Forwards every call; a poll that finds no room counts too, for it has asked the kernel or was told by it.
+/// Forwards every call.
 #[derive(Debug)]
 pub(super) struct Counted<IO> {
     io: IO,
@@ -37,6 +37,7 @@ impl<IO: futures_util::AsyncRead + Unpin> futures_util::AsyncRead for Counted<IO
     }
 }
 
+/// Counts every poll: async-io asks the kernel each time.
 impl<IO: futures_util::AsyncWrite + Unpin> futures_util::AsyncWrite for Counted<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.io).poll_write(cx, buf);
@@ -71,10 +72,11 @@ impl<IO: tokio::io::AsyncRead + Unpin> tokio::io::AsyncRead for Counted<IO> {
     }
 }
 
+/// Counts no poll that has to wait: tokio may have asked the kernel, or made the task yield, and does not say which.
 impl<IO: tokio::io::AsyncWrite + Unpin> tokio::io::AsyncWrite for Counted<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.count(sent)
+        let sent = ready!(Pin::new(&mut self.io).poll_write(cx, buf));
+        self.count(Poll::Ready(sent))
     }
 
     fn poll_write_vectored(
@@ -82,8 +84,8 @@ impl<IO: tokio::io::AsyncWrite + Unpin> tokio::io::AsyncWrite for Counted<IO> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.count(sent)
+        let sent = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs));
+        self.count(Poll::Ready(sent))
     }
 
     fn is_write_vectored(&self) -> bool {
