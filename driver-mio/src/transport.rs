@@ -34,7 +34,12 @@ impl Transport for TcpStream {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn send(&mut self, bufs: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
         let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
-        socket2::SockRef::from(&*self).send_vectored_with_flags(bufs, flags)
+        let socket = socket2::SockRef::from(&*self);
+        match bufs {
+            // send(2) costs the kernel less than sendmsg(2).
+            [one] => socket.send_with_flags(one, flags),
+            many => socket.send_vectored_with_flags(many, flags),
+        }
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
