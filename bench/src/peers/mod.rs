@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -33,18 +33,21 @@ use traffic::Pattern;
 /// How much longer than its sending a run may take.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// With `--quick` no round begins that would end later.
+const QUICK_LIMIT: Duration = Duration::from_secs(50);
+
 /// Options of `peers`.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help())]
 pub struct PeersArgs {
-    /// Fewer and shorter runs, for a first look, where nothing else is asked for: under a minute.
+    /// A first look in under a minute: shorter runs, the delay in the first alone, and at most 3 of them, where nothing else is asked for.
     #[arg(long)]
     pub quick: bool,
     /// How often each stack sends each pattern.
     #[arg(long, default_value_t = 7, default_value_if("quick", "true", "3"), value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
     /// How long each run sends; once at full speed, and once more at a modest rate for the delay.
-    #[arg(long, value_name = "SECONDS", default_value = "0.5", default_value_if("quick", "true", "0.03"), value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", default_value_if("quick", "true", "0.02"), value_parser = parse_seconds)]
     pub seconds: Duration,
     /// End each run after this many bursts (most patterns: messages), even if time is left.
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
@@ -131,21 +134,26 @@ pub fn run(args: &PeersArgs) -> Result<(), Failure> {
     tls::make_certificates(certs.path())?;
     let mut bench = Bench::start(certs.path(), args)?;
 
-    let progress = report::progress((patterns.len() * stacks.len() * args.runs as usize) as u64);
-    let mut standings = Vec::new();
-    for &pattern in &patterns {
-        let mut cells: Vec<Vec<Cell>> = vec![Vec::new(); stacks.len()];
-        for round in 0..args.runs {
+    let cells = patterns.len() * stacks.len();
+    let progress = report::progress((cells * args.runs as usize) as u64);
+    let begin = Instant::now();
+    let mut groups = vec![vec![Vec::new(); stacks.len()]; patterns.len()];
+    for round in 0..args.runs {
+        // One more round takes as long as those before it did.
+        if args.quick && round > 0 && begin.elapsed() * (round + 1) / round > QUICK_LIMIT {
+            break;
+        }
+        for (&pattern, group) in patterns.iter().zip(&mut groups) {
             for turn in 0..stacks.len() {
                 // Every other round backwards: nobody always follows the same neighbour.
                 let index = if round % 2 == 0 { turn } else { stacks.len() - 1 - turn };
                 progress.set_message(format!("{}, {pattern}", stacks[index]));
-                cells[index].push(bench.cell(stacks[index], pattern, round)?);
+                group[index].push(bench.cell(stacks[index], pattern, round)?);
                 progress.inc(1);
             }
         }
-        standings.extend(compare(&stacks, cells));
     }
+    let standings: Vec<Standing> = groups.iter().flat_map(|group| compare(&stacks, group)).collect();
     progress.finish_and_clear();
 
     let report = table::report(&standings);
@@ -199,7 +207,7 @@ impl<'a> Bench<'a> {
         let seconds = end_ns.saturating_sub(sent.start_ns) as f64 / 1e9;
         let messages = sent.messages as f64;
         let mut percentiles = None;
-        if !self.args.no_delay
+        if self.measures_delay(round)
             && let (paced, Some(arrived)) = self.run(stack, pattern, true)?
         {
             percentiles = delay::percentiles(&paced.sent_ns, &arrived.arrived_ns);
@@ -219,6 +227,10 @@ impl<'a> Bench<'a> {
             delay_p50_us: percentiles.map(|p| p.0),
             delay_p999_us: percentiles.map(|p| p.1),
         })
+    }
+
+    fn measures_delay(&self, round: u32) -> bool {
+        !self.args.no_delay && (round == 0 || !self.args.quick)
     }
 
     fn run(&mut self, stack: StackName, pattern: Pattern, paced: bool) -> Result<(Sent, Option<Received>), Failure> {
@@ -271,7 +283,7 @@ fn check(stack: StackName, sent: &Sent, received: &Received) -> Result<(), Strin
 }
 
 /// Ratios of ours over each, within rounds.
-fn compare(stacks: &[StackName], cells: Vec<Vec<Cell>>) -> Vec<Standing> {
+fn compare(stacks: &[StackName], cells: &[Vec<Cell>]) -> Vec<Standing> {
     let of = |stack| stacks.iter().position(|&s| s == stack).map(|index| cells[index].clone());
     let (mio, driver_async) = (of(StackName::OursMio), of(StackName::OursAsync));
     let ratio = |ours: &Option<Vec<Cell>>, theirs: &[Cell], figure: fn(&Cell) -> f64| {

@@ -104,8 +104,8 @@ pub(super) fn report(standings: &[Standing]) -> Report {
     let mut report = Report::new("peers", &COLUMNS);
     for standing in standings {
         let middle = |figure: &dyn Fn(&Cell) -> Option<f64>| {
-            let figures: Option<Vec<f64>> = standing.cells.iter().map(figure).collect();
-            Value::spread(figures.and_then(Median::of))
+            // The delay may be of some rounds only.
+            Value::spread(Median::of(standing.cells.iter().filter_map(figure)))
         };
         report.row(vec![
             Value::Text(standing.pattern.to_string()),
