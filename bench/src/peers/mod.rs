@@ -289,7 +289,8 @@ fn compare(stacks: &[StackName], cells: &[Vec<Cell>]) -> Vec<Standing> {
     let ratio = |ours: &Option<Vec<Cell>>, theirs: &[Cell], figure: fn(&Cell) -> f64| {
         Median::of(ours.as_ref()?.iter().zip(theirs).map(|(our, their)| figure(our) / figure(their)))
     };
-    let (rate, cpu): (fn(&Cell) -> f64, fn(&Cell) -> f64) = (|c| c.messages_per_s, |c| c.cpu_us_per_message);
+    let rate = |cell: &Cell| cell.messages_per_s;
+    let cpu = |cell: &Cell| cell.cpu_us_per_message;
     let standing = |cells: &Vec<Cell>| {
         let first = cells.first()?;
         Some(Standing {

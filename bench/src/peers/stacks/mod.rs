@@ -104,12 +104,6 @@ impl StackName {
         )
     }
 
-    /// Whether it is there to compare with: neither ours nor a limit.
-    #[must_use]
-    pub fn is_peer(self) -> bool {
-        self.uses_tls() && !matches!(self, Self::OursMio | Self::OursAsync)
-    }
-
     /// Whether it sends TLS records.
     #[must_use]
     pub fn uses_tls(self) -> bool {
