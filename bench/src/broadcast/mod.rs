@@ -17,6 +17,8 @@ mod memory;
 pub mod receivers;
 pub mod sender;
 mod stacks;
+#[cfg(feature = "peers")]
+mod tasks;
 
 pub use memory::Memory;
 pub use sender::{Held, Stack};
@@ -102,7 +104,11 @@ const CHART: Chart = Chart::Bars {
     panel: "{receivers} receivers, {message_mib} MiB",
     series: "stack",
     value: "stalled_kib",
-    highlight: &[Stack::OursMio.name()],
+    highlight: &[
+        Stack::OursMio.name(),
+        #[cfg(feature = "peers")]
+        Stack::OursAsync.name(),
+    ],
 };
 
 /// One stack's figures.

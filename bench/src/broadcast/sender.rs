@@ -33,6 +33,15 @@ pub(super) const STEP_LIMIT: Duration = Duration::from_secs(30);
 pub enum Stack {
     /// tls-cork on mio: `send_bytes` of a clone.
     OursMio,
+    /// tls-cork on async-io: a task for each receiver, in `send_bytes` of a clone.
+    #[cfg(feature = "peers")]
+    OursAsync,
+    /// futures-rustls on async-io: a task for each receiver, in `write_all`.
+    #[cfg(feature = "peers")]
+    FuturesRustls,
+    /// tokio-rustls: a task for each receiver, in `write_all`.
+    #[cfg(feature = "peers")]
+    TokioRustls,
     /// rustls behind a queue of clones, sealed in steps of 64 KiB.
     RustlsQueue,
     /// rustls with its buffer limit lifted: sealed at once.
@@ -43,13 +52,30 @@ pub enum Stack {
 
 impl Stack {
     /// All of them, in the order of the table.
-    pub const ALL: &[Self] = &[Self::OursMio, Self::RustlsQueue, Self::RustlsSealed, Self::Tcp];
+    pub const ALL: &[Self] = &[
+        Self::OursMio,
+        #[cfg(feature = "peers")]
+        Self::OursAsync,
+        #[cfg(feature = "peers")]
+        Self::FuturesRustls,
+        #[cfg(feature = "peers")]
+        Self::TokioRustls,
+        Self::RustlsQueue,
+        Self::RustlsSealed,
+        Self::Tcp,
+    ];
 
     /// As the table has it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::OursMio => "tls-cork on mio: send_bytes",
+            #[cfg(feature = "peers")]
+            Self::OursAsync => "tls-cork on async-io: tasks in send_bytes",
+            #[cfg(feature = "peers")]
+            Self::FuturesRustls => "futures-rustls, tasks in write_all",
+            #[cfg(feature = "peers")]
+            Self::TokioRustls => "tokio-rustls, tasks in write_all",
             Self::RustlsQueue => "rustls, queue of Bytes, 64 KiB sealed at a time",
             Self::RustlsSealed => "rustls, set_buffer_limit(None), write_all",
             Self::Tcp => "plain TCP, queue of Bytes",
@@ -59,6 +85,12 @@ impl Stack {
     /// Whether every receiver costs a copy of the message.
     pub(super) fn copies(self) -> bool {
         self == Self::RustlsSealed
+    }
+
+    /// Whether it is async code, which waits in its writes.
+    #[cfg(feature = "peers")]
+    fn is_async(self) -> bool {
+        matches!(self, Self::OursAsync | Self::FuturesRustls | Self::TokioRustls)
     }
 
     /// Whether receivers are to speak TLS.
@@ -114,6 +146,11 @@ pub fn run(args: &SenderArgs) -> Result<(), Failure> {
     let port = listener.local_addr().map_err(fail)?.port();
     say(&port.to_string())?;
 
+    #[cfg(feature = "peers")]
+    if args.stack.is_async() {
+        let held = super::tasks::serve(args, &listener, config, &message)?;
+        return say(&serde_json::to_string(&held).map_err(|e| fail(e.into()))?);
+    }
     let held = Broadcast::new(args, listener, config).map_err(fail)?.serve(&message)?;
     say(&serde_json::to_string(&held).map_err(|e| fail(e.into()))?)
 }
@@ -196,6 +233,8 @@ impl<'a> Broadcast<'a> {
             Stack::RustlsQueue => Box::new(Rustls::new(socket, config, false)?),
             Stack::RustlsSealed => Box::new(Rustls::new(socket, config, true)?),
             Stack::Tcp => Box::new(Cleartext::new(socket)),
+            #[cfg(feature = "peers")]
+            _ => return Err(io::Error::other("has tasks, not a poll loop")),
         };
         let token = Token(self.receivers.len());
         self.poll.registry().register(receiver.source(), token, Interest::READABLE | Interest::WRITABLE)?;
