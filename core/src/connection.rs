@@ -158,6 +158,12 @@ impl Connection {
         self.policy.write(now, bufs, flags)
     }
 
+    /// See [`CorkPolicy::join_held`].
+    #[inline]
+    pub fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {
+        self.policy.join_held(data, flags)
+    }
+
     /// See [`CorkPolicy::write_bytes`].
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub(crate) struct Hold {
     written: u64,
     released: u64,
     sealed: u64,
+    /// A write that is to be held and ends before this offset makes the tail longer, and changes nothing else.
+    joins_before: u64,
     /// R5: `max_hold` after the first held byte; there is none before keys exist (R6).
     deadline: Option<Instant>,
     last_write: Option<Instant>,
@@ -79,6 +81,7 @@ impl Hold {
             written: 0,
             released: 0,
             sealed: 0,
+            joins_before: 0,
             deadline: None,
             last_write: None,
             longest_hold: Duration::ZERO,
@@ -120,10 +123,25 @@ impl Hold {
         self.deadline
     }
 
+    /// Takes `len` bytes into the held tail if that is all that a write of them would do: its deadline runs already.
+    #[inline]
+    pub(crate) fn join(&mut self, len: usize, more: bool) -> bool {
+        let written = self.written + len as u64;
+        let joins = written < self.joins_before && (more || self.corked);
+        if joins {
+            self.written = written;
+        }
+        joins
+    }
+
+    pub(crate) fn wrote(&mut self, now: Instant) {
+        self.last_write = Some(now);
+    }
+
     /// `len` bytes were accepted; `more` if the write had the flag or was accepted in part.
     pub(crate) fn write(&mut self, now: Instant, len: usize, more: bool) -> FlushDecision {
         self.restart_ramp(now);
-        self.last_write = Some(now);
+        self.wrote(now);
         self.written += len as u64;
         // R6: before keys exist, plaintext waits and no deadline runs.
         if !self.ready {
@@ -145,6 +163,10 @@ impl Hold {
         // R3, R5: the tail is held, and its first byte arms the deadline.
         if self.held() > 0 && self.deadline.is_none() {
             self.deadline = Some(now + self.max_hold);
+        }
+        if self.held() > 0 {
+            let record = self.sealed + self.record_size_at(self.sealed) as u64;
+            self.joins_before = record.min(self.released + self.hold_limit as u64 + 1);
         }
         match decision {
             FlushDecision::Hold { .. } => self.wait(),
@@ -195,6 +217,7 @@ impl Hold {
         self.written = self.sealed;
         self.released = self.sealed;
         self.deadline = None;
+        self.joins_before = 0;
         discarded
     }
 
@@ -229,6 +252,7 @@ impl Hold {
         if self.released < self.sealed {
             let now = self.last_write;
             self.released = self.sealed;
+            self.joins_before = 0;
             self.left_hold(now);
         }
     }
@@ -239,6 +263,7 @@ impl Hold {
         }
         let bytes = (to - self.released) as usize;
         self.released = to;
+        self.joins_before = 0;
         self.left_hold(Some(now));
         FlushDecision::Flush { bytes, reason }
     }

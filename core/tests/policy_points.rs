@@ -50,6 +50,32 @@ fn plaintext_written_during_the_handshake_is_one_record_after_it() {
 }
 
 #[test]
+fn a_piece_joins_what_is_held_and_nothing_else() {
+    let more = SendFlags::MORE;
+    let config = CorkConfig::default().record_size(100).hold_limit(80);
+    let mut policy = CorkPolicy::new(Passthrough::new(), config).unwrap();
+    let now = Instant::now();
+    assert!(!policy.join_held(b"", more) && !policy.join_held(b"x", more), "nothing is held: no deadline runs");
+    let _ = policy.write(now, &[IoSlice::new(&[1; 10])], more).unwrap();
+    let due = policy.poll_timeout();
+    assert!(!policy.join_held(&[2; 10], SendFlags::NONE), "R2: it would release");
+    assert!(policy.join_held(&[2; 70], more), "up to the limit");
+    assert!(!policy.join_held(&[3; 1], more), "R3: it would be over the limit");
+    assert_eq!((policy.waiting(), policy.poll_timeout()), (80, due), "R5: the deadline stays");
+    assert!(policy.flush(now).is_flush());
+    assert!(!policy.join_held(&[3; 1], more), "nothing is held");
+    policy.cork(now);
+    let _ = policy.write(now, &[IoSlice::new(&[4; 5])], SendFlags::NONE).unwrap();
+    assert!(policy.join_held(&[5; 14], SendFlags::NONE), "R3: corked");
+    assert!(!policy.join_held(&[6; 1], SendFlags::NONE), "R1: it would fill the record");
+    let _ = policy.close(now);
+    assert!(!policy.join_held(b"", more), "R11");
+    policy.poll_transmit(&mut Vec::new()).unwrap();
+    assert_eq!(policy.stats().plaintext_bytes, 99);
+    assert_eq!(policy.stats().copied_bytes, 99);
+}
+
+#[test]
 fn point_4_the_final_piece_never_comes() {
     for corked in [false, true] {
         let mut bench = ready();

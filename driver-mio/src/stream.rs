@@ -181,6 +181,9 @@ impl<T: Transport> TlsStream<T> {
     /// `WouldBlock` if nothing could be accepted, `BrokenPipe` after a close; `InvalidData` if the session's keys are used up, which
     /// costs what was waiting; otherwise those of the transport, one call late if this one had accepted bytes before it failed.
     pub fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
+        if self.failure.is_none() && self.connection.join_held(data, flags) {
+            return Ok(data.len()); // without a reading of the clock
+        }
         self.send_parts(data.len(), |connection, done| {
             connection.write(Instant::now(), &[IoSlice::new(&data[done..])], flags)
         })
