@@ -26,5 +26,6 @@ pub mod replies;
 pub mod report;
 pub mod rivals;
 pub mod simulate;
+pub mod soak;
 pub mod tls;
 pub mod wire;

@@ -19,6 +19,7 @@ use tls_cork_bench::peers::{self, PeersArgs};
 use tls_cork_bench::real::{self, RealArgs};
 use tls_cork_bench::report;
 use tls_cork_bench::simulate::{self, SimulateArgs};
+use tls_cork_bench::soak::{self, SoakArgs};
 use tls_cork_bench::tls;
 
 /// NBD writes over TLS by different strategies: how many records, sends and CPU seconds they
@@ -56,6 +57,8 @@ enum Command {
     /// The receiver of all stacks.
     #[command(hide = true)]
     PeersReceive(ReceiveArgs),
+    /// A random mix of all operations on both drivers, through stalls, resets and worse; every byte is checked.
+    Soak(SoakArgs),
     /// Write a test CA and a server certificate, as nbdkit's --tls-certificates wants them.
     MakeCerts {
         /// Where to; created if missing.
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Some(Command::Peers(args)) => peers::run(args),
         Some(Command::PeersSend(args)) => sender::run(args),
         Some(Command::PeersReceive(args)) => receiver::run(args),
+        Some(Command::Soak(args)) => soak::run(args),
         Some(Command::MakeCerts { out }) => tls::make_certificates(out),
         Some(Command::Serve(args)) => server::serve(args),
     };

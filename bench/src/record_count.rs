@@ -51,6 +51,12 @@ impl RecordCounter {
         self.bytes
     }
 
+    /// True when the next byte of the stream belongs to a record's body.
+    #[must_use]
+    pub fn is_in_body(&self) -> bool {
+        self.body_missing > 0
+    }
+
     /// True when the stream, so far, ends where a record does.
     #[must_use]
     pub fn at_boundary(&self) -> bool {
@@ -87,12 +93,12 @@ mod tests {
         let mut counter = RecordCounter::default();
         counter.advance(&record(20)[..24]);
         assert_eq!(counter.records(), 1);
-        assert!(!counter.at_boundary());
+        assert!(!counter.at_boundary() && counter.is_in_body());
         counter.advance(&[0]);
         assert!(counter.at_boundary());
         counter.advance(&[23, 3]);
         assert_eq!(counter.records(), 1);
-        assert!(!counter.at_boundary());
+        assert!(!counter.at_boundary() && !counter.is_in_body());
     }
 
     #[test]

@@ -94,6 +94,19 @@ fn write_file(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
 ///
 /// When the file cannot be read or holds no usable certificate.
 pub fn client_config(ca: &Path, version: Option<TlsVersion>) -> Result<Arc<ClientConfig>, Failure> {
+    client_config_with(ca, version, aws_lc_rs::default_provider())
+}
+
+/// As [`client_config`], with cryptography of the caller's choice.
+///
+/// # Errors
+///
+/// As [`client_config`], and when `provider` has no cipher suite for `version`.
+pub fn client_config_with(
+    ca: &Path,
+    version: Option<TlsVersion>,
+    provider: CryptoProvider,
+) -> Result<Arc<ClientConfig>, Failure> {
     let what = "read CA certificate";
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca, what)? {
@@ -101,7 +114,7 @@ pub fn client_config(ca: &Path, version: Option<TlsVersion>) -> Result<Arc<Clien
     }
     let version = version.map(|version| [version.supported()]);
     let versions = version.as_ref().map_or(rustls::DEFAULT_VERSIONS, |v| &v[..]);
-    let config = ClientConfig::builder_with_provider(provider())
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .map_err(|e| Failure::new("configure TLS", ca.display(), e))?
         .with_root_certificates(roots)
@@ -115,7 +128,16 @@ pub fn client_config(ca: &Path, version: Option<TlsVersion>) -> Result<Arc<Clien
 ///
 /// When a file is missing or does not hold what its name says.
 pub fn server_config(dir: &Path) -> Result<Arc<ServerConfig>, Failure> {
-    Ok(Arc::new(server_with(dir, provider())?))
+    server_config_with(dir, aws_lc_rs::default_provider())
+}
+
+/// As [`server_config`], with cryptography of the caller's choice; it has to offer TLS 1.2 and 1.3.
+///
+/// # Errors
+///
+/// As [`server_config`].
+pub fn server_config_with(dir: &Path, provider: CryptoProvider) -> Result<Arc<ServerConfig>, Failure> {
+    server_with(dir, provider).map(Arc::new)
 }
 
 /// The same server, for measuring the sending side: it agrees to `suite` alone, and sends no tickets, which a client that only writes
@@ -126,18 +148,18 @@ pub fn server_config(dir: &Path) -> Result<Arc<ServerConfig>, Failure> {
 /// As [`server_config`].
 pub fn receiver_config(dir: &Path, suite: SupportedCipherSuite) -> Result<Arc<ServerConfig>, Failure> {
     let only = CryptoProvider { cipher_suites: vec![suite], ..aws_lc_rs::default_provider() };
-    let mut config = server_with(dir, Arc::new(only))?;
+    let mut config = server_with(dir, only)?;
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
-fn server_with(dir: &Path, provider: Arc<CryptoProvider>) -> Result<ServerConfig, Failure> {
+fn server_with(dir: &Path, provider: CryptoProvider) -> Result<ServerConfig, Failure> {
     let what = "read server certificate";
     let chain = certificates(&dir.join(SERVER_CERT), what)?;
     let key_file = dir.join(SERVER_KEY);
     let key =
         PrivateKeyDer::from_pem_file(&key_file).map_err(|e| Failure::new("read server key", key_file.display(), e))?;
-    ServerConfig::builder_with_provider(provider)
+    ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|e| Failure::new(what, dir.display(), e))
@@ -151,8 +173,4 @@ fn certificates(file: &Path, what: &'static str) -> Result<Vec<CertificateDer<'s
         return Err(fail(&"no PEM certificate in this file"));
     }
     Ok(found)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
 }

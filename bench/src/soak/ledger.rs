@@ -1,0 +1,366 @@
+//! What the ends of a stream, the wire between them and the watchdog tell one another.
+
+use std::array;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::plan::{Fault, Side};
+
+/// The kinds of operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `send`
+    Send,
+    /// `send_vectored`
+    SendVectored,
+    /// `send_bytes`
+    SendBytes,
+    /// The traits' `write` and `write_vectored`.
+    Write,
+    /// `cork` and `uncork`.
+    Cork,
+    /// `flush`
+    Flush,
+    /// `close`
+    Close,
+    /// `read`
+    Read,
+    /// A pause in sending, in which deadlines come.
+    Pause,
+    /// Waiting until the other end has all that was sent so far, without a flush.
+    AwaitPeer,
+    /// Any of the above that could not go on at once; with async-std its future was dropped.
+    Blocked,
+    /// A pause in reading.
+    Stall,
+}
+
+impl Operation {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Send,
+        Self::SendVectored,
+        Self::SendBytes,
+        Self::Write,
+        Self::Cork,
+        Self::Flush,
+        Self::Close,
+        Self::Read,
+        Self::Pause,
+        Self::AwaitPeer,
+        Self::Blocked,
+        Self::Stall,
+    ];
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    start: Instant,
+    ends: [Account; 2],
+    /// Bytes that the wire has delivered.
+    delivered: AtomicU64,
+    happened: AtomicU32,
+    /// When something moved last, in milliseconds since the start.
+    moved: AtomicU64,
+    /// The time is over: no new data.
+    hurry: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Account {
+    accepted: AtomicU64,
+    received: AtomicU64,
+    discarded: AtomicU64,
+    read_ended: AtomicBool,
+    closed: AtomicBool,
+    finished: AtomicBool,
+    operations: [AtomicU64; Operation::ALL.len()],
+}
+
+impl Ledger {
+    pub(crate) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            ends: array::from_fn(|_| Account {
+                accepted: AtomicU64::new(0),
+                received: AtomicU64::new(0),
+                discarded: AtomicU64::new(0),
+                read_ended: AtomicBool::new(false),
+                closed: AtomicBool::new(false),
+                finished: AtomicBool::new(false),
+                operations: array::from_fn(|_| AtomicU64::new(0)),
+            }),
+            delivered: AtomicU64::new(0),
+            happened: AtomicU32::new(0),
+            moved: AtomicU64::new(0),
+            hurry: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn accept(&self, side: Side, bytes: usize) {
+        self.ends[side as usize].accepted.fetch_add(bytes as u64, Ordering::SeqCst);
+        self.move_on(bytes);
+    }
+
+    pub(crate) fn receive(&self, side: Side, bytes: usize) {
+        self.ends[side as usize].received.fetch_add(bytes as u64, Ordering::SeqCst);
+        self.move_on(bytes);
+    }
+
+    pub(crate) fn deliver(&self, bytes: usize) {
+        self.delivered.fetch_add(bytes as u64, Ordering::SeqCst);
+        self.move_on(bytes);
+    }
+
+    fn move_on(&self, bytes: usize) {
+        if bytes > 0 {
+            self.moved.store(self.start.elapsed().as_millis() as u64, Ordering::SeqCst);
+        }
+    }
+
+    /// Bytes that were accepted of `side` for the other one.
+    pub(crate) fn accepted(&self, side: Side) -> u64 {
+        self.ends[side as usize].accepted.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that `side` has received and found right.
+    pub(crate) fn received(&self, side: Side) -> u64 {
+        self.ends[side as usize].received.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn discard(&self, side: Side, bytes: usize) {
+        self.ends[side as usize].discarded.fetch_add(bytes as u64, Ordering::SeqCst);
+    }
+
+    pub(crate) fn discarded(&self, side: Side) -> u64 {
+        self.ends[side as usize].discarded.load(Ordering::SeqCst)
+    }
+
+    /// `side` has called `close` or `abort`.
+    pub(crate) fn set_closed(&self, side: Side) {
+        self.ends[side as usize].closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self, side: Side) -> bool {
+        self.ends[side as usize].closed.load(Ordering::SeqCst)
+    }
+
+    /// `side` has read to the end.
+    pub(crate) fn set_read_ended(&self, side: Side) {
+        self.ends[side as usize].read_ended.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_read_ended(&self, side: Side) -> bool {
+        self.ends[side as usize].read_ended.load(Ordering::SeqCst)
+    }
+
+    /// `side` is gone.
+    pub(crate) fn set_finished(&self, side: Side) {
+        self.ends[side as usize].finished.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_finished(&self, side: Side) -> bool {
+        self.ends[side as usize].finished.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn count(&self, side: Side, operation: Operation) {
+        self.ends[side as usize].operations[operation as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn operations(&self, operation: Operation) -> u64 {
+        self.ends.iter().map(|end| end.operations[operation as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    /// To be called before the fault is done, so that nobody sees its effect without it.
+    pub(crate) fn happen(&self, fault: Fault) {
+        self.happened.fetch_or(1 << fault as u32, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_happened(&self, fault: Fault) -> bool {
+        self.happened.load(Ordering::SeqCst) & (1 << fault as u32) != 0
+    }
+
+    pub(crate) fn hurry(&self) {
+        self.hurry.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.hurry.load(Ordering::SeqCst)
+    }
+
+    /// How long nothing has moved.
+    pub(crate) fn idle(&self) -> Duration {
+        self.start.elapsed().saturating_sub(Duration::from_millis(self.moved.load(Ordering::SeqCst)))
+    }
+}
+
+/// How an end's stream ended.
+#[derive(Debug)]
+pub(crate) struct EndReport {
+    pub(crate) sending: Result<(), Told>,
+    /// Fine at the proper end of what the other end sent.
+    pub(crate) receiving: Result<(), Told>,
+    /// It caused the stream's fault itself, and left.
+    pub(crate) left: bool,
+    pub(crate) stats: tls_cork::Stats,
+}
+
+/// An error, as it was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) kind: io::ErrorKind,
+    pub(crate) text: String,
+}
+
+impl From<io::Error> for Told {
+    fn from(error: io::Error) -> Self {
+        Self { kind: error.kind(), text: error.to_string() }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?})", self.text, self.kind)
+    }
+}
+
+/// What an end's fate is called in the table of faults.
+pub(crate) fn fate(report: &EndReport) -> Fate {
+    if report.left {
+        return Fate::Left;
+    }
+    // What reading said counts: sending learns less.
+    match report.receiving.as_ref().and(report.sending.as_ref()) {
+        Ok(()) => Fate::Clean,
+        Err(told) => match told.kind {
+            io::ErrorKind::ConnectionReset => Fate::Reset,
+            io::ErrorKind::BrokenPipe => Fate::BrokenPipe,
+            io::ErrorKind::UnexpectedEof => Fate::Truncated,
+            io::ErrorKind::InvalidData => Fate::Tls,
+            _ => Fate::Other,
+        },
+    }
+}
+
+/// What a fault was to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// All was through already.
+    Clean,
+    /// It was the one that left.
+    Left,
+    /// `ConnectionReset`
+    Reset,
+    /// `BrokenPipe`
+    BrokenPipe,
+    /// `UnexpectedEof`
+    Truncated,
+    /// `InvalidData`, with a rustls error
+    Tls,
+    /// Anything else, which is a failure.
+    Other,
+}
+
+impl Fate {
+    /// Those that are told in the table.
+    pub const TOLD: [Self; 6] = [Self::Clean, Self::Left, Self::Reset, Self::BrokenPipe, Self::Truncated, Self::Tls];
+}
+
+/// Checks what the ends say against what was accepted and what happened.
+///
+/// # Errors
+///
+/// What is wrong, in words.
+pub(crate) fn judge(ledger: &Ledger, reports: &[EndReport; 2]) -> Result<(), String> {
+    let undisturbed = Fault::ALL.iter().all(|&fault| !ledger.has_happened(fault));
+    for side in Side::BOTH {
+        let report = &reports[side as usize];
+        let (sent, got) = (ledger.accepted(side.other()), ledger.received(side));
+        let lost = ledger.discarded(side.other());
+        if got > sent - lost {
+            return Err(format!("the {side:?} received {got} bytes of {sent} that were sent, {lost} of them given up"));
+        }
+        let ended = !report.left && report.receiving.is_ok();
+        if ended && (got != sent || lost > 0) {
+            return Err(format!("the {side:?} saw a proper end after {got} bytes of {sent}, {lost} of them given up"));
+        }
+        if ended && !ledger.is_closed(side.other()) {
+            return Err(format!("the {side:?} saw a proper end, but the other end has not closed"));
+        }
+        let errors = [("sending", &report.sending), ("receiving", &report.receiving)];
+        for (what, told) in errors.into_iter().filter_map(|(what, told)| Some((what, told.as_ref().err()?))) {
+            if undisturbed {
+                return Err(format!("nothing happened, yet {what} failed at the {side:?}: {told}"));
+            }
+            let named = match told.kind {
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => true,
+                io::ErrorKind::InvalidData => ledger.has_happened(Fault::BitFlip),
+                _ => false,
+            };
+            if !named {
+                return Err(format!("{what} failed at the {side:?} with an error that was not called for: {told}"));
+            }
+        }
+    }
+    if ledger.has_happened(Fault::BitFlip) && reports.iter().all(|report| report.receiving.is_ok()) {
+        return Err("a record was changed on the wire, and neither end noticed".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(receiving: Result<(), io::ErrorKind>) -> EndReport {
+        let receiving = receiving.map_err(|kind| Told { kind, text: String::new() });
+        EndReport { sending: Ok(()), receiving, left: false, stats: tls_cork::Stats::default() }
+    }
+
+    fn ledger(accepted: usize, received: usize) -> Ledger {
+        let ledger = Ledger::new();
+        ledger.accept(Side::Client, accepted);
+        ledger.receive(Side::Server, received);
+        ledger.set_closed(Side::Client);
+        ledger.set_closed(Side::Server);
+        ledger
+    }
+
+    #[test]
+    fn a_clean_stream_has_all_bytes() {
+        assert_eq!(judge(&ledger(10, 10), &[end(Ok(())), end(Ok(()))]), Ok(()));
+        let missing = judge(&ledger(10, 9), &[end(Ok(())), end(Ok(()))]);
+        assert!(missing.unwrap_err().contains("proper end after 9 bytes of 10"));
+        assert!(judge(&ledger(10, 11), &[end(Ok(())), end(Ok(()))]).is_err());
+    }
+
+    #[test]
+    fn errors_need_a_cause_and_a_name() {
+        let reset = || [end(Ok(())), end(Err(io::ErrorKind::ConnectionReset))];
+        assert!(judge(&ledger(10, 9), &reset()).unwrap_err().contains("nothing happened"));
+        let disturbed = ledger(10, 9);
+        disturbed.happen(Fault::WireReset);
+        assert_eq!(judge(&disturbed, &reset()), Ok(()));
+        for kind in [io::ErrorKind::InvalidData, io::ErrorKind::WouldBlock, io::ErrorKind::Other] {
+            assert!(judge(&disturbed, &[end(Ok(())), end(Err(kind))]).is_err(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_aborted_stream_has_no_proper_end_if_bytes_were_lost() {
+        let aborted = ledger(10, 9);
+        aborted.happen(Fault::Abort);
+        aborted.discard(Side::Client, 1);
+        assert!(judge(&aborted, &[end(Ok(())), end(Ok(()))]).is_err());
+        assert_eq!(judge(&aborted, &[end(Ok(())), end(Err(io::ErrorKind::UnexpectedEof))]), Ok(()));
+    }
+
+    #[test]
+    fn a_changed_record_has_to_be_noticed() {
+        let flipped = ledger(10, 10);
+        flipped.happen(Fault::BitFlip);
+        assert!(judge(&flipped, &[end(Ok(())), end(Ok(()))]).unwrap_err().contains("neither end noticed"));
+    }
+}

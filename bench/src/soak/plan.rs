@@ -1,0 +1,277 @@
+//! What one stream is to go through, drawn from its seed.
+
+use std::fmt;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tls_cork::{CorkConfig, DynamicRecords};
+
+/// Which end of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    pub(crate) const BOTH: [Self; 2] = [Self::Client, Self::Server];
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// Which driver moves an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Driver {
+    Mio,
+    AsyncStd,
+}
+
+/// The drivers of a stream's two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// mio at both.
+    Mio,
+    /// async-std at both.
+    AsyncStd,
+    /// One of each, by turns client and server.
+    Mixed,
+}
+
+impl Pairing {
+    /// Every pairing.
+    pub const ALL: [Self; 3] = [Self::Mio, Self::AsyncStd, Self::Mixed];
+}
+
+impl fmt::Display for Pairing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Mio => "mio",
+            Self::AsyncStd => "async-std",
+            Self::Mixed => "mio with async-std",
+        })
+    }
+}
+
+/// What ends a stream before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The network resets the connection.
+    WireReset,
+    /// The network ends both directions, without a reset.
+    WireCut,
+    /// The network changes one bit of a record.
+    BitFlip,
+    /// One end resets the connection.
+    EndReset,
+    /// One end drops its stream.
+    Drop,
+    /// One end gives up what is not sealed (the mio driver's `abort`).
+    Abort,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 6] = [Self::WireReset, Self::WireCut, Self::BitFlip, Self::EndReset, Self::Drop, Self::Abort];
+
+    fn is_of_the_wire(self) -> bool {
+        matches!(self, Self::WireReset | Self::WireCut | Self::BitFlip)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::WireReset => "reset on the wire",
+            Self::WireCut => "cut on the wire",
+            Self::BitFlip => "bit flip",
+            Self::EndReset => "reset by an end",
+            Self::Drop => "dropped by an end",
+            Self::Abort => "abort",
+        })
+    }
+}
+
+/// A fault, where it comes from and when: at this byte of what `side` sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FaultPlan {
+    pub(crate) fault: Fault,
+    pub(crate) side: Side,
+    pub(crate) at: u64,
+}
+
+/// One end.
+#[derive(Clone, Debug)]
+pub(crate) struct EndPlan {
+    pub(crate) driver: Driver,
+    pub(crate) cork: CorkConfig,
+    /// How many bytes it sends before it closes.
+    pub(crate) target: u64,
+    /// The largest write, in bytes.
+    pub(crate) largest: usize,
+    /// One read in so many is followed by a stall; none if zero.
+    pub(crate) stall_every: u32,
+    pub(crate) send_buffer: Option<usize>,
+    pub(crate) receive_buffer: Option<usize>,
+    pub(crate) notsent_lowat: Option<u32>,
+    /// Halves in tasks of their own (async-std).
+    pub(crate) split: bool,
+    /// With a deadline task (async-std).
+    pub(crate) attended: bool,
+    /// Closes only when the other end has.
+    pub(crate) closes_last: bool,
+    pub(crate) seed: u64,
+}
+
+/// The network between the ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WirePlan {
+    /// The longest piece that it delivers, in bytes.
+    pub(crate) piece: usize,
+    /// One piece in so many is late; none if zero.
+    pub(crate) late_every: u32,
+    pub(crate) seed: u64,
+}
+
+/// One stream.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamPlan {
+    pub(crate) seed: u64,
+    pub(crate) tls12: bool,
+    /// With keys that are good for few records, so that TLS 1.3 updates them.
+    pub(crate) short_lived_keys: bool,
+    pub(crate) ends: [EndPlan; 2],
+    /// None: the ends are connected to one another.
+    pub(crate) wire: Option<WirePlan>,
+    pub(crate) fault: Option<FaultPlan>,
+}
+
+/// The lowest digits of a seed say which pairing and which fault, so that each gets its share.
+const FAULT_DIGITS: u64 = 10;
+const PAIRINGS: u64 = Pairing::ALL.len() as u64;
+
+/// A seed for the `turn`th stream of a `pairing`; four of ten have no fault that ends them.
+pub(crate) fn seed(rng: &mut Rng, pairing: Pairing, turn: u64) -> u64 {
+    let random = rng.u64(..u64::MAX / (2 * PAIRINGS * FAULT_DIGITS));
+    (random * FAULT_DIGITS + turn % FAULT_DIGITS) * PAIRINGS + pairing as u64
+}
+
+/// Which pairing a seed is for.
+pub(crate) fn pairing(seed: u64) -> Pairing {
+    Pairing::ALL[(seed % PAIRINGS) as usize]
+}
+
+impl StreamPlan {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let rng = &mut rng;
+        let drivers = match pairing(seed) {
+            Pairing::Mio => [Driver::Mio; 2],
+            Pairing::AsyncStd => [Driver::AsyncStd; 2],
+            Pairing::Mixed if rng.bool() => [Driver::Mio, Driver::AsyncStd],
+            Pairing::Mixed => [Driver::AsyncStd, Driver::Mio],
+        };
+        let fault = Fault::ALL.get((seed / PAIRINGS % FAULT_DIGITS) as usize).copied();
+        let wire = (fault.is_some_and(Fault::is_of_the_wire) || rng.u8(..10) < 6).then(|| WirePlan {
+            piece: log_uniform(rng, 1, 64 * 1024) as usize,
+            late_every: [0, 0, 20, 100, 500][rng.usize(..5)],
+            seed: rng.u64(..),
+        });
+        // Each piece costs a few system calls: those of one byte must not take for ever.
+        let most = wire.map_or(8 << 20, |wire| (wire.piece as u64 * 8000).min(4 << 20));
+        let mut ends = drivers.map(|driver| EndPlan::new(rng, driver, most));
+        let fault = fault.map(|fault| {
+            let mut side = if rng.bool() { Side::Client } else { Side::Server };
+            if fault == Fault::Abort && ends[side as usize].driver != Driver::Mio {
+                side = side.other();
+            }
+            // The async driver's abort is to drop the stream.
+            let fault = match ends[side as usize].driver {
+                Driver::AsyncStd if fault == Fault::Abort => Fault::Drop,
+                _ => fault,
+            };
+            // Some hit the handshake, most hit data.
+            let at = rng.u64(..ends[side as usize].target + 2000);
+            FaultPlan { fault, side, at }
+        });
+        if let Some(FaultPlan { fault: Fault::BitFlip, side, .. }) = fault {
+            // Debug builds of rustls 0.23 assert that no garbage follows their own close_notify.
+            ends[side.other() as usize].closes_last = true;
+        }
+        let tls12 = rng.u8(..10) < 3;
+        Self { seed, tls12, short_lived_keys: !tls12 && rng.bool(), ends, wire, fault }
+    }
+}
+
+impl EndPlan {
+    fn new(rng: &mut Rng, driver: Driver, most: u64) -> Self {
+        let kernel_buffer = |rng: &mut Rng| [None, None, Some(2048), Some(8192), Some(65_536)][rng.usize(..5)];
+        Self {
+            driver,
+            cork: cork(rng),
+            target: log_uniform(rng, 1, most),
+            largest: log_uniform(rng, 100, 512 * 1024) as usize,
+            stall_every: [0, 0, 10, 100, 1000][rng.usize(..5)],
+            send_buffer: kernel_buffer(rng),
+            receive_buffer: kernel_buffer(rng),
+            notsent_lowat: [None, Some(1), Some(4096), Some(131_072)][rng.usize(..4)],
+            split: rng.bool(),
+            attended: rng.bool(),
+            closes_last: false,
+            seed: rng.u64(..),
+        }
+    }
+}
+
+fn cork(rng: &mut Rng) -> CorkConfig {
+    let record = if rng.bool() { 16 * 1024 } else { log_uniform(rng, 64, 16 * 1024) as usize };
+    let batch = log_uniform(rng, record as u64, 256 * 1024) as usize;
+    let largest_batch = log_uniform(rng, batch as u64, 512 * 1024) as usize;
+    let mut config = CorkConfig::default()
+        .record_size(record)
+        .max_hold(Duration::from_micros(log_uniform(rng, 500, 50_000)))
+        .send_buffer_limit(log_uniform(rng, record as u64, 512 * 1024) as usize)
+        .batch_size(batch..=largest_batch)
+        .flush_on_read_wait(rng.bool());
+    if rng.bool() {
+        config = config.hold_limit(log_uniform(rng, 1, record as u64) as usize);
+    }
+    if rng.u8(..4) == 0 {
+        let ramp = DynamicRecords::default()
+            .segment_size(log_uniform(rng, 16, record as u64) as usize)
+            .ramp_bytes(log_uniform(rng, 1, 100_000) as usize)
+            .idle_reset(Duration::from_millis(log_uniform(rng, 1, 1000)));
+        config = config.dynamic_records(ramp);
+    }
+    config
+}
+
+/// From `low` to `high`, each order of magnitude as likely as another.
+pub(crate) fn log_uniform(rng: &mut Rng, low: u64, high: u64) -> u64 {
+    let (from, to) = ((low as f64).ln(), ((high + 1) as f64).ln());
+    ((from + rng.f64() * (to - from)).exp() as u64).clamp(low, high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plan_is_valid_and_the_same_for_the_same_seed() {
+        let mut rng = Rng::with_seed(1);
+        for turn in 0..3000 {
+            let pair = Pairing::ALL[turn as usize % 3];
+            let seed = seed(&mut rng, pair, turn / 3);
+            let plan = StreamPlan::new(seed);
+            assert_eq!(pairing(seed), pair);
+            for end in &plan.ends {
+                assert_eq!(end.cork.validate(), Ok(()), "seed {seed}");
+            }
+            assert_eq!(format!("{plan:?}"), format!("{:?}", StreamPlan::new(seed)));
+        }
+    }
+}
