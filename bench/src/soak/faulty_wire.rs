@@ -14,9 +14,10 @@ use super::ledger::Ledger;
 use super::plan::{Fault, FaultPlan, Side, WirePlan, log_uniform};
 use crate::record_count::RecordCounter;
 
-const LATEST_MS: u64 = 50;
+const LATEST_MS: u64 = 20;
 /// How long the ends may take to agree that a changed bit was the end: a changed length makes them wait for one another.
 const AFTER_FLIP: Duration = Duration::from_secs(3);
+const LARGEST: usize = 64 * 1024;
 /// Pieces of one direction in one turn.
 const BURST: usize = 32;
 
@@ -181,6 +182,8 @@ impl Wire {
     fn fetch(&mut self, from: Side) -> io::Result<bool> {
         let lane = &mut self.lanes[from as usize];
         let len = log_uniform(&mut self.rng, 1, self.plan.piece as u64) as usize;
+        // With the time over, what is left comes at once.
+        let len = if self.ledger.is_hurried() { LARGEST } else { len };
         lane.buf.resize(len, 0);
         lane.done = len; // nothing yet
         match self.streams[from as usize].read(&mut lane.buf) {

@@ -226,6 +226,15 @@ impl fmt::Display for Told {
     }
 }
 
+/// All that an end has to say.
+pub(crate) fn said(report: &EndReport) -> String {
+    let told = [("sending", &report.sending), ("receiving", &report.receiving)];
+    let told = told.map(|(what, told)| {
+        format!("{what} {}", told.as_ref().map_or_else(ToString::to_string, |()| "fine".to_owned()))
+    });
+    format!("{}{}", told.join(", "), if report.left { ", left" } else { "" })
+}
+
 /// What an end's fate is called in the table of faults.
 pub(crate) fn fate(report: &EndReport) -> Fate {
     if report.left {

@@ -160,7 +160,11 @@ impl Finished {
     /// When a check has failed.
     fn check(&self) -> Result<&[EndReport; 2], Failure> {
         let reports = self.reports.as_ref().map_err(|why| failure(self.plan.seed, &self.ledger, why))?;
-        ledger::judge(&self.ledger, reports).map_err(|why| failure(self.plan.seed, &self.ledger, &why))?;
+        ledger::judge(&self.ledger, reports).map_err(|why| {
+            let [client, server] = reports.each_ref().map(ledger::said);
+            let why = format!("{why}; the client said: {client}; the server said: {server}");
+            failure(self.plan.seed, &self.ledger, &why)
+        })?;
         Ok(reports)
     }
 }

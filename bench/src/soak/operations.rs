@@ -17,10 +17,10 @@ use super::plan::{EndPlan, Side, log_uniform};
 const BURST: usize = 16;
 /// How often a wait for the other end looks.
 const GLANCE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE_MS: u64 = 100;
+const LONGEST_PAUSE_MS: u64 = 70;
 const LONGEST_STALL_MS: u64 = 400;
 /// A stream that sends this often has shown what it can; what is left of its bytes stays unsent.
-const MOST_WRITES: u32 = 4000;
+const MOST_WRITES: u32 = 1500;
 
 /// The sending half of a stream; `Pending` is a socket's `WouldBlock`, or a future that was polled once and dropped.
 pub(crate) trait Outbound {
@@ -132,8 +132,8 @@ impl Sender {
             50..65 => Operation::SendBytes,
             65..80 => Operation::Write,
             80..88 => Operation::Cork,
-            88..94 => Operation::Flush,
-            94..97 => Operation::Pause,
+            88..97 => Operation::Flush,
+            97..98 => Operation::Pause,
             _ => Operation::AwaitPeer,
         };
         self.ledger.count(self.side, operation);
@@ -220,7 +220,7 @@ impl Sender {
     /// Prepares the next bytes; says how many.
     fn fresh(&mut self) -> usize {
         self.writes += 1;
-        let largest = if self.rng.u8(..4) == 0 { self.largest } else { self.largest.min(3000) };
+        let largest = if self.rng.bool() { self.largest } else { self.largest.min(3000) };
         let len = (log_uniform(&mut self.rng, 1, largest as u64 + 1) - 1) as usize;
         let len = len.min((self.target - self.accepted) as usize);
         if self.buf.len() < len {

@@ -78,7 +78,8 @@ impl Fault {
     /// Every fault.
     pub const ALL: [Self; 6] = [Self::WireReset, Self::WireCut, Self::BitFlip, Self::EndReset, Self::Drop, Self::Abort];
 
-    fn is_of_the_wire(self) -> bool {
+    /// The network's doing, not an end's.
+    pub(crate) fn is_of_the_wire(self) -> bool {
         matches!(self, Self::WireReset | Self::WireCut | Self::BitFlip)
     }
 }
@@ -178,12 +179,16 @@ impl StreamPlan {
         let fault = Fault::ALL.get((seed / PAIRINGS % FAULT_DIGITS) as usize).copied();
         let wire = (fault.is_some_and(Fault::is_of_the_wire) || rng.u8(..10) < 6).then(|| WirePlan {
             piece: log_uniform(rng, 1, 64 * 1024) as usize,
-            late_every: [0, 0, 20, 100, 500][rng.usize(..5)],
+            late_every: [0, 0, 100, 500, 2000][rng.usize(..5)],
             seed: rng.u64(..),
         });
         // Each piece costs a few system calls: those of one byte must not take for ever.
         let most = wire.map_or(8 << 20, |wire| (wire.piece as u64 * 8000).min(4 << 20));
-        let mut ends = drivers.map(|driver| EndPlan::new(rng, driver, most));
+        let tls12 = rng.u8(..10) < 3;
+        let short_lived_keys = !tls12 && rng.bool();
+        // rustls 0.23 takes 32 KeyUpdates in a row for an attack, also those that answer its own: few records, then.
+        let (most, smallest_record) = if short_lived_keys { (most.min(1 << 20), 1024) } else { (most, 64) };
+        let mut ends = drivers.map(|driver| EndPlan::new(rng, driver, most, smallest_record));
         let fault = fault.map(|fault| {
             let mut side = if rng.bool() { Side::Client } else { Side::Server };
             if fault == Fault::Abort && ends[side as usize].driver != Driver::Mio {
@@ -202,19 +207,21 @@ impl StreamPlan {
             // Debug builds of rustls 0.23 assert that no garbage follows their own close_notify.
             ends[side.other() as usize].closes_last = true;
         }
-        let tls12 = rng.u8(..10) < 3;
-        Self { seed, tls12, short_lived_keys: !tls12 && rng.bool(), ends, wire, fault }
+        Self { seed, tls12, short_lived_keys, ends, wire, fault }
     }
 }
 
 impl EndPlan {
-    fn new(rng: &mut Rng, driver: Driver, most: u64) -> Self {
+    fn new(rng: &mut Rng, driver: Driver, most: u64, smallest_record: u64) -> Self {
         let kernel_buffer = |rng: &mut Rng| [None, None, Some(2048), Some(8192), Some(65_536)][rng.usize(..5)];
+        // Some are shorter than their handshake.
+        let least = if rng.u8(..4) == 0 { 1 } else { most.min(50_000) };
+        let target = log_uniform(rng, least, most);
         Self {
             driver,
-            cork: cork(rng),
-            target: log_uniform(rng, 1, most),
-            largest: log_uniform(rng, 100, 512 * 1024) as usize,
+            cork: cork(rng, smallest_record),
+            target,
+            largest: log_uniform(rng, 1000, 512 * 1024) as usize,
             stall_every: [0, 0, 10, 100, 1000][rng.usize(..5)],
             send_buffer: kernel_buffer(rng),
             receive_buffer: kernel_buffer(rng),
@@ -227,8 +234,8 @@ impl EndPlan {
     }
 }
 
-fn cork(rng: &mut Rng) -> CorkConfig {
-    let record = if rng.bool() { 16 * 1024 } else { log_uniform(rng, 64, 16 * 1024) as usize };
+fn cork(rng: &mut Rng, smallest_record: u64) -> CorkConfig {
+    let record = if rng.bool() { 16 * 1024 } else { log_uniform(rng, smallest_record, 16 * 1024) as usize };
     let batch = log_uniform(rng, record as u64, 256 * 1024) as usize;
     let largest_batch = log_uniform(rng, batch as u64, 512 * 1024) as usize;
     let mut config = CorkConfig::default()
@@ -242,9 +249,9 @@ fn cork(rng: &mut Rng) -> CorkConfig {
     }
     if rng.u8(..4) == 0 {
         let ramp = DynamicRecords::default()
-            .segment_size(log_uniform(rng, 16, record as u64) as usize)
+            .segment_size(log_uniform(rng, smallest_record / 4, record as u64) as usize)
             .ramp_bytes(log_uniform(rng, 1, 100_000) as usize)
-            .idle_reset(Duration::from_millis(log_uniform(rng, 1, 1000)));
+            .idle_reset(Duration::from_millis(log_uniform(rng, 5, 1000)));
         config = config.dynamic_records(ramp);
     }
     config

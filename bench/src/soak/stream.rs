@@ -12,13 +12,13 @@ use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite, Tls13CipherSuite}
 use socket2::SockRef;
 
 use super::ledger::{EndReport, Ledger};
-use super::plan::{Driver, EndPlan, Fault, Side, StreamPlan};
+use super::plan::{Driver, EndPlan, FaultPlan, Side, StreamPlan};
 use super::{Session, async_side, faulty_wire, mio_side};
 use crate::failure::Failure;
 use crate::tls::{self, TlsVersion};
 
 /// After how many records short-lived keys are updated.
-pub(crate) const SHORT_LIVED: u64 = 50;
+pub(crate) const SHORT_LIVED: u64 = 300;
 
 /// TLS configurations for every kind of stream.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub(crate) fn run(plan: &StreamPlan, configs: &Configs, ledger: &Arc<Ledger>) ->
     let [client, server] = connected.ends;
     thread::scope(|scope| {
         let wire = plan.wire.zip(connected.wire).map(|(wire, sockets)| {
-            let fault = plan.fault;
+            let fault = plan.fault.filter(|plan| plan.fault.is_of_the_wire());
             scope.spawn(move || faulty_wire::run(wire, fault, sockets, ledger))
         });
         let end = |side: Side, socket| {
@@ -125,8 +125,8 @@ impl Drop for Gone<'_> {
 }
 
 /// The fault that `side` has to cause itself.
-fn leaves(plan: &StreamPlan, side: Side) -> Option<super::plan::FaultPlan> {
-    plan.fault.filter(|plan| plan.side == side && matches!(plan.fault, Fault::EndReset | Fault::Drop | Fault::Abort))
+fn leaves(plan: &StreamPlan, side: Side) -> Option<FaultPlan> {
+    plan.fault.filter(|plan| plan.side == side && !plan.fault.is_of_the_wire())
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
