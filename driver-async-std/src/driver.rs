@@ -341,10 +341,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         Ok(sent.blocked)
     }
 
-    /// Not while a write waits: the transport may forget whom to wake for it once it is flushed, as async-net's sockets do. Whoever is
-    /// woken writes the rest, and flushes then.
+    /// Not while a write is `Pending`: the transport may forget whom to wake for it once it is flushed, as async-net's sockets do. `role`
+    /// waits for that write too; it is woken, writes the rest, and flushes then.
     fn flush_io_if_sent(&mut self, cx: &mut Context<'_>, role: Role) {
-        if self.connection.wants_transmit() {
+        if self.connection.wants_transmit() && !self.wakers.is_writable() {
             return;
         }
         if let Poll::Ready(Err(error)) = self.poll_flush_io(cx, role) {

@@ -14,12 +14,14 @@ use async_io::Timer;
 use bytes::Bytes;
 use futures_io::AsyncRead;
 use futures_util::future::join;
+use futures_util::io::BufWriter;
 use futures_util::{AsyncReadExt, AsyncWriteExt, poll};
 use proptest::prelude::*;
 use support::pair::{Pair, connected, connected_with, gets, gets_all};
-use support::pipe::Step;
-use support::{configs, noise, patient, run};
+use support::pipe::{Step, pipe};
+use support::{configs, name, noise, patient, run};
 use tls_cork_async_std::tls_cork::{CorkConfig, SendFlags};
+use tls_cork_async_std::{TlsAcceptor, TlsConnector};
 
 const MORE: SendFlags = SendFlags::MORE;
 const NONE: SendFlags = SendFlags::NONE;
@@ -83,6 +85,38 @@ fn a_reader_does_not_take_the_writers_wake_up() {
         reading.take();
         server.write_all(b"x").await.unwrap();
         assert!(reading.take() > 0, "the reader waits for data");
+    });
+}
+
+#[test]
+fn a_transport_that_buffers_is_flushed_when_what_waited_for_it_has_left() {
+    run(async {
+        let (client, server) = pipe(1000);
+        let (client_config, server_config) = configs();
+        let connector = TlsConnector::from(client_config);
+        // The first writes fill it, and then wait; the last ones stay in it until somebody flushes.
+        let client = connector.connect(name(), BufWriter::with_capacity(2000, client));
+        let (client, server) = join(client, TlsAcceptor::from(server_config).accept(server)).await;
+        let (client, deadlines) = client.unwrap().with_deadline_task();
+        let task = smol::spawn(deadlines);
+        let (mut reader, mut writer) = client.into_split();
+        let reading = smol::spawn(async move { reader.read(&mut [0; 8]).await });
+        let data = noise(50_000, 1);
+        let mut server = server.unwrap();
+        let received = smol::spawn(async move {
+            let first = gets(&mut server, 50_000).await;
+            let held = gets(&mut server, 4).await;
+            (first, held, server)
+        });
+        // No flush: the reader and the deadline task are the ones to do it.
+        writer.send_all(&data, MORE).await.unwrap();
+        writer.send_all(b"held", MORE).await.unwrap();
+        let (first, held, server) = received.await;
+        assert!(first == data && held == b"held");
+        drop(server);
+        assert!(reading.await.is_err(), "the pipe was cut");
+        drop(writer);
+        task.await;
     });
 }
 
