@@ -1,27 +1,36 @@
-//! A few seconds of the soak, from a fixed seed.
+//! Each kind of fault a few times, from a fixed seed.
 
 use indicatif::ProgressBar;
-use tls_cork_bench::soak::{self, Fate, Fault, Operation, Pairing, SoakArgs};
+use tls_cork_bench::report::OutArgs;
+use tls_cork_bench::soak::{self, Fault, Operation, Pairing, SoakArgs};
 
 #[test]
-fn a_few_seconds_meet_every_operation_and_every_fault() {
-    // As many streams as show every fault several times; how many that is takes no measuring.
-    let args = SoakArgs { seconds: 5, quick: false, streams: 6, seed: 1, replay: None };
+fn a_few_rounds_meet_every_operation_and_every_fault() {
+    // Twenty streams for each pairing, two for each fault; how long they take depends on the machine.
+    let args = SoakArgs {
+        seconds: 1,
+        quick: false,
+        rounds: Some(5),
+        streams: 4,
+        seed: 1,
+        replay: None,
+        out: OutArgs::default(),
+    };
     let outcome = soak::measure(&args, &ProgressBar::hidden()).expect("every check");
-    println!("{}", outcome.text());
-    for (pairing, totals) in Pairing::ALL.into_iter().zip(&outcome.totals) {
+    println!("{}\n{}", outcome.report().table(), outcome.summary());
+    assert_eq!(outcome.sum(|t| t.streams), 60);
+    for pairing in Pairing::ALL {
+        let of_pairing = outcome.totals.iter().filter(|((each, _), _)| *each == pairing).map(|(_, totals)| totals);
         for operation in Operation::ALL {
-            assert!(totals.count(operation) > 0, "{operation:?} with {pairing}");
+            assert!(of_pairing.clone().any(|t| t.count(operation) > 0), "{operation:?} with {pairing}");
         }
-        assert!(totals.clean > 0, "streams with nothing wrong with {pairing}");
-        assert!(totals.calls() > 1000 && totals.received.iter().all(|&bytes| bytes > 100_000), "{totals:?}");
-        assert!(totals.received.iter().zip(&totals.accepted).all(|(received, accepted)| received <= accepted));
+        let closed = &outcome.totals[&(pairing, None)];
+        assert!(closed.received == closed.accepted && closed.received > 100_000, "{pairing}: {closed:?}");
     }
-    let sum = |figure: &dyn Fn(&soak::Totals) -> u64| outcome.totals.iter().map(figure).sum::<u64>();
     for fault in Fault::ALL {
-        assert!(sum(&|t| t.faults.get(&fault).copied().unwrap_or(0)) > 0, "no stream with: {fault}");
+        assert!(outcome.totals.keys().any(|(_, each)| *each == Some(fault)), "no stream with: {fault}");
     }
-    assert!(sum(&|t| t.fates.get(&(Fault::BitFlip, Fate::Tls)).copied().unwrap_or(0)) > 0, "TLS errors by bit flips");
-    assert!(sum(&|t| t.key_updates) > 0 && sum(&|t| t.deadlines) > 0);
+    assert!(outcome.sum(|t| t.flips_tls_error) > 0, "TLS errors by changed bits");
+    assert!(outcome.sum(|t| t.key_updates) > 0 && outcome.sum(|t| t.deadlines) > 0);
     assert!(outcome.late.peak > 0);
 }

@@ -16,6 +16,7 @@ use tls_cork::{SendFlags, Stats};
 use tls_cork_async_std::{ReadHalf, SharedStream, TlsAcceptor, TlsConnector, TlsStream, WriteHalf};
 
 use super::Session;
+use super::counted::Counted;
 use super::ledger::{EndReport, Ledger, Told};
 use super::operations::{Inbound, Next, Outbound, Receiver, Sender, is_of_the_transport};
 use super::plan::{EndPlan, FaultPlan, Side};
@@ -41,11 +42,11 @@ pub(crate) fn run(
         let shaken: io::Result<TlsStream<_>> = match session {
             Session::Client(config, name) => {
                 let connector = TlsConnector::from(config).with_cork(cork).map_err(io::Error::other)?;
-                connector.connect(name, socket.clone()).await.map(TlsStream::from)
+                connector.connect(name, Counted::new(socket.clone(), side, ledger)).await.map(TlsStream::from)
             }
             Session::Server(config) => {
                 let acceptor = TlsAcceptor::from(config).with_cork(cork).map_err(io::Error::other)?;
-                acceptor.accept(socket.clone()).await.map(TlsStream::from)
+                acceptor.accept(Counted::new(socket.clone(), side, ledger)).await.map(TlsStream::from)
             }
         };
         let stream = match shaken {
@@ -84,7 +85,7 @@ pub(crate) fn run(
     })
 }
 
-type Io = net::TcpStream;
+type Io = Counted<net::TcpStream>;
 
 struct End {
     side: Side,
@@ -92,7 +93,7 @@ struct End {
     sender: Sender,
     receiver: Receiver,
     ledger: Arc<Ledger>,
-    socket: Io,
+    socket: net::TcpStream,
 }
 
 /// How sending ended.
@@ -106,7 +107,7 @@ impl End {
     /// Both halves in one task.
     async fn whole<S>(mut self, mut stream: S) -> io::Result<EndReport>
     where
-        S: Counted,
+        S: WithStats,
         for<'a, 'b, 'c> Port<'a, 'b, 'c, S>: Outbound + Inbound,
     {
         let (mut sending, mut receiving) = (None, None);
@@ -141,7 +142,7 @@ impl End {
             Poll::Pending
         })
         .await;
-        let stats = stream.counted();
+        let stats = stream.final_stats();
         self.report(sending, receiving, stats)
     }
 
@@ -192,7 +193,7 @@ impl End {
             }
         })
         .await;
-        let stats = writer.counted();
+        let stats = writer.final_stats();
         let end = Ending { socket, leaves, ledger };
         let report = end.report(sending, receiving, stats);
         // Gone, and with it its half of the socket, before anybody hears of it.
@@ -210,7 +211,7 @@ fn is_due(leaves: Option<FaultPlan>, side: Side, ledger: &Ledger) -> bool {
 }
 
 struct Ending {
-    socket: Io,
+    socket: net::TcpStream,
     leaves: Option<FaultPlan>,
     ledger: Arc<Ledger>,
 }
@@ -270,14 +271,14 @@ struct Port<'a, 'b, 'c, S> {
     cx: &'b mut Context<'c>,
 }
 
-trait Counted {
-    fn counted(&self) -> Stats;
+trait WithStats {
+    fn final_stats(&self) -> Stats;
 }
 
 macro_rules! outbound {
     ($stream:ident) => {
-        impl Counted for $stream<Io> {
-            fn counted(&self) -> Stats {
+        impl WithStats for $stream<Io> {
+            fn final_stats(&self) -> Stats {
                 self.stats()
             }
         }

@@ -10,13 +10,15 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
 
-use super::ledger::Ledger;
+use super::ledger::{Flip, Ledger};
 use super::plan::{Fault, FaultPlan, Side, WirePlan, log_uniform};
 use crate::record_count::RecordCounter;
 
 const LATEST_MS: u64 = 20;
-/// How long the ends may take to agree that a changed bit was the end: a changed length makes them wait for one another.
+/// How long the ends may take to agree that a changed bit, once it was read, was the end: a changed length makes them wait for one another.
 const AFTER_FLIP: Duration = Duration::from_secs(3);
+/// How often the wire looks whether it has been read.
+const GLANCE: Duration = Duration::from_millis(50);
 const LARGEST: usize = 64 * 1024;
 /// Pieces of one direction in one turn.
 const BURST: usize = 32;
@@ -48,6 +50,7 @@ pub(crate) fn run(
         rng: Rng::with_seed(plan.seed),
         fault,
         flipped: None,
+        noticeable: None,
         swallows: false,
         streams: [client?, server?],
         lanes: [Lane::new(), Lane::new()],
@@ -71,13 +74,14 @@ pub(crate) fn run(
         if wire.lanes.iter().all(|lane| lane.ended) {
             return Ok(());
         }
-        if let Some(at) = wire.flipped {
-            let left = (at + AFTER_FLIP).saturating_duration_since(Instant::now());
-            if left.is_zero() && !wire.swallows {
+        if let Some(flip) = wire.flipped.filter(|_| !wire.swallows) {
+            if wire.noticeable.is_none() && wire.ledger.has_read(flip) {
+                wire.noticeable = Some(Instant::now());
+            }
+            if wire.noticeable.is_some_and(|at| at.elapsed() > AFTER_FLIP) {
                 wire.cut()?;
             }
-            let left = if wire.swallows { AFTER_FLIP } else { left };
-            sleep = Some(sleep.map_or(left, |earlier| earlier.min(left)));
+            sleep = Some(sleep.map_or(GLANCE, |earlier| earlier.min(GLANCE)));
         }
         match poll.poll(&mut events, sleep) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
@@ -90,7 +94,9 @@ struct Wire {
     plan: WirePlan,
     rng: Rng,
     fault: Option<FaultPlan>,
-    flipped: Option<Instant>,
+    flipped: Option<Flip>,
+    /// Since when the changed bit may have been noticed.
+    noticeable: Option<Instant>,
     /// After a cut: what comes is read and forgotten.
     swallows: bool,
     streams: [TcpStream; 2],
@@ -225,10 +231,11 @@ impl Wire {
                     lane.records.advance(&[*byte]);
                 }
                 if let Some(n) = flip {
-                    self.ledger.happen(Fault::BitFlip);
+                    let flip = Flip { sender: from, at: start + n as u64 };
+                    self.ledger.happen_to(flip);
                     piece[n] ^= 1 << self.rng.u8(..8);
                     self.fault = None;
-                    self.flipped = Some(Instant::now());
+                    self.flipped = Some(flip);
                 }
             }
             Fault::WireReset => {

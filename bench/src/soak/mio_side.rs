@@ -13,6 +13,7 @@ use tls_cork::SendFlags;
 use tls_cork_mio::TlsStream;
 
 use super::Session;
+use super::counted::Counted;
 use super::ledger::{EndReport, Ledger, Told};
 use super::operations::{Inbound, Next, Outbound, Receiver, Sender, is_of_the_transport};
 use super::plan::{EndPlan, Fault, FaultPlan, Side};
@@ -37,10 +38,10 @@ pub(crate) fn run(
     ledger: &Arc<Ledger>,
 ) -> io::Result<EndReport> {
     socket.set_nonblocking(true)?;
-    let socket = mio::net::TcpStream::from_std(socket);
+    let socket = Counted::new(mio::net::TcpStream::from_std(socket), side, ledger);
     let stream = match session {
-        Session::Client(config, name) => TlsStream::client(socket, config, name, plan.cork.clone())?,
-        Session::Server(config) => TlsStream::server(socket, config, plan.cork.clone())?,
+        Session::Client(config, name) => Stream::client_with(socket, config, name, plan.cork.clone())?,
+        Session::Server(config) => Stream::server_with(socket, config, plan.cork.clone())?,
     };
     let poll = mio::Poll::new()?;
     let mut end = End { stream, poll, events: Events::with_capacity(8), sending: None, receiving: None };
@@ -87,8 +88,10 @@ fn wait(next: Next, now: Instant, sleep: &mut Duration) -> bool {
     false
 }
 
+type Stream = TlsStream<Counted<mio::net::TcpStream>>;
+
 struct End {
-    stream: TlsStream,
+    stream: Stream,
     poll: mio::Poll,
     events: Events,
     sending: Option<Result<(), Told>>,
@@ -128,7 +131,7 @@ impl End {
     fn leave(mut self, fault: Fault, side: Side, ledger: &Ledger) -> io::Result<EndReport> {
         ledger.happen(fault);
         match fault {
-            Fault::EndReset => SockRef::from(self.stream.get_ref()).set_linger(Some(Duration::ZERO))?,
+            Fault::EndReset => SockRef::from(&self.stream.get_ref().socket).set_linger(Some(Duration::ZERO))?,
             Fault::Abort => {
                 ledger.set_closed(side);
                 let waiting = self.stream.connection().waiting();
@@ -168,7 +171,7 @@ fn poll<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
     }
 }
 
-impl Outbound for TlsStream {
+impl Outbound for Stream {
     fn send(&mut self, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
         poll(TlsStream::send(self, data, flags))
     }
@@ -209,7 +212,7 @@ impl Outbound for TlsStream {
     }
 }
 
-impl Inbound for TlsStream {
+impl Inbound for Stream {
     fn read(&mut self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         poll(Read::read(self, buf))
     }

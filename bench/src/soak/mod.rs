@@ -5,7 +5,9 @@
 //! operations and faults, but not at the same moments.
 
 mod async_side;
+mod counted;
 mod faulty_wire;
+mod judge;
 mod ledger;
 mod memory;
 mod mio_side;
@@ -13,9 +15,10 @@ mod operations;
 mod pattern;
 mod plan;
 mod stream;
+mod table;
 mod totals;
 
-use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,11 +27,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use fastrand::Rng;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::failure::Failure;
+use crate::report::{self, OutArgs};
 use crate::tls;
 use ledger::{EndReport, Ledger};
 use plan::{Side, StreamPlan};
@@ -37,17 +41,20 @@ use stream::Configs;
 pub use ledger::{Fate, Operation};
 pub use memory::Memory;
 pub use plan::{Fault, Pairing};
+pub use table::COLUMNS;
 pub use totals::{Outcome, Totals};
 
 /// How long a stream may move nothing. Far longer than every stall and pause, so that only one that hangs is caught.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What a stream gets to come to its end when the time is over; each is still watched for [`PATIENCE`].
 const LOOK: Duration = Duration::from_millis(200);
+const QUICK: Duration = Duration::from_secs(20);
 /// Memory may grow by no more than this between the first look and the last.
 const MOST_GROWTH: u64 = 64 << 20;
 
 /// Options of `soak`.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = report::help_columns("soak", &COLUMNS))]
 pub struct SoakArgs {
     /// How long new streams are started.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
@@ -55,6 +62,9 @@ pub struct SoakArgs {
     /// Only 20 seconds.
     #[arg(long, conflicts_with = "seconds")]
     pub quick: bool,
+    /// So many streams in each place, one after the other, however long they take; ten of them meet every fault.
+    #[arg(long, conflicts_with_all = ["seconds", "quick"], value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: Option<u32>,
     /// Streams at a time for each pairing of drivers: mio, async-std, one of each.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=200))]
     pub streams: u16,
@@ -62,8 +72,11 @@ pub struct SoakArgs {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Run one stream from its own seed, as a failure has named it.
-    #[arg(long, value_name = "SEED", conflicts_with_all = ["seconds", "quick", "streams", "seed"])]
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["seconds", "quick", "rounds", "streams", "seed"])]
     pub replay: Option<u64>,
+    /// Where to keep the figures.
+    #[command(flatten)]
+    pub out: OutArgs,
 }
 
 /// What an end's TLS session is made of.
@@ -79,12 +92,14 @@ pub(crate) enum Session {
 ///
 /// The first check that failed, with the seed of its stream.
 pub fn run(args: &SoakArgs) -> Result<(), Failure> {
-    let progress = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("{bar:30} {elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    args.out.prepare()?;
+    let progress = report::progress(0);
     let outcome = measure(args, &progress)?;
     progress.finish_and_clear();
-    writeln!(io::stdout(), "{}", outcome.text()).map_err(|e| Failure::new("print", "standard output", e))
+    let report = outcome.report();
+    report.print()?;
+    report::print(&format!("\n{}", outcome.summary()))?;
+    report.save(&args.out, &table::CHART)
 }
 
 /// Runs the soak; `progress` shows how far it is.
@@ -99,19 +114,27 @@ pub fn measure(args: &SoakArgs, progress: &ProgressBar) -> Result<Outcome, Failu
     if let Some(seed) = args.replay {
         return replay(seed, configs);
     }
-    let time = Duration::from_secs(if args.quick { 20 } else { u64::from(args.seconds) });
+    let time = match args.rounds {
+        Some(_) => None,
+        None if args.quick => Some(QUICK),
+        None => Some(Duration::from_secs(u64::from(args.seconds))),
+    };
     let (results, finished) = mpsc::channel();
     let stop = Arc::new(AtomicBool::new(false));
     let mut rng = Rng::with_seed(args.seed);
     let slots: Vec<Arc<Slot>> = Pairing::ALL
         .iter()
         .flat_map(|&pairing| (0..args.streams).map(move |_| pairing))
-        .map(|pairing| {
+        .zip(0..)
+        .map(|(pairing, place)| {
             let slot = Arc::new(Slot { pairing, running: Mutex::new(None) });
             let (configs, stop, results) = (Arc::clone(&configs), Arc::clone(&stop), results.clone());
             let (mine, seeds) = (Arc::clone(&slot), rng.fork());
+            // Neighbours begin with different faults, and the rounds of all go through every one.
+            let first = args.rounds.map_or(place, |rounds| place * u64::from(rounds));
+            let turns = first..args.rounds.map_or(u64::MAX, |rounds| first + u64::from(rounds));
             // Not waited for: one that hangs is told about, and left behind.
-            thread::spawn(move || mine.run(seeds, &configs, &stop, &results));
+            thread::spawn(move || mine.run(seeds, turns, &configs, &stop, &results));
             slot
         })
         .collect();
@@ -133,10 +156,11 @@ struct Finished {
 }
 
 impl Slot {
-    fn run(&self, mut rng: Rng, configs: &Configs, stop: &AtomicBool, results: &Sender<Finished>) {
-        // Not all slots begin with the same fault.
-        let mut turn = rng.u64(..1000);
-        while !stop.load(Ordering::SeqCst) {
+    fn run(&self, mut rng: Rng, turns: Range<u64>, configs: &Configs, stop: &AtomicBool, results: &Sender<Finished>) {
+        for turn in turns {
+            if stop.load(Ordering::SeqCst) {
+                return;
+            }
             let plan = StreamPlan::new(plan::seed(&mut rng, self.pairing, turn));
             let ledger = Arc::new(Ledger::new());
             *self.lock() = Some((plan.seed, Arc::clone(&ledger)));
@@ -145,7 +169,6 @@ impl Slot {
             if results.send(Finished { plan, ledger, reports }).is_err() {
                 return;
             }
-            turn += 1;
         }
     }
 
@@ -160,7 +183,7 @@ impl Finished {
     /// When a check has failed.
     fn check(&self) -> Result<&[EndReport; 2], Failure> {
         let reports = self.reports.as_ref().map_err(|why| failure(self.plan.seed, &self.ledger, why))?;
-        ledger::judge(&self.ledger, reports).map_err(|why| {
+        judge::judge(&self.ledger, reports).map_err(|why| {
             let [client, server] = reports.each_ref().map(ledger::said);
             let why = format!("{why}; the client said: {client}; the server said: {server}");
             failure(self.plan.seed, &self.ledger, &why)
@@ -169,34 +192,37 @@ impl Finished {
     }
 }
 
-/// Counts streams as they end, until all have.
+/// Counts streams as they end, until all have; no new ones are started after `time`.
 fn watch(
     slots: &[Arc<Slot>],
     finished: &Receiver<Finished>,
     stop: &AtomicBool,
     seed: u64,
-    time: Duration,
+    time: Option<Duration>,
     progress: &ProgressBar,
 ) -> Result<Outcome, Failure> {
     let start = Instant::now();
-    let early_at = Duration::from_secs(60).min(time / 2);
+    let early_at = time.map(|time| Duration::from_secs(60).min(time / 2));
     let mut outcome = Outcome::new(seed);
-    progress.set_length(time.as_millis() as u64);
+    progress.set_length(time.map_or(0, |time| time.as_secs()));
     loop {
         match finished.recv_timeout(LOOK) {
-            Ok(stream) => outcome.add(&stream.plan, &stream.ledger, stream.check()?),
+            Ok(stream) => {
+                let added = outcome.add(&stream.plan, &stream.ledger, stream.check()?);
+                added.map_err(|why| failure(stream.plan.seed, &stream.ledger, &why))?;
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
         let elapsed = start.elapsed();
-        if outcome.early.is_none() && elapsed >= early_at {
+        if outcome.early.is_none() && early_at.is_some_and(|at| elapsed >= at) {
             outcome.early = Some((elapsed, Memory::now()?));
         }
-        if elapsed >= time && !stop.swap(true, Ordering::SeqCst) {
+        if time.is_some_and(|time| elapsed >= time) && !stop.swap(true, Ordering::SeqCst) {
             outcome.late = Memory::now()?;
         }
-        progress.set_position((elapsed.as_millis() as u64).min(progress.length().unwrap_or(0)));
-        progress.set_message(format!("{} streams", outcome.streams()));
+        progress.set_position(elapsed.as_secs().min(progress.length().unwrap_or(0)));
+        progress.set_message(format!("{} streams", outcome.sum(|t| t.streams)));
         for slot in slots {
             if let Some((seed, ledger)) = &*slot.lock() {
                 if stop.load(Ordering::SeqCst) {
@@ -209,6 +235,9 @@ fn watch(
         }
     }
     outcome.seconds = start.elapsed().as_secs_f64();
+    if time.is_none() {
+        outcome.late = Memory::now()?;
+    }
     outcome.check_memory(MOST_GROWTH)?;
     Ok(outcome)
 }
@@ -226,7 +255,7 @@ fn replay(seed: u64, configs: Arc<Configs>) -> Result<Outcome, Failure> {
         let reports = stream::run(&plan, &configs, &ledger);
         let _ = results.send(Finished { plan, ledger, reports });
     });
-    watch(&[slot], &finished, &AtomicBool::new(false), seed, Duration::from_secs(1), &ProgressBar::hidden())
+    watch(&[slot], &finished, &AtomicBool::new(false), seed, None, &ProgressBar::hidden())
 }
 
 /// A failed check: the stream's seed, what is wrong, and how far it was.

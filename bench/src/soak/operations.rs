@@ -210,6 +210,7 @@ impl Sender {
         if told(port.close())?.is_none() {
             return Ok(Next::Blocked);
         }
+        self.ledger.end_wire(self.side);
         match port.send(b"late", SendFlags::NONE) {
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             Poll::Ready(Err(_)) => Ok(Next::Done),

@@ -32,7 +32,7 @@ pub(crate) enum Driver {
 }
 
 /// The drivers of a stream's two ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pairing {
     /// mio at both.
     Mio,
