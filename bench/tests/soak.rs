@@ -6,7 +6,7 @@ use tls_cork_bench::soak::{self, Fault, Operation, Pairing, SoakArgs};
 
 #[test]
 fn a_few_rounds_meet_every_operation_and_every_fault() {
-    // Twenty streams for each pairing, two for each fault; how long they take depends on the machine.
+    // Twenty streams for each pairing, two for each fault, of about a second each.
     let args = SoakArgs {
         seconds: 1,
         quick: false,

@@ -243,6 +243,11 @@ impl Ledger {
         self.hurry.load(Ordering::SeqCst)
     }
 
+    /// How long the stream has run.
+    pub(crate) fn age(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// How long nothing has moved.
     pub(crate) fn idle(&self) -> Duration {
         self.start.elapsed().saturating_sub(Duration::from_millis(self.moved.load(Ordering::SeqCst)))

@@ -49,6 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a stream gets to come to its end when the time is over; each is still watched for [`PATIENCE`].
 const LOOK: Duration = Duration::from_millis(200);
 const QUICK: Duration = Duration::from_secs(20);
+/// After this a stream of a round sends nothing new.
+const ROUND: Duration = Duration::from_secs(1);
 /// Memory may grow by no more than this between the first look and the last.
 const MOST_GROWTH: u64 = 64 << 20;
 
@@ -62,7 +64,7 @@ pub struct SoakArgs {
     /// Only 20 seconds.
     #[arg(long, conflicts_with = "seconds")]
     pub quick: bool,
-    /// So many streams in each place, one after the other, however long they take; ten of them meet every fault.
+    /// So many streams in each place, one after the other, of about a second each; ten of them meet every fault.
     #[arg(long, conflicts_with_all = ["seconds", "quick"], value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
     /// Streams at a time for each pairing of drivers: mio, async-std, one of each.
@@ -114,10 +116,10 @@ pub fn measure(args: &SoakArgs, progress: &ProgressBar) -> Result<Outcome, Failu
     if let Some(seed) = args.replay {
         return replay(seed, configs);
     }
-    let time = match args.rounds {
-        Some(_) => None,
-        None if args.quick => Some(QUICK),
-        None => Some(Duration::from_secs(u64::from(args.seconds))),
+    let times = match args.rounds {
+        Some(_) => Times { whole: None, each: Some(ROUND) },
+        None if args.quick => Times { whole: Some(QUICK), each: None },
+        None => Times { whole: Some(Duration::from_secs(u64::from(args.seconds))), each: None },
     };
     let (results, finished) = mpsc::channel();
     let stop = Arc::new(AtomicBool::new(false));
@@ -139,7 +141,16 @@ pub fn measure(args: &SoakArgs, progress: &ProgressBar) -> Result<Outcome, Failu
         })
         .collect();
     drop(results);
-    watch(&slots, &finished, &stop, args.seed, time, progress)
+    watch(&slots, &finished, &stop, args.seed, times, progress)
+}
+
+/// After what time to come to an end; never, if none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Times {
+    /// No new streams.
+    whole: Option<Duration>,
+    /// Nothing new in a stream.
+    each: Option<Duration>,
 }
 
 /// A place where one stream after the other runs.
@@ -192,16 +203,17 @@ impl Finished {
     }
 }
 
-/// Counts streams as they end, until all have; no new ones are started after `time`.
+/// Counts streams as they end, until all have.
 fn watch(
     slots: &[Arc<Slot>],
     finished: &Receiver<Finished>,
     stop: &AtomicBool,
     seed: u64,
-    time: Option<Duration>,
+    times: Times,
     progress: &ProgressBar,
 ) -> Result<Outcome, Failure> {
     let start = Instant::now();
+    let time = times.whole;
     let early_at = time.map(|time| Duration::from_secs(60).min(time / 2));
     let mut outcome = Outcome::new(seed);
     progress.set_length(time.map_or(0, |time| time.as_secs()));
@@ -225,7 +237,7 @@ fn watch(
         progress.set_message(format!("{} streams", outcome.sum(|t| t.streams)));
         for slot in slots {
             if let Some((seed, ledger)) = &*slot.lock() {
-                if stop.load(Ordering::SeqCst) {
+                if stop.load(Ordering::SeqCst) || times.each.is_some_and(|time| ledger.age() > time) {
                     ledger.hurry();
                 }
                 if ledger.idle() > PATIENCE {
@@ -255,7 +267,7 @@ fn replay(seed: u64, configs: Arc<Configs>) -> Result<Outcome, Failure> {
         let reports = stream::run(&plan, &configs, &ledger);
         let _ = results.send(Finished { plan, ledger, reports });
     });
-    watch(&[slot], &finished, &AtomicBool::new(false), seed, None, &ProgressBar::hidden())
+    watch(&[slot], &finished, &AtomicBool::new(false), seed, Times::default(), &ProgressBar::hidden())
 }
 
 /// A failed check: the stream's seed, what is wrong, and how far it was.
