@@ -155,6 +155,11 @@ pub(crate) struct StreamPlan {
 const FAULT_DIGITS: u64 = 10;
 const PAIRINGS: u64 = Pairing::ALL.len() as u64;
 
+/// Of a socket, in bytes: less than a segment of loopback TCP, which then waits for its timers again and again.
+const SMALLEST_BUFFER: usize = 2048;
+/// So that streams with such a receiver end in seconds.
+const MOST_THROUGH_SMALLEST: u64 = 64 * 1024;
+
 /// A seed for the `turn`th stream of a `pairing`; four of ten have no fault that ends them.
 pub(crate) fn seed(rng: &mut Rng, pairing: Pairing, turn: u64) -> u64 {
     let random = rng.u64(..u64::MAX / (2 * PAIRINGS * FAULT_DIGITS));
@@ -189,6 +194,11 @@ impl StreamPlan {
         // rustls 0.23 takes 32 KeyUpdates in a row for an attack, also those that answer its own: few records, then.
         let (most, smallest_record) = if short_lived_keys { (most.min(1 << 20), 1024) } else { (most, 64) };
         let mut ends = drivers.map(|driver| EndPlan::new(rng, driver, most, smallest_record));
+        for side in Side::BOTH {
+            if ends[side.other() as usize].receive_buffer == Some(SMALLEST_BUFFER) {
+                ends[side as usize].target = ends[side as usize].target.min(MOST_THROUGH_SMALLEST);
+            }
+        }
         let fault = fault.map(|fault| {
             let mut side = if rng.bool() { Side::Client } else { Side::Server };
             if fault == Fault::Abort && ends[side as usize].driver != Driver::Mio {
@@ -213,7 +223,8 @@ impl StreamPlan {
 
 impl EndPlan {
     fn new(rng: &mut Rng, driver: Driver, most: u64, smallest_record: u64) -> Self {
-        let kernel_buffer = |rng: &mut Rng| [None, None, Some(2048), Some(8192), Some(65_536)][rng.usize(..5)];
+        let kernel_buffer =
+            |rng: &mut Rng| [None, None, Some(SMALLEST_BUFFER), Some(8192), Some(65_536)][rng.usize(..5)];
         // Some are shorter than their handshake.
         let least = if rng.u8(..4) == 0 { 1 } else { most.min(50_000) };
         let target = log_uniform(rng, least, most);
