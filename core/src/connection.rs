@@ -160,6 +160,7 @@ impl Connection {
 
     /// See [`CorkPolicy::join_held`].
     #[inline]
+    #[must_use = "false: nothing was written"]
     pub fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {
         self.policy.join_held(data, flags)
     }

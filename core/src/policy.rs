@@ -133,8 +133,10 @@ impl<S: Seal> CorkPolicy<S> {
     /// Writes `data` if all that this does is to make the held tail longer; else false, and nothing was done.
     ///
     /// Takes no time: the deadline of the tail runs already, and later writes do not push it back. Saves a caller with many small
-    /// pieces a reading of the clock for each.
+    /// pieces a reading of the clock for each. What counts from the last write (idle times, and the longest hold where filling ends it) counts from
+    /// the last one that came with its time.
     #[inline]
+    #[must_use = "false: nothing was written"]
     pub fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {
         // Less than a record waits then: within every limit, and never after a close or a failure.
         let joins = self.hold.join(data.len(), flags.contains(SendFlags::MORE));

@@ -162,8 +162,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     }
 
     pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tell_failure()?;
+        let earlier = self.tell_failure();
         let _ = self.connection.close(Instant::now());
+        earlier?;
         if self.transmit(cx, Role::Writer)? || !self.connection.is_finished() {
             return Poll::Pending;
         }
@@ -333,7 +334,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         if !pending {
             self.wakers.set_writable(true);
             if !was_writable {
-                self.wakers.wake_others(cx.waker());
+                self.wakers.wake_others(role);
             }
         }
         let sent = sent?;
@@ -360,7 +361,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             let was_pending = mem::replace(&mut self.flush_pending, flushed.is_pending());
             let flushed = ready!(flushed);
             if was_pending {
-                self.wakers.wake_others(cx.waker());
+                self.wakers.wake_others(role);
             }
             // Tried once, also if it failed: a reader goes on reading.
             self.unflushed = false;

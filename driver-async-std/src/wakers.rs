@@ -60,11 +60,13 @@ impl Wakers {
         self.shared.writable.store(writable, Ordering::Release);
     }
 
-    /// Wakes whoever waits but the task of `current`, which has found that the transport is ready: a transport that was `Pending` and then
-    /// is ready when it is polled owes nobody a wake-up.
-    pub(crate) fn wake_others(&self, current: &Waker) {
+    /// Wakes all that wait but `role`, which has found that the transport is ready: a transport that was `Pending` and then is ready when
+    /// it is polled owes nobody a wake-up. Others may wait in the same task.
+    pub(crate) fn wake_others(&self, role: Role) {
         let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = waiting.each_mut().map(|waker| waker.take_if(|waker| !waker.will_wake(current)));
+        let current = waiting[role as usize].take();
+        let others = mem::replace(&mut *waiting, Default::default());
+        waiting[role as usize] = current;
         drop(waiting);
         others.into_iter().flatten().for_each(Waker::wake);
     }

@@ -89,6 +89,25 @@ fn a_reader_does_not_take_the_writers_wake_up() {
 }
 
 #[test]
+fn a_reader_wakes_the_writer_of_the_same_task_when_it_finds_room() {
+    run(async {
+        let Pair { client, server: _server, up, .. } = connected_with(configs(), CorkConfig::default(), 400_000).await;
+        let (mut reader, mut writer) = client.into_split();
+        let task = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&task));
+        let mut cx = Context::from_waker(&waker);
+        let data = noise(300_000, 1);
+        while writer.poll_send(&mut cx, &data, NONE).is_ready() {}
+        task.take();
+        // In the same turn of the task, after the writer was told to wait.
+        drop(up.steal_untold());
+        assert!(Pin::new(&mut reader).poll_read(&mut cx, &mut [0; 8]).is_pending());
+        assert!(task.take() > 0, "nobody wakes the writer");
+        assert!(writer.poll_send(&mut cx, &data, NONE).is_ready(), "there is room");
+    });
+}
+
+#[test]
 fn a_transport_that_buffers_is_flushed_when_what_waited_for_it_has_left() {
     run(async {
         let (client, server) = pipe(1000);

@@ -153,7 +153,7 @@ impl<T: Transport> TlsStream<T> {
             let _ = self.connection.handle_read_wait(now);
         }
         self.transmit()?;
-        Ok(self.poll_timeout().map(|at| at.saturating_duration_since(now)))
+        Ok(self.poll_timeout().map(|at| at.saturating_duration_since(Instant::now())))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due: for loops that keep their own timers.
@@ -240,8 +240,9 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// Those of the transport and of TLS; `BrokenPipe` if a failure, told elsewhere, cost accepted bytes.
     pub fn close(&mut self) -> io::Result<()> {
-        self.tell_failure()?;
+        let earlier = self.tell_failure();
         let _ = self.connection.close(Instant::now());
+        earlier?;
         self.transmit_without_loss()
     }
 

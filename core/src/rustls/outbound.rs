@@ -107,7 +107,8 @@ impl Session {
         }
         let look = self.look()?;
         if !look.is_all {
-            return Ok(self.overhead.is_some_and(|overhead| added != ALERT_LEN + overhead));
+            // Unknown before the first record, which the keys are always good for.
+            return Ok(self.overhead.is_none_or(|overhead| added != ALERT_LEN + overhead));
         }
         self.overhead = Some(added - len);
         Ok(look.last != Some(ALERT))

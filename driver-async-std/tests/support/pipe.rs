@@ -120,9 +120,14 @@ impl Tap {
 
     /// Takes what waits to be read.
     pub fn steal(&self) -> Vec<u8> {
+        wake(&mut self.lane().writer);
+        self.steal_untold()
+    }
+
+    /// The same before anybody is woken; who writes next finds room, and nobody is owed a wake-up then.
+    pub fn steal_untold(&self) -> Vec<u8> {
         let mut lane = self.lane();
         lane.visible = 0;
-        wake(&mut lane.writer);
         lane.bytes.drain(..).collect()
     }
 
@@ -217,6 +222,7 @@ impl AsyncWrite for End {
             lane.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        lane.writer = None;
         let before = left;
         for buf in bufs {
             let n = left.min(buf.len());
