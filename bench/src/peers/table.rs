@@ -1,6 +1,7 @@
 //! The figures as a table and as CSV, and the help that explains them.
 
 use super::receiver::SUITE;
+use super::stacks::BUFFER;
 use super::{Cell, Standing};
 use crate::median::Median;
 use crate::report::{self, Column, Kind, Report, Value};
@@ -31,7 +32,7 @@ const COLUMNS: [Column; 14] = [
         csv: "sends_per_message",
         title: "sends/msg",
         kind: Kind::Middle(3),
-        about: "System calls that sent, or tried to, for each message; on tokio (tokio, tokio-buf, s2n) without those that found no room.",
+        about: "System calls that sent, or tried to, for each message; on tokio (tokio, s2n, with and without -buf, -vec) without those that found no room.",
     },
     Column {
         csv: "wire_bytes_per_byte",
@@ -87,7 +88,9 @@ const COLUMNS: [Column; 14] = [
 pub(super) fn help() -> String {
     format!(
         "Every sender is a process of its own, with TCP_NODELAY, and agrees with the receiver (rustls) on {:?}.\n\
-         Buffers have their default capacity of 8 KiB. An unbuffered stack gets one write for each piece of a message.\n\
+         Stacks without a suffix get one write for each piece of a message. -buf: a BufWriter of {} B, which is one full record\n\
+         (the default of 8 KiB would cut http2 and burst in two), flushed where ours sends without MORE. -vec: one vectored write of\n\
+         all pieces up to there. The Rust interfaces of OpenSSL and s2n-tls have no vectored write.\n\
          What is sent depends on its position in the stream alone, and the receiver checks every byte.\n\
          \n\
          Without the cargo feature `peers` only rustls, ours-mio and the limits (plain-*, aead) take part.\n\
@@ -95,6 +98,7 @@ pub(super) fn help() -> String {
          then cargo run --release -p tls-cork-bench --features peers -- peers\n\
          \n{}",
         SUITE.suite(),
+        BUFFER,
         report::help_columns("peers", &COLUMNS)
     )
 }

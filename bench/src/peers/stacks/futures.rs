@@ -9,7 +9,7 @@ use futures_rustls::client::TlsStream;
 use futures_util::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 
 use super::counted::Counted;
-use super::{Link, Stack};
+use super::{BUFFER, Link, Stack, Way};
 use crate::peers::sender::{Load, Sent};
 use crate::tls::{self, TlsVersion};
 use crate::wire::Counters;
@@ -19,22 +19,27 @@ type Transport = Counted<Async<TcpStream>>;
 /// `W` is the stream, or a buffer over it.
 struct Futures<W> {
     stream: W,
-    buffered: bool,
+    way: Way,
     counters: fn(&W) -> Counters,
 }
 
 pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    async_io::block_on(async {
-        let stream = connect(link).await?;
-        load.send(Futures { stream, buffered: false, counters: |stream| stream.get_ref().0.counters() }).await
-    })
+    async_io::block_on(async { load.send(unbuffered(connect(link).await?, Way::Pieces)).await })
+}
+
+pub(super) fn run_vectored(link: &Link, load: Load) -> io::Result<Sent> {
+    async_io::block_on(async { load.send(unbuffered(connect(link).await?, Way::vectored())).await })
+}
+
+fn unbuffered(stream: TlsStream<Transport>, way: Way) -> Futures<TlsStream<Transport>> {
+    Futures { stream, way, counters: |stream| stream.get_ref().0.counters() }
 }
 
 pub(super) fn run_buffered(link: &Link, load: Load) -> io::Result<Sent> {
     async_io::block_on(async {
-        let stream = BufWriter::new(connect(link).await?);
+        let stream = BufWriter::with_capacity(BUFFER, connect(link).await?);
         let counters = |stream: &BufWriter<TlsStream<Transport>>| stream.get_ref().get_ref().0.counters();
-        load.send(Futures { stream, buffered: true, counters }).await
+        load.send(Futures { stream, way: Way::Buffer, counters }).await
     })
 }
 
@@ -46,8 +51,15 @@ async fn connect(link: &Link) -> io::Result<TlsStream<Transport>> {
 
 impl<W: AsyncWrite + Unpin> Stack for Futures<W> {
     async fn write(&mut self, piece: &'static [u8], last: bool) -> io::Result<()> {
-        self.stream.write_all(piece).await?;
-        if self.buffered && last { self.stream.flush().await } else { Ok(()) }
+        let stream = &mut self.stream;
+        match &mut self.way {
+            Way::Pieces => stream.write_all(piece).await,
+            Way::Vectored(pieces) => pieces.write(piece, last, async |left| stream.write_vectored(left).await).await,
+            Way::Buffer => {
+                stream.write_all(piece).await?;
+                if last { stream.flush().await } else { Ok(()) }
+            }
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
+use tls_cork::MAX_RECORD_SIZE;
 
 use super::sender::{Load, Sent};
 use crate::endpoint::Endpoint;
@@ -21,6 +22,7 @@ use crate::wire::Counters;
 use crate::wire::socket::CountingSocket;
 
 mod aead;
+mod blocking;
 #[cfg(feature = "peers")]
 mod counted;
 #[cfg(feature = "peers")]
@@ -36,8 +38,13 @@ mod s2n;
 mod std_rustls;
 #[cfg(feature = "peers")]
 mod tokio;
+mod vectored;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Capacity of every BufWriter: what fills one TLS record. With the default of 8 KiB, messages and bursts that a record could hold
+/// would be cut in two.
+pub(super) const BUFFER: usize = MAX_RECORD_SIZE;
 
 /// A stack, with the way in which it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -51,18 +58,28 @@ pub enum StackName {
     Rustls,
     /// std::io::BufWriter over the same, flushed where ours sends without MORE.
     RustlsBuf,
+    /// rustls::Stream over the same (StreamOwned has no write_vectored of its own): one write_vectored for each burst.
+    RustlsVec,
     /// futures-rustls on async-io: one write_all for each piece.
     Futures,
     /// futures::io::BufWriter over the same, flushed where ours sends without MORE.
     FuturesBuf,
+    /// futures-rustls: one write_vectored for each burst.
+    FuturesVec,
     /// tokio-rustls on a current-thread runtime: one write_all for each piece.
     Tokio,
     /// tokio::io::BufWriter over the same, flushed where ours sends without MORE.
     TokioBuf,
+    /// tokio-rustls: one write_vectored for each burst.
+    TokioVec,
     /// OpenSSL over a blocking socket: one SSL_write for each piece.
     Openssl,
+    /// std::io::BufWriter over the same, flushed where ours sends without MORE.
+    OpensslBuf,
     /// s2n-tls-tokio, preferring throughput: one write_all for each piece.
     S2n,
+    /// tokio::io::BufWriter over the same, flushed where ours sends without MORE.
+    S2nBuf,
     /// No TLS: send(2), MSG_MORE on every piece but the last of a burst.
     PlainMore,
     /// No TLS: one writev(2) for each burst.
@@ -73,17 +90,22 @@ pub enum StackName {
 
 impl StackName {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::OursMio,
         Self::OursAsync,
         Self::Rustls,
         Self::RustlsBuf,
+        Self::RustlsVec,
         Self::Futures,
         Self::FuturesBuf,
+        Self::FuturesVec,
         Self::Tokio,
         Self::TokioBuf,
+        Self::TokioVec,
         Self::Openssl,
+        Self::OpensslBuf,
         Self::S2n,
+        Self::S2nBuf,
         Self::PlainMore,
         Self::PlainVectored,
         Self::Aead,
@@ -97,10 +119,14 @@ impl StackName {
             Self::OursAsync
                 | Self::Futures
                 | Self::FuturesBuf
+                | Self::FuturesVec
                 | Self::Tokio
                 | Self::TokioBuf
+                | Self::TokioVec
                 | Self::Openssl
+                | Self::OpensslBuf
                 | Self::S2n
+                | Self::S2nBuf
         )
     }
 
@@ -141,6 +167,24 @@ pub(super) trait Stack {
     fn counters(&self) -> Counters;
 }
 
+/// How users of an async TLS stream write.
+#[cfg(feature = "peers")]
+#[derive(Debug)]
+enum Way {
+    /// Each piece by itself.
+    Pieces,
+    /// The stream is a buffer.
+    Buffer,
+    Vectored(vectored::Pieces),
+}
+
+#[cfg(feature = "peers")]
+impl Way {
+    fn vectored() -> Self {
+        Self::Vectored(vectored::Pieces::default())
+    }
+}
+
 /// Where the receiver is, and whom to trust.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -176,6 +220,7 @@ pub(super) fn run(name: StackName, link: &Link, load: Load) -> Result<Sent, Fail
         StackName::OursMio => ours_mio::run(link, load),
         StackName::Rustls => std_rustls::run(link, load),
         StackName::RustlsBuf => std_rustls::run_buffered(link, load),
+        StackName::RustlsVec => std_rustls::run_vectored(link, load),
         StackName::PlainMore => plain::run(link, load),
         StackName::PlainVectored => plain::run_vectored(link, load),
         StackName::Aead => aead::run(load),
@@ -186,13 +231,21 @@ pub(super) fn run(name: StackName, link: &Link, load: Load) -> Result<Sent, Fail
         #[cfg(feature = "peers")]
         StackName::FuturesBuf => futures::run_buffered(link, load),
         #[cfg(feature = "peers")]
+        StackName::FuturesVec => futures::run_vectored(link, load),
+        #[cfg(feature = "peers")]
         StackName::Tokio => tokio::run(link, load),
         #[cfg(feature = "peers")]
         StackName::TokioBuf => tokio::run_buffered(link, load),
         #[cfg(feature = "peers")]
+        StackName::TokioVec => tokio::run_vectored(link, load),
+        #[cfg(feature = "peers")]
         StackName::Openssl => openssl::run(link, load),
         #[cfg(feature = "peers")]
+        StackName::OpensslBuf => openssl::run_buffered(link, load),
+        #[cfg(feature = "peers")]
         StackName::S2n => s2n::run(link, load),
+        #[cfg(feature = "peers")]
+        StackName::S2nBuf => s2n::run_buffered(link, load),
         #[cfg(not(feature = "peers"))]
         _ => return Err(Failure::usage("--stack", format!("{name} needs a build with --features peers"))),
     };

@@ -1,19 +1,22 @@
 //! OpenSSL over a blocking socket.
 
-use std::io::{self, Write};
+use std::io;
 
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVersion};
 
-use super::{Link, Stack, now};
+use super::blocking::{Buffered, Session, Unbuffered};
+use super::{Link, now};
 use crate::peers::sender::{Load, Sent};
 use crate::tls::SERVER_NAMES;
 use crate::wire::Counters;
 use crate::wire::socket::CountingSocket;
 
-struct OpenSsl(SslStream<CountingSocket>);
-
 pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(OpenSsl(connect(link)?)))
+    now(load.send(Unbuffered(connect(link)?)))
+}
+
+pub(super) fn run_buffered(link: &Link, load: Load) -> io::Result<Sent> {
+    now(load.send(Buffered::new(connect(link)?)))
 }
 
 fn connect(link: &Link) -> io::Result<SslStream<CountingSocket>> {
@@ -23,20 +26,12 @@ fn connect(link: &Link) -> io::Result<SslStream<CountingSocket>> {
     config.build().connect(SERVER_NAMES[0], link.counting()?).map_err(|e| io::Error::other(e.to_string()))
 }
 
-impl Stack for OpenSsl {
-    async fn write(&mut self, piece: &'static [u8], _last: bool) -> io::Result<()> {
-        self.0.write_all(piece)
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-
-    async fn close(&mut self) -> io::Result<()> {
-        self.0.shutdown().map(drop).map_err(io::Error::other)
+impl Session for SslStream<CountingSocket> {
+    fn close(&mut self) -> io::Result<()> {
+        self.shutdown().map(drop).map_err(io::Error::other)
     }
 
     fn counters(&self) -> Counters {
-        self.0.get_ref().counters()
+        self.get_ref().counters()
     }
 }

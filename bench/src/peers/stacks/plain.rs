@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, Write};
 
 use tls_cork_mio::Transport;
 
+use super::vectored::Pieces;
 use super::{Link, Stack, now};
 use crate::peers::sender::{Load, Sent};
 use crate::wire::Counters;
@@ -13,7 +14,7 @@ struct More(CountingSocket);
 
 struct Vectored {
     socket: CountingSocket,
-    burst: Vec<IoSlice<'static>>,
+    pieces: Pieces,
 }
 
 pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
@@ -21,7 +22,7 @@ pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
 }
 
 pub(super) fn run_vectored(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Vectored { socket: link.counting()?, burst: Vec::new() }))
+    now(load.send(Vectored { socket: link.counting()?, pieces: Pieces::default() }))
 }
 
 impl Stack for More {
@@ -48,17 +49,8 @@ impl Stack for More {
 
 impl Stack for Vectored {
     async fn write(&mut self, piece: &'static [u8], last: bool) -> io::Result<()> {
-        self.burst.push(IoSlice::new(piece));
-        if !last {
-            return Ok(());
-        }
-        let mut left = &mut self.burst[..];
-        while !left.is_empty() {
-            let sent = self.socket.write_vectored(left)?;
-            IoSlice::advance_slices(&mut left, sent);
-        }
-        self.burst.clear();
-        Ok(())
+        let socket = &mut self.socket;
+        self.pieces.write(piece, last, async |left| socket.write_vectored(left)).await
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -1,9 +1,11 @@
 //! rustls over a blocking socket, in its own stream type.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConnection, Stream, StreamOwned};
 
+use super::blocking::{Buffered, Session, Unbuffered};
+use super::vectored::Pieces;
 use super::{Link, Stack, now};
 use crate::peers::sender::{Load, Sent};
 use crate::tls::{self, TlsVersion};
@@ -12,16 +14,21 @@ use crate::wire::socket::CountingSocket;
 
 type TlsStream = StreamOwned<ClientConnection, CountingSocket>;
 
-struct Plain(TlsStream);
-
-struct Buffered(BufWriter<TlsStream>);
+struct Vectored {
+    stream: TlsStream,
+    pieces: Pieces,
+}
 
 pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Plain(connect(link)?)))
+    now(load.send(Unbuffered(connect(link)?)))
 }
 
 pub(super) fn run_buffered(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Buffered(BufWriter::new(connect(link)?))))
+    now(load.send(Buffered::new(connect(link)?)))
+}
+
+pub(super) fn run_vectored(link: &Link, load: Load) -> io::Result<Sent> {
+    now(load.send(Vectored { stream: connect(link)?, pieces: Pieces::default() }))
 }
 
 fn connect(link: &Link) -> io::Result<TlsStream> {
@@ -34,44 +41,34 @@ fn connect(link: &Link) -> io::Result<TlsStream> {
     Ok(StreamOwned::new(session, socket))
 }
 
-fn close(stream: &mut TlsStream) -> io::Result<()> {
-    stream.conn.send_close_notify();
-    stream.flush()
-}
-
-impl Stack for Plain {
-    async fn write(&mut self, piece: &'static [u8], _last: bool) -> io::Result<()> {
-        self.0.write_all(piece)
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-
-    async fn close(&mut self) -> io::Result<()> {
-        close(&mut self.0)
+impl Session for TlsStream {
+    fn close(&mut self) -> io::Result<()> {
+        self.conn.send_close_notify();
+        self.flush()
     }
 
     fn counters(&self) -> Counters {
-        self.0.sock.counters()
+        self.sock.counters()
     }
 }
 
-impl Stack for Buffered {
+impl Stack for Vectored {
     async fn write(&mut self, piece: &'static [u8], last: bool) -> io::Result<()> {
-        self.0.write_all(piece)?;
-        if last { self.0.flush() } else { Ok(()) }
+        let TlsStream { conn, sock } = &mut self.stream;
+        // StreamOwned itself has only the trait's write_vectored, which writes the first piece alone.
+        let mut stream = Stream::new(conn, sock);
+        self.pieces.write(piece, last, async |left| stream.write_vectored(left)).await
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.stream.flush()
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        close(self.0.get_mut())
+        self.stream.close()
     }
 
     fn counters(&self) -> Counters {
-        self.0.get_ref().sock.counters()
+        self.stream.counters()
     }
 }

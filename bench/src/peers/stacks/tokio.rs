@@ -9,7 +9,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::counted::Counted;
-use super::{Link, Stack};
+use super::{BUFFER, Link, Stack, Way};
 use crate::peers::sender::{Load, Sent};
 use crate::tls::{self, TlsVersion};
 use crate::wire::Counters;
@@ -19,22 +19,27 @@ pub(super) type Transport = Counted<TcpStream>;
 /// A TLS stream on tokio, or a buffer over one.
 pub(super) struct Tokio<W> {
     pub(super) stream: W,
-    pub(super) buffered: bool,
+    pub(super) way: Way,
     pub(super) counters: fn(&W) -> Counters,
 }
 
 pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    block_on(async {
-        let stream = connect(link).await?;
-        load.send(Tokio { stream, buffered: false, counters: |stream| stream.get_ref().0.counters() }).await
-    })
+    block_on(async { load.send(unbuffered(connect(link).await?, Way::Pieces)).await })
+}
+
+pub(super) fn run_vectored(link: &Link, load: Load) -> io::Result<Sent> {
+    block_on(async { load.send(unbuffered(connect(link).await?, Way::vectored())).await })
+}
+
+fn unbuffered(stream: TlsStream<Transport>, way: Way) -> Tokio<TlsStream<Transport>> {
+    Tokio { stream, way, counters: |stream| stream.get_ref().0.counters() }
 }
 
 pub(super) fn run_buffered(link: &Link, load: Load) -> io::Result<Sent> {
     block_on(async {
-        let stream = BufWriter::new(connect(link).await?);
+        let stream = BufWriter::with_capacity(BUFFER, connect(link).await?);
         let counters = |stream: &BufWriter<TlsStream<Transport>>| stream.get_ref().get_ref().0.counters();
-        load.send(Tokio { stream, buffered: true, counters }).await
+        load.send(Tokio { stream, way: Way::Buffer, counters }).await
     })
 }
 
@@ -55,8 +60,15 @@ async fn connect(link: &Link) -> io::Result<TlsStream<Transport>> {
 
 impl<W: AsyncWrite + Unpin> Stack for Tokio<W> {
     async fn write(&mut self, piece: &'static [u8], last: bool) -> io::Result<()> {
-        self.stream.write_all(piece).await?;
-        if self.buffered && last { self.stream.flush().await } else { Ok(()) }
+        let stream = &mut self.stream;
+        match &mut self.way {
+            Way::Pieces => stream.write_all(piece).await,
+            Way::Vectored(pieces) => pieces.write(piece, last, async |left| stream.write_vectored(left).await).await,
+            Way::Buffer => {
+                stream.write_all(piece).await?;
+                if last { stream.flush().await } else { Ok(()) }
+            }
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
