@@ -64,26 +64,26 @@ fn every_stack_sends_every_pattern() {
 }
 
 #[test]
-fn a_small_message_is_one_record_and_one_send_for_ours_and_more_without_a_buffer() {
+fn a_small_message_is_one_record_and_one_send_for_ours_for_buffers_and_vectored_writes_and_more_for_the_others() {
     let small = ["nbd-512", "nbd-4k", "sheepdog-4k", "reply-4k", "http2", "burst"];
     let args: Vec<&str> =
         ["--no-delay"].into_iter().chain(small.into_iter().flat_map(|name| ["--pattern", name])).collect();
     for cell in cells(&args) {
         let shape = cell.pattern.shape();
-        let pieces = (shape.pieces.len() * shape.burst) as u64;
-        // For each burst.
-        let counts = (cell.records.map(|n| n / BURSTS), cell.sends.map(|n| n / BURSTS));
+        let pieces = BURSTS * (shape.pieces.len() * shape.burst) as u64;
+        let counts = (cell.records, cell.sends);
+        // tokio makes a busy task yield; what it writes meanwhile waits, sealed, and leaves in fewer sends.
+        let on_tokio = |records| (Some(records), cell.sends.map(|sends| sends.min(records)));
         let expected = match cell.stack {
-            StackName::OursMio | StackName::OursAsync => (Some(1), Some(1)),
-            // tokio makes a busy task yield; what it writes meanwhile waits, sealed, and leaves in fewer sends.
-            StackName::Tokio | StackName::S2n => {
-                assert!(counts.1 <= Some(pieces), "{}, {}", cell.stack, cell.pattern);
-                (Some(pieces), counts.1)
-            }
+            StackName::OursMio | StackName::OursAsync => (Some(BURSTS), Some(BURSTS)),
+            StackName::RustlsBuf | StackName::FuturesBuf | StackName::OpensslBuf => (Some(BURSTS), Some(BURSTS)),
+            StackName::RustlsVec | StackName::FuturesVec => (Some(BURSTS), Some(BURSTS)),
+            StackName::TokioBuf | StackName::TokioVec | StackName::S2nBuf => on_tokio(BURSTS),
             StackName::Rustls | StackName::Futures | StackName::Openssl => (Some(pieces), Some(pieces)),
-            StackName::PlainVectored => (None, Some(1)),
+            StackName::Tokio | StackName::S2n => on_tokio(pieces),
+            StackName::PlainVectored => (None, Some(BURSTS)),
             StackName::PlainMore => (None, Some(pieces)),
-            _ => continue,
+            StackName::Aead => (None, None),
         };
         assert_eq!(counts, expected, "{}, {}", cell.stack, cell.pattern);
     }
