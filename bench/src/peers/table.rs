@@ -88,9 +88,12 @@ const COLUMNS: [Column; 14] = [
 pub(super) fn help() -> String {
     format!(
         "Every sender is a process of its own, with TCP_NODELAY, and agrees with the receiver (rustls) on {:?}.\n\
-         Stacks without a suffix get one write for each piece of a message. -buf: a BufWriter of {} B, which is one full record\n\
-         (the default of 8 KiB would cut http2 and burst in two), flushed where ours sends without MORE. -vec: one vectored write of\n\
-         all pieces up to there. The Rust interfaces of OpenSSL and s2n-tls have no vectored write.\n\
+         Unless its name says otherwise, a stack gets one write for each piece of a message.\n\
+         -buf: a BufWriter of {} B, which is one full record, flushed where ours sends without MORE. The default of 8 KiB would cut\n\
+         http2 and burst in two.\n\
+         -vec: one vectored write of all pieces up to where ours sends without MORE. The Rust interfaces of OpenSSL and s2n-tls\n\
+         have none.\n\
+         All but -buf flush only at the end and, where the delay is measured, before a pause: tokio may gather what waits till then.\n\
          What is sent depends on its position in the stream alone, and the receiver checks every byte.\n\
          \n\
          Without the cargo feature `peers` only rustls, ours-mio and the limits (plain-*, aead) take part.\n\
