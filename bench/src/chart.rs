@@ -33,6 +33,8 @@ pub enum Chart {
         series: &'static str,
         /// The column with the figures; a spread is drawn across the end of the bar.
         value: &'static str,
+        /// Names of rows that get no bar, since it would dwarf the others.
+        leave_out: &'static [&'static str],
         /// Names of bars that stand out.
         highlight: &'static [&'static str],
     },
@@ -84,16 +86,13 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 pub(crate) fn draw(chart: &Chart, report: &Report) -> Result<String, Failure> {
     match *chart {
-        Chart::Bars { title, panel, series, value, highlight } => {
+        Chart::Bars { title, panel, series, value, leave_out, highlight } => {
             let (series, value) = (column(report, series)?, column(report, value)?);
             let panels = panels(report, panel, |row| {
-                let figure = row[value].figure()?;
-                Some(Bar { name: name(report, row, series), figure, stands_out: false })
+                let (name, figure) = (name(report, row, series), row[value].figure()?);
+                let stands_out = highlight.contains(&name.as_str());
+                (!leave_out.contains(&name.as_str())).then_some(Bar { name, figure, stands_out })
             })?;
-            let mut panels: Vec<Panel<Bar>> = panels;
-            for bar in panels.iter_mut().flat_map(|p| &mut p.marks) {
-                bar.stands_out = highlight.contains(&bar.name.as_str());
-            }
             draw_bars(title, &panels)
         }
         Chart::Lines { title, panel, series, x, x_title, y, log_x, log_y } => {

@@ -86,6 +86,7 @@ const CHART: Chart = Chart::Bars {
     panel: "{block_size_bytes} writes, depth {queue_depth}",
     series: "contender",
     value: "requests_per_s",
+    leave_out: &[],
     highlight: &["more"],
 };
 

@@ -80,6 +80,7 @@ const CHART: Chart = Chart::Bars {
     panel: "{block_size_bytes} writes, depth {queue_depth}",
     series: "strategy",
     value: "immediate_ratio",
+    leave_out: &[],
     highlight: &["more"],
 };
 

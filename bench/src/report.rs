@@ -355,6 +355,7 @@ mod tests {
             panel: "{block_size_bytes} B & more",
             series: "stack",
             value: "messages_per_s",
+            leave_out: &[],
             highlight: &["ours"],
         }
     }

@@ -65,7 +65,7 @@ impl Wakers {
     pub(crate) fn wake_others(&self, role: Role) {
         let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let current = waiting[role as usize].take();
-        let others = mem::replace(&mut *waiting, Default::default());
+        let others = mem::take(&mut *waiting);
         waiting[role as usize] = current;
         drop(waiting);
         others.into_iter().flatten().for_each(Waker::wake);

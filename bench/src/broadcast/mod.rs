@@ -104,6 +104,7 @@ const CHART: Chart = Chart::Bars {
     panel: "{receivers} receivers, {message_mib} MiB",
     series: "stack",
     value: "stalled_kib",
+    leave_out: &[],
     highlight: &[
         Stack::OursMio.name(),
         #[cfg(feature = "peers")]

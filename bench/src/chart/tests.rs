@@ -13,6 +13,7 @@ const BARS: Chart = Chart::Bars {
     panel: "{block_size_bytes}, {rtt_ms} ms",
     series: "policy",
     value: "delay_ms",
+    leave_out: &[],
     highlight: &["more"],
 };
 const OVER_RTT: Chart = Chart::Lines {
@@ -99,11 +100,19 @@ fn nothing_to_draw_is_no_failure() {
 #[test]
 fn columns_that_do_not_exist_are_named() {
     let Chart::Bars { title, series, highlight, .. } = BARS else { unreachable!() };
-    let chart = |panel, value| Chart::Bars { title, panel, series, value, highlight };
+    let chart = |panel, value| Chart::Bars { title, panel, series, value, leave_out: &[], highlight };
     for (chart, part) in [(chart("", "speed"), "no column speed"), (chart("{nothing}", "delay_ms"), "{nothing}")] {
         let line = draw(&chart, &report()).expect_err("no such column").to_string();
         assert!(line.contains(part), "{line}");
     }
+}
+
+#[test]
+fn what_is_left_out_has_no_bar() {
+    let Chart::Bars { title, panel, series, value, highlight, .. } = BARS else { unreachable!() };
+    let chart = Chart::Bars { title, panel, series, value, highlight, leave_out: &["more"] };
+    let (all, less) = (draw(&BARS, &report()).expect("drawn"), draw(&chart, &report()).expect("drawn"));
+    assert!(texts(&all).iter().any(|text| text == "more") && !texts(&less).iter().any(|text| text == "more"));
 }
 
 #[test]

@@ -109,6 +109,7 @@ const CHART: Chart = Chart::Bars {
     panel: "{block_size_bytes} B writes, depth {queue_depth}",
     series: "program",
     value: "requests_per_s",
+    leave_out: &[],
     highlight: &[Program::OURS.name()],
 };
 

@@ -71,6 +71,7 @@ pub(super) const CHART: Chart = Chart::Bars {
     panel: "{drivers}",
     series: "ended_by",
     value: "streams",
+    leave_out: &[],
     highlight: &[CLOSED],
 };
 
