@@ -62,8 +62,9 @@ mod tests {
     #[test]
     fn what_is_allocated_shows() {
         let before = Memory::now().expect("proc");
-        let block = vec![1u8; 32 << 20];
+        // More than other tests give back meanwhile.
+        let block = std::hint::black_box(vec![1u8; 128 << 20]);
         let after = Memory::now().expect("proc");
-        assert!(after.resident >= before.resident + (24 << 20), "{before:?} {after:?} {}", block.len());
+        assert!(after.resident >= before.resident + (64 << 20), "{before:?} {after:?} {}", block.len());
     }
 }
