@@ -343,6 +343,7 @@ fn batches_grow_while_the_transport_takes_them_and_fall_back_when_it_pushes_back
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many bytes for miri")]
 fn a_receiver_that_stalls_anywhere_leaves_at_most_100_kib_sealed() {
     let mut most = 0;
     for room in (0..1 << 20).step_by(1000) {

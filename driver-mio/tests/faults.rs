@@ -96,6 +96,18 @@ fn a_reset_while_sending_is_told() {
 }
 
 #[test]
+fn a_close_that_tells_an_earlier_failure_closes() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    pair.client.get_mut().sends = [Step::Zero].into();
+    assert_eq!(pair.client.write(b"waits").unwrap(), 5);
+    assert_eq!(pair.client.close().unwrap_err().kind(), ErrorKind::WriteZero);
+    assert_eq!(pair.client.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    pair.client.before_poll().unwrap();
+    assert!(pair.client.is_finished());
+    assert_eq!(pair.server_gets_all().unwrap(), b"waits");
+}
+
+#[test]
 fn a_reset_while_receiving_is_told() {
     let mut pair = Pair::connected(CorkConfig::default());
     assert_eq!(pair.client.write(b"x").unwrap(), 1);
