@@ -83,35 +83,39 @@ impl Session {
             return Ok(if self.hand_over(plaintext)? == len { len.div_ceil(record_size) } else { 0 });
         }
         let before = self.output_bytes()?;
+        let mut waiting = before;
         // Behind many records an alert shows by its length alone: no record is to have the same.
         let step = if len == ALERT_LEN && !self.look()?.is_all { 1 } else { len.max(1) };
         for offset in (0..len).step_by(step) {
             let mut record: Slices<'_> = SmallVec::new();
             gather::pieces(plaintext, offset, step, |piece| record.push(IoSlice::new(piece)));
-            if !self.write_record(&record, step)? {
+            let added = self.write_record(&record, step, waiting)?;
+            if added == 0 {
                 // The `close_notify` would pass what is lost for a proper end.
                 self.last_bytes = Some(before);
                 return Ok(0);
             }
+            waiting += added;
         }
         Ok(len / step)
     }
 
-    /// One record of TLS 1.2; whether it was sealed.
-    fn write_record(&mut self, plaintext: &[IoSlice<'_>], len: usize) -> Result<bool, SealError> {
-        let before = self.output_bytes()?;
+    /// One record of TLS 1.2, behind so many `waiting` bytes; returns how many bytes it has: none if it was not sealed.
+    fn write_record(&mut self, plaintext: &[IoSlice<'_>], len: usize, waiting: usize) -> Result<usize, SealError> {
         let taken = self.hand_over(plaintext)?;
-        let added = self.output_bytes()?.saturating_sub(before);
+        let added = self.output_bytes()?.saturating_sub(waiting);
         if taken < len || added <= len {
-            return Ok(false);
+            return Ok(0);
         }
         let look = self.look()?;
-        if !look.is_all {
+        let sealed = if look.is_all {
+            self.overhead = Some(added - len);
+            look.last != Some(ALERT)
+        } else {
             // Unknown before the first record, which the keys are always good for.
-            return Ok(self.overhead.is_none_or(|overhead| added != ALERT_LEN + overhead));
-        }
-        self.overhead = Some(added - len);
-        Ok(look.last != Some(ALERT))
+            self.overhead.is_none_or(|overhead| added != ALERT_LEN + overhead)
+        };
+        Ok(if sealed { added } else { 0 })
     }
 
     /// How many bytes rustls took.
