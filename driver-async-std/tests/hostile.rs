@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_io::Timer;
-use attack::{ALERT, APPLICATION, HANDSHAKE, Meter, Peer, Side, configs, record};
+use attack::bounds::{GATHERING, Limits};
+use attack::{APPLICATION, HANDSHAKE, Meter, Peer, Side, configs, offences, record};
 use futures_util::future::{Either, join, select};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use rustls::server::Acceptor;
 use rustls::version::TLS13;
-use rustls::{AlertDescription, Error, InvalidMessage, PeerMisbehaved};
+use rustls::{AlertDescription, Error, InvalidMessage};
 use smol::future::yield_now;
 use support::pipe::{End, Tap, pipe};
 use support::run;
@@ -27,10 +28,7 @@ use tls_cork_async_std::tls_cork::SendFlags;
 use tls_cork_async_std::{LazyConfigAcceptor, TlsAcceptor, server};
 
 const CAPACITY: usize = 8 << 20;
-/// What a session may have on the heap beside what it has when idle: what the core's test derives for a session that sends.
-const SENDING: usize = 3 * 256 * 1024 + 112 * 1024 + 7 * 128 + 4096;
-/// The same while it gathers a handshake message.
-const GATHERING: usize = 3 * 0xffff + 3 * 40 * 4096 + 4096;
+const SENDING: usize = Limits::DEFAULT.sending();
 
 /// Polls `future` on the meter.
 async fn metered<F: Future>(meter: &mut Meter, future: F) -> F::Output {
@@ -219,26 +217,7 @@ fn a_handshake_byte_by_byte_works() {
 #[test]
 fn forged_and_endless_records_end_the_stream_by_name() {
     run(async {
-        type Says = fn(&mut Peer) -> Vec<u8>;
-        let cases: [(Says, Error, Option<AlertDescription>); 4] = [
-            (|_| record(APPLICATION, &[0x5A; 64]), Error::DecryptError, Some(AlertDescription::BadRecordMac)),
-            (
-                |peer| peer.forge(APPLICATION, &[], 16_385),
-                Error::PeerSentOversizedRecord,
-                Some(AlertDescription::RecordOverflow),
-            ),
-            (
-                |peer| (0..1000).flat_map(|_| peer.forge(APPLICATION, &[], 0)).collect(),
-                PeerMisbehaved::TooManyEmptyFragments.into(),
-                None,
-            ),
-            (
-                |peer| peer.forge(ALERT, &[1, 41], 0),
-                Error::AlertReceived(AlertDescription::NoCertificate),
-                Some(AlertDescription::DecodeError),
-            ),
-        ];
-        for (says, expected, alert) in cases {
+        for (says, expected, alert) in offences() {
             let (mut stream, mut attacker, mut meter) = connected().await;
             let wire = says(&mut attacker.peer);
             attacker.send(&wire).await;

@@ -11,19 +11,17 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use attack::{ALERT, APPLICATION, HANDSHAKE, Meter, Peer, Side, configs, record};
+use attack::bounds::{GATHERING, Limits};
+use attack::{APPLICATION, HANDSHAKE, Meter, Peer, Side, configs, offences, record};
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 use rustls::version::TLS13;
-use rustls::{AlertDescription, Error, InvalidMessage, PeerMisbehaved};
+use rustls::{AlertDescription, Error, InvalidMessage};
 use support::{BOTH, SERVER, Watch, sockets};
 use tls_cork::{CorkConfig, ReceiveError, SendFlags};
 use tls_cork_mio::TlsStream;
 
-/// What a session may have on the heap beside what it has when idle: what the core's test derives for a session that sends.
-const SENDING: usize = 3 * 256 * 1024 + 112 * 1024 + 7 * 128 + 4096;
-/// The same while it gathers a handshake message.
-const GATHERING: usize = 3 * 0xffff + 3 * 40 * 4096 + 4096;
+const SENDING: usize = Limits::DEFAULT.sending();
 const TICK: Duration = Duration::from_millis(5);
 
 /// A server of ours in its event loop, and an attacker who has the other socket.
@@ -155,35 +153,7 @@ fn garbage_for_a_hello_is_refused() {
 
 #[test]
 fn hostile_records_end_the_session_by_name() {
-    type Says = fn(&mut Peer) -> Vec<u8>;
-    let cases: [(Says, Error, Option<AlertDescription>); 5] = [
-        (|_| record(APPLICATION, &[0x5A; 64]), Error::DecryptError, Some(AlertDescription::BadRecordMac)),
-        (
-            |peer| peer.forge(APPLICATION, &[], 16_385),
-            Error::PeerSentOversizedRecord,
-            Some(AlertDescription::RecordOverflow),
-        ),
-        (
-            |peer| (0..1000).flat_map(|_| peer.forge(APPLICATION, &[], 0)).collect(),
-            PeerMisbehaved::TooManyEmptyFragments.into(),
-            None,
-        ),
-        (
-            |peer| peer.forge(ALERT, &[1, 41], 0),
-            Error::AlertReceived(AlertDescription::NoCertificate),
-            Some(AlertDescription::DecodeError),
-        ),
-        (
-            |peer| {
-                let mut wire = peer.forge(HANDSHAKE, &[4, 0, 0xff, 0xff], 0);
-                wire.extend((0..0x7fff).flat_map(|_| peer.forge(HANDSHAKE, &[0], 0)));
-                wire
-            },
-            InvalidMessage::HandshakePayloadTooLarge.into(),
-            None,
-        ),
-    ];
-    for (says, error, alert) in cases {
+    for (says, error, alert) in offences() {
         let mut world = World::connected();
         let wire = says(&mut world.peer);
         world.ends(&wire, &error, alert);

@@ -1,6 +1,7 @@
 //! A peer that holds the session's keys and says whatever it likes, and a meter for what that costs the other end.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 
+pub mod bounds;
 mod forge;
 
 use std::io::{self, Read, Write};
@@ -10,7 +11,8 @@ use allocation_counter::measure;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{
-    ClientConfig, ClientConnection, Error, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion,
+    AlertDescription, ClientConfig, ClientConnection, Error, InvalidMessage, PeerMisbehaved, RootCertStore,
+    ServerConfig, ServerConnection, SupportedProtocolVersion,
 };
 
 pub type Version = &'static SupportedProtocolVersion;
@@ -162,4 +164,38 @@ impl Meter {
     pub fn left(&self) -> i64 {
         self.current - self.zero
     }
+}
+
+/// What an attacker says, the error that it ends in, and the alert that it hears.
+pub type Offence = (fn(&mut Peer) -> Vec<u8>, Error, Option<AlertDescription>);
+
+/// Records that end a session, with the attacker's keys but for the first.
+pub fn offences() -> [Offence; 5] {
+    [
+        (|_| record(APPLICATION, &[0x5A; 64]), Error::DecryptError, Some(AlertDescription::BadRecordMac)),
+        (
+            |peer| peer.forge(APPLICATION, &[], 16_385),
+            Error::PeerSentOversizedRecord,
+            Some(AlertDescription::RecordOverflow),
+        ),
+        (
+            |peer| (0..1000).flat_map(|_| peer.forge(APPLICATION, &[], 0)).collect(),
+            PeerMisbehaved::TooManyEmptyFragments.into(),
+            None,
+        ),
+        (
+            |peer| peer.forge(ALERT, &[1, 41], 0),
+            Error::AlertReceived(AlertDescription::NoCertificate),
+            Some(AlertDescription::DecodeError),
+        ),
+        (
+            |peer| {
+                let mut wire = peer.forge(HANDSHAKE, &[4, 0, 0xff, 0xff], 0);
+                wire.extend((0..0x7fff).flat_map(|_| peer.forge(HANDSHAKE, &[0], 0)));
+                wire
+            },
+            InvalidMessage::HandshakePayloadTooLarge.into(),
+            None,
+        ),
+    ]
 }

@@ -7,8 +7,9 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, Error, HandshakeType, InvalidMessage, PeerMisbehaved};
 use tls_cork::{ReceiveError, SendFlags, WriteError};
 
+use crate::attack::bounds::{GATHERING, Limits, MESSAGE_MAX};
 use crate::attack::{CHANGE_CIPHER_SPEC, HANDSHAKE, Side, record};
-use crate::victim::{GATHERING, Limits, MESSAGE_MAX, Victim};
+use crate::victim::Victim;
 use crate::{Attack, Row};
 
 pub(crate) const ATTACKS: &[Attack] = &[

@@ -4,8 +4,9 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, Error, HandshakeType, InvalidMessage, PeerMisbehaved};
 use tls_cork::{ReceiveError, SendFlags};
 
+use crate::attack::bounds::{GATHERING, IDLE};
 use crate::attack::{ALERT, APPLICATION, HANDSHAKE, KEY_UPDATES_MAX, Peer, Side, Version, record};
-use crate::victim::{GATHERING, IDLE, Victim};
+use crate::victim::Victim;
 use crate::{Attack, Row};
 
 pub(crate) const ATTACKS: &[Attack] = &[

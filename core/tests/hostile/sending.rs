@@ -6,8 +6,9 @@ use bytes::Bytes;
 use rustls::version::{TLS12, TLS13};
 use tls_cork::{SendFlags, WriteError};
 
+use crate::attack::bounds::{IDLE, Limits};
 use crate::attack::{Peer, Side, Version};
-use crate::victim::{IDLE, Limits, Victim};
+use crate::victim::Victim;
 use crate::{Attack, Row};
 
 pub(crate) const ATTACKS: &[Attack] = &[

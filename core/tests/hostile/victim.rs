@@ -9,53 +9,14 @@ use rustls::{AlertDescription, Error};
 use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags, WriteError};
 
 use crate::Row;
+use crate::attack::bounds::{GATHERING, IDLE, Limits};
 use crate::attack::{CHANGE_CIPHER_SPEC, Meter, Peer, Side, Version, configs, name};
 
-/// The largest record's plaintext, in bytes.
-const RECORD: usize = 16 * 1024;
-/// A buffer that doubles holds up to twice its content, and its old half while it moves.
-const GROWING: usize = 3;
-/// In a sealed record beside its plaintext: header, nonce, content type and tag are 29 bytes at most; the rest is bookkeeping.
-const PER_RECORD: usize = 128;
-/// Small things: deques, boxes, an alert.
-const SLACK: usize = 4096;
-/// The longest handshake message that rustls takes, and the buffer it gathers one in.
-pub(crate) const MESSAGE_MAX: usize = 0xffff;
-/// The longest record that rustls reads, with header.
-const WIRE_MAX: usize = RECORD + 2048 + 5;
-/// A handshake message's place in rustls's buffer; a message has four bytes at least.
-const SPAN: usize = 40;
-
-/// While nothing is written and no handshake message is gathered: a buffer for one record, and its plaintext.
-pub(crate) const IDLE: usize = GROWING * WIRE_MAX + 2 * WIRE_MAX + SLACK;
-/// While handshake messages are gathered.
-pub(crate) const GATHERING: usize = GROWING * MESSAGE_MAX + GROWING * SPAN * RECORD / 4 + SLACK;
-
-/// What bounds a victim's memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) send_buffer: usize,
-    record_size: usize,
-    batch: (usize, usize),
-}
-
-impl Limits {
-    /// Those of `CorkConfig::default()`.
-    pub(crate) const DEFAULT: Self =
-        Self { send_buffer: 256 * 1024, record_size: RECORD, batch: (64 * 1024, 112 * 1024) };
-    pub(crate) const SMALL: Self = Self { send_buffer: 40_000, record_size: 200, batch: (16 * 1024, 20_000) };
-
-    /// While the application writes all it can: what waits, and one batch in wire bytes.
-    pub(crate) fn sending(&self) -> usize {
-        GROWING * self.send_buffer + self.batch.1 + self.batch.1.div_ceil(self.record_size) * PER_RECORD + SLACK
-    }
-
-    fn cork(&self) -> CorkConfig {
-        CorkConfig::default()
-            .send_buffer_limit(self.send_buffer)
-            .record_size(self.record_size)
-            .batch_size(self.batch.0..=self.batch.1)
-    }
+fn cork(limits: Limits) -> CorkConfig {
+    CorkConfig::default()
+        .send_buffer_limit(limits.send_buffer)
+        .record_size(limits.record_size)
+        .batch_size(limits.batch.0..=limits.batch.1)
 }
 
 pub(crate) struct Victim {
@@ -73,7 +34,7 @@ impl Victim {
 
     /// The same; the server's certificate comes `chain` times.
     pub(crate) fn with(version: Version, side: Side, chain: usize, limits: Limits) -> (Self, Peer) {
-        let (mut meter, cork) = (Meter::default(), limits.cork());
+        let (mut meter, cork) = (Meter::default(), cork(limits));
         let (conn, peer) = match side {
             Side::Client => {
                 let (client, server) = configs(version, Side::Server, chain);

@@ -139,9 +139,9 @@ fn only_full_cork_gathers_without_bound() {
     let peak = |kind| run(&trace, kind, path(200, 1, 0.0), 1).expect("no fault").peak_waiting();
     // rustls takes no more than 64 KiB of ciphertext, and overshoots by the overhead of what it took.
     assert!(peak(Kind::Immediate) <= 65_536 + 4 * RECORD_OVERHEAD);
-    // 256 KiB of plaintext, and a batch of at most 112 KiB with its overhead.
+    // 256 KiB of plaintext, and a batch of at most 96 KiB with its overhead.
     for kind in [Kind::Cork, Kind::CorkDynamic, Kind::CorkSmall] {
-        assert!(peak(kind) <= (256 + 112) * 1024 + 84 * RECORD_OVERHEAD, "{kind}: {}", peak(kind));
+        assert!(peak(kind) <= (256 + 96) * 1024 + 84 * RECORD_OVERHEAD, "{kind}: {}", peak(kind));
     }
     assert!(peak(Kind::FullCork) > 4_000_000);
 }
