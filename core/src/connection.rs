@@ -12,7 +12,7 @@ use ::rustls::{
 };
 use bytes::Bytes;
 
-use crate::rustls::Session;
+use crate::rustls::{Session, client_without_early_data, has_early_data, server_without_early_data};
 use crate::{
     ConnectionError, CorkConfig, CorkPolicy, FlushDecision, Output, ReceiveError, SendFlags, Stats, TransmitError,
     Transmitted, WriteError, Written,
@@ -45,7 +45,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The client side of a new session.
+    /// The client side of a new session. Early data is not offered, whatever `config` says.
     ///
     /// # Errors
     ///
@@ -56,17 +56,19 @@ impl Connection {
         cork: CorkConfig,
     ) -> Result<Self, ConnectionError> {
         let fragment = config.max_fragment_size;
-        Self::from_rustls(ClientConnection::new(config, name)?, fragment, cork)
+        Self::from_rustls(ClientConnection::new(client_without_early_data(config), name)?, fragment, cork)
     }
 
-    /// The server side of a new session.
+    /// The server side of a new session. Early data is refused, whatever `config` says, so that the client sends it again.
+    ///
+    /// A `config` with `max_early_data_size` over zero is copied for each session: [`server_without_early_data`] makes the copy once.
     ///
     /// # Errors
     ///
     /// If rustls refuses the configuration, or `cork` is invalid.
     pub fn server(config: Arc<ServerConfig>, cork: CorkConfig) -> Result<Self, ConnectionError> {
         let fragment = config.max_fragment_size;
-        Self::from_rustls(ServerConnection::new(config)?, fragment, cork)
+        Self::from_rustls(ServerConnection::new(server_without_early_data(config))?, fragment, cork)
     }
 
     /// A session that was set up with rustls, for instance by its `Acceptor`.
@@ -75,13 +77,18 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// If `cork` is invalid.
+    /// If `cork` is invalid, or [`ConnectionError::EarlyData`] if the session can send early data or has accepted some. A server's session
+    /// that accepts some with the ClientHello fails then, before it answers: make its configuration with [`server_without_early_data`].
     pub fn from_rustls(
         conn: impl Into<::rustls::Connection>,
         max_fragment_size: Option<usize>,
         cork: CorkConfig,
     ) -> Result<Self, ConnectionError> {
-        let session = Session::new(conn.into(), max_fragment_size);
+        let mut conn = conn.into();
+        if has_early_data(&mut conn) {
+            return Err(ConnectionError::EarlyData);
+        }
+        let session = Session::new(conn, max_fragment_size);
         Ok(Self { policy: CorkPolicy::new(session, cork)?, failure: None })
     }
 

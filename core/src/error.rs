@@ -130,6 +130,11 @@ pub enum ConnectionError {
     /// The cork configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The session can send early data or has accepted some, which is out of scope and would be lost.
+    #[error(
+        "early data is not supported: turn off enable_early_data in the client's configuration, set max_early_data_size to 0 in the server's"
+    )]
+    EarlyData,
     /// rustls refused the session's configuration.
     #[error("cannot set up the TLS session: {0}")]
     Tls(#[from] rustls::Error),

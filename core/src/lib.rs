@@ -43,7 +43,8 @@
 //!
 //! # Out of scope
 //!
-//! Early data (0-RTT) and half-RTT data: plaintext waits until the handshake has ended.
+//! Early data (0-RTT) and half-RTT data: plaintext waits until the handshake has ended. A client offers no early data, and a server
+//! refuses it, so that the client sends it again.
 //!
 //! A limit on the handshake's time, or on that of any other answer: a peer may say nothing, or a byte each second. Drop the connection when it has
 //! taken too long; until then it costs no more than the limits allow.
@@ -71,5 +72,6 @@ pub use connection::{Connection, Received};
 pub use decision::{FlushDecision, FlushReason, Output, SendFlags, Transmitted, Written};
 pub use error::{ConfigError, ConnectionError, ReceiveError, SealError, TransmitError, WriteError};
 pub use policy::CorkPolicy;
+pub use rustls::{client_without_early_data, server_without_early_data};
 pub use seal::{Passthrough, Seal};
 pub use stats::Stats;

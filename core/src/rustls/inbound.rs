@@ -2,7 +2,12 @@
 
 use std::io::{self, Read};
 
-use super::Session;
+use ::rustls::Connection;
+
+use super::{Session, has_early_data};
+
+const EARLY_DATA_ACCEPTED: &str =
+    "the server's configuration accepts early data, which would be lost: set its max_early_data_size to 0";
 
 impl Session {
     /// Whether rustls takes more bytes: not while plaintext waits to be read, nor after the peer's `close_notify`.
@@ -22,7 +27,13 @@ impl Session {
 
     /// Returns whether plaintext waits to be read.
     pub(crate) fn process(&mut self) -> Result<bool, ::rustls::Error> {
+        let may_accept = self.conn.is_handshaking() && matches!(self.conn, Connection::Server(_));
         let state = self.conn.process_new_packets()?;
+        if may_accept && has_early_data(&mut self.conn) {
+            // Nothing may leave: the answer that waits would acknowledge bytes that nobody reads.
+            self.last_bytes = Some(0);
+            return Err(::rustls::Error::General(EARLY_DATA_ACCEPTED.to_owned()));
+        }
         self.may_have_control |= self.is_tls13() && !self.conn.is_handshaking();
         Ok(state.plaintext_bytes_to_read() > 0)
     }

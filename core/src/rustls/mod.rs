@@ -1,7 +1,11 @@
 //! The one module that knows rustls.
 
+mod early_data;
 mod inbound;
 mod outbound;
+
+pub(crate) use early_data::has_early_data;
+pub use early_data::{client_without_early_data, server_without_early_data};
 
 use ::rustls::{Connection, ProtocolVersion};
 
