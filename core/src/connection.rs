@@ -238,6 +238,19 @@ impl Connection {
         self.policy.transmit_with(send)
     }
 
+    /// See [`CorkPolicy::transmit_up_to`].
+    ///
+    /// # Errors
+    ///
+    /// See [`CorkPolicy::transmit_up_to`].
+    pub fn transmit_up_to(
+        &mut self,
+        limit: usize,
+        send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
+    ) -> Result<Transmitted, TransmitError> {
+        self.policy.transmit_up_to(limit, send)
+    }
+
     /// See [`CorkPolicy::poll_transmit`].
     ///
     /// # Errors

@@ -9,29 +9,95 @@ pub(crate) type Slices<'a> = SmallVec<[IoSlice<'a>; 16]>;
 
 #[inline]
 pub(crate) fn total(bufs: &[IoSlice<'_>]) -> usize {
-    bufs.iter().map(|buf| buf.len()).sum()
+    bufs.iter().map(|buf| step(buf.len())).sum()
+}
+
+/// The length of `bufs`, or some number over `limit` if it is longer: looks at no more slices than that takes.
+#[inline]
+pub(crate) fn total_up_to(bufs: &[IoSlice<'_>], limit: usize) -> usize {
+    let mut sum = 0usize;
+    for buf in bufs {
+        sum = sum.saturating_add(step(buf.len()));
+        if sum > limit {
+            break;
+        }
+    }
+    sum
 }
 
 /// Calls `each` with the non-empty pieces of `bufs` that make up `len` bytes after the first `skip`.
-pub(crate) fn pieces<'a>(bufs: &'a [IoSlice<'_>], mut skip: usize, mut len: usize, mut each: impl FnMut(&'a [u8])) {
-    for buf in bufs {
-        if len == 0 {
-            return;
+pub(crate) fn pieces<'a>(bufs: &'a [IoSlice<'_>], skip: usize, len: usize, each: impl FnMut(&'a [u8])) {
+    let mut pieces = Pieces::new(bufs);
+    pieces.take(skip, |_| ());
+    pieces.take(len, each);
+}
+
+/// A place in a list of slices, which moves forward only: taking all of a list piece by piece costs one walk over it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pieces<'a, 'b> {
+    bufs: &'a [IoSlice<'b>],
+    /// Bytes of the first of `bufs` that have been taken.
+    taken: usize,
+}
+
+impl<'a, 'b> Pieces<'a, 'b> {
+    pub(crate) fn new(bufs: &'a [IoSlice<'b>]) -> Self {
+        Self { bufs, taken: 0 }
+    }
+
+    /// Calls `each` with the non-empty pieces that make up the next `len` bytes (or all that are left).
+    pub(crate) fn take(&mut self, mut len: usize, mut each: impl FnMut(&'a [u8])) {
+        while len > 0
+            && let Some((first, rest)) = self.bufs.split_first()
+        {
+            let left = step(first.len()) - self.taken;
+            let piece = &first[self.taken..self.taken + left.min(len)];
+            if !piece.is_empty() {
+                each(piece);
+            }
+            len -= piece.len();
+            if piece.len() < left {
+                self.taken += piece.len();
+                return;
+            }
+            self.bufs = rest;
+            self.taken = 0;
         }
-        if skip >= buf.len() {
-            skip -= buf.len();
-            continue;
-        }
-        let piece = &buf[skip..buf.len().min(skip.saturating_add(len))];
-        skip = 0;
-        len -= piece.len();
-        each(piece);
     }
 }
 
+/// Every look at a slice goes through here, so that tests can count them.
+#[inline]
+fn step(len: usize) -> usize {
+    count_steps(1);
+    len
+}
+
+/// For the unit tests of this crate: so many looks at slices.
+#[inline]
+pub(crate) fn count_steps(_count: usize) {
+    #[cfg(test)]
+    tests::STEPS.with(|steps| steps.set(steps.get() + _count));
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+    use std::time::Instant;
+
     use super::*;
+    use crate::{CorkConfig, CorkPolicy, Passthrough, SendFlags};
+
+    thread_local! {
+        pub(crate) static STEPS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many slices `work` looks at.
+    pub(crate) fn steps_of(work: impl FnOnce()) -> usize {
+        STEPS.set(0);
+        work();
+        STEPS.get()
+    }
 
     #[test]
     fn every_part_is_what_it_would_be_of_the_whole() {
@@ -48,6 +114,56 @@ mod tests {
                 });
                 assert_eq!(got, whole[skip..skip + len], "{skip} {len}");
             }
+        }
+    }
+
+    #[test]
+    fn a_total_looks_no_further_than_its_limit() {
+        let bufs: Vec<_> = (0..100).map(|_| IoSlice::new(b"abc")).collect();
+        assert_eq!(total_up_to(&bufs, 300), 300);
+        assert_eq!(total_up_to(&bufs, 299), 300);
+        let mut sum = 0;
+        let steps = steps_of(|| sum = total_up_to(&bufs, 8));
+        assert!(sum > 8 && steps == 3, "{sum} {steps}");
+        assert_eq!(total_up_to(&[], 0), 0);
+    }
+
+    #[test]
+    fn taking_a_list_record_by_record_walks_over_it_once() {
+        let bufs: Vec<_> = (0..1000).map(|_| IoSlice::new(b"a")).collect();
+        let mut got = 0;
+        let steps = steps_of(|| {
+            let mut pieces = Pieces::new(&bufs);
+            for _ in 0..100 {
+                pieces.take(10, |piece| got += piece.len());
+            }
+        });
+        assert_eq!((got, steps), (1000, 1000));
+    }
+
+    /// Slices that a policy looks at while a driver sends `count` slices of one byte in batches of `batch` bytes.
+    fn steps_to_send(count: usize, batch: usize, now: Instant) -> usize {
+        let config = CorkConfig::default().record_size(batch / 4).batch_size(batch..=batch);
+        let mut policy = CorkPolicy::new(Passthrough::new(), config).unwrap();
+        let mut bufs: Vec<_> = (0..count).map(|_| IoSlice::new(b"a")).collect();
+        let mut rest = &mut bufs[..];
+        steps_of(|| {
+            while !rest.is_empty() {
+                let written = policy.write(now, rest, SendFlags::NONE).unwrap();
+                IoSlice::advance_slices(&mut rest, written.accepted);
+                policy.poll_transmit(&mut Vec::new()).unwrap();
+            }
+        })
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a starting point for virtual time
+    fn a_vectored_write_costs_steps_in_proportion_to_its_slices() {
+        let now = Instant::now();
+        for batch in [64, 2048] {
+            let (some, many) = (steps_to_send(4 * batch, batch, now), steps_to_send(16 * batch, batch, now));
+            assert!(many <= 4 * some + some / 10, "{batch}: {some} steps, and {many} for four times the slices");
+            assert!(many <= 5 * 16 * batch, "{batch}: {many}");
         }
     }
 }

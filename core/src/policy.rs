@@ -118,16 +118,20 @@ impl<S: Seal> CorkPolicy<S> {
             return Ok(Written { accepted: data.len(), decision: self.hold_until() });
         }
         self.check_open()?;
-        let offered = gather::total(bufs);
-        let capacity = self.admit(offered)?;
-        if self.can_seal_now()
-            && self.queue.len() + offered >= self.hold.record_size()
-            && let Some(written) = self.write_through(now, bufs, offered, flags)?
-        {
-            return Ok(written);
+        // R16: of many small slices, no more are looked at than can be accepted.
+        let through = self.can_seal_now();
+        let most = if through { self.largest_write_through() } else { self.send_capacity() };
+        let mut offered = gather::total_up_to(bufs, most);
+        self.admit(offered)?;
+        if through && self.queue.len() + offered >= self.hold.record_size() {
+            if let Some(written) = self.write_through(now, bufs, offered, flags)? {
+                return Ok(written);
+            }
+            offered = gather::total_up_to(bufs, self.send_capacity());
         }
-        self.push_copies(bufs, 0, capacity);
-        Ok(self.written(now, capacity, offered, flags))
+        let accepted = self.admit(offered)?;
+        self.push_copies(bufs, 0, accepted);
+        Ok(self.written(now, accepted, offered, flags))
     }
 
     /// Writes `data` if all that this does is to make the held tail longer; else false, and nothing was done.
@@ -307,10 +311,30 @@ impl<S: Seal> CorkPolicy<S> {
     /// discarded, and counted; an alert may still wait to be transmitted.
     pub fn transmit_with(
         &mut self,
+        send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
+    ) -> Result<Transmitted, TransmitError> {
+        self.transmit_up_to(usize::MAX, send)
+    }
+
+    /// As [`transmit_with`](Self::transmit_with), but starts no further send after `limit` wire bytes.
+    ///
+    /// For drivers that must not be kept busy by one stream, however much waits in it. If the result is not `blocked` and
+    /// [`wants_transmit`](Self::wants_transmit) still holds, the limit was reached: call again in the next turn, without waiting for the
+    /// transport.
+    ///
+    /// # Errors
+    ///
+    /// As [`transmit_with`](Self::transmit_with).
+    pub fn transmit_up_to(
+        &mut self,
+        limit: usize,
         mut send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
     ) -> Result<Transmitted, TransmitError> {
         let mut bytes = 0;
         loop {
+            if bytes >= limit {
+                return Ok(Transmitted { bytes, blocked: false });
+            }
             self.prepare()?;
             if !self.seal.has_output() {
                 return Ok(Transmitted { bytes, blocked: false });
@@ -419,6 +443,11 @@ impl<S: Seal> CorkPolicy<S> {
     /// R7: nothing is sealed while sealed application bytes still wait.
     fn can_seal_now(&self) -> bool {
         self.hold.is_ready() && self.in_flight == 0 && self.deferred.is_none()
+    }
+
+    /// No batch is larger than this now, wherever a ramp ends.
+    fn largest_write_through(&self) -> usize {
+        self.batch.current().max(self.hold.record_size())
     }
 
     fn push_copies(&mut self, bufs: &[IoSlice<'_>], skip: usize, len: usize) {

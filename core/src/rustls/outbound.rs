@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, Write};
 use smallvec::SmallVec;
 
 use super::Session;
-use crate::gather::{self, Slices};
+use crate::gather::{self, Pieces, Slices};
 use crate::{Seal, SealError};
 
 /// The content type of alerts (RFC 8446, section 5.1); they show only in TLS 1.2, whose keys alone can be used up.
@@ -14,6 +14,8 @@ const ALERT: u8 = 21;
 const ALERT_LEN: usize = 2;
 /// rustls offers at most this many records in one `write_tls`.
 const SLICES_MAX: usize = 64;
+/// rustls cuts no more slices than this into several records.
+const SLICES_FOR_RUSTLS: usize = 16;
 
 impl Seal for Session {
     fn is_ready(&self) -> bool {
@@ -27,15 +29,18 @@ impl Seal for Session {
     fn seal(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError> {
         self.may_have_control = false; // it comes along
         let len = gather::total(plaintext);
-        let rustls_cuts = record_size == self.max_record_size && self.is_tls13();
+        // For each record that it cuts, rustls walks over all the slices.
+        let few = plaintext.len() <= SLICES_FOR_RUSTLS;
+        let rustls_cuts = record_size == self.max_record_size && self.is_tls13() && few;
         if rustls_cuts || len <= record_size {
             return self.write(plaintext, len, record_size);
         }
         let mut records = 0;
+        let mut pieces = Pieces::new(plaintext);
         for offset in (0..len).step_by(record_size) {
             let take = record_size.min(len - offset);
             let mut record: Slices<'_> = SmallVec::new();
-            gather::pieces(plaintext, offset, take, |piece| record.push(IoSlice::new(piece)));
+            pieces.take(take, |piece| record.push(IoSlice::new(piece)));
             match self.write(&record, take, record_size)? {
                 0 => break,
                 made => records += made,
@@ -80,15 +85,18 @@ impl Session {
     /// plaintext, reports it as taken, and queues a `close_notify` in its place.
     fn write(&mut self, plaintext: &[IoSlice<'_>], len: usize, record_size: usize) -> Result<usize, SealError> {
         if self.is_tls13() {
-            return Ok(if self.hand_over(plaintext)? == len { len.div_ceil(record_size) } else { 0 });
+            let records = len.div_ceil(record_size);
+            gather::count_steps(plaintext.len() * records);
+            return Ok(if self.hand_over(plaintext)? == len { records } else { 0 });
         }
         let before = self.output_bytes()?;
         let mut waiting = before;
         // Behind many records an alert shows by its length alone: no record is to have the same.
         let step = if len == ALERT_LEN && !self.look()?.is_all { 1 } else { len.max(1) };
-        for offset in (0..len).step_by(step) {
+        let mut pieces = Pieces::new(plaintext);
+        for _ in (0..len).step_by(step) {
             let mut record: Slices<'_> = SmallVec::new();
-            gather::pieces(plaintext, offset, step, |piece| record.push(IoSlice::new(piece)));
+            pieces.take(step, |piece| record.push(IoSlice::new(piece)));
             let added = self.write_record(&record, step, waiting)?;
             if added == 0 {
                 // The `close_notify` would pass what is lost for a proper end.
@@ -196,5 +204,67 @@ impl Write for Look {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ::rustls::pki_types::{PrivateKeyDer, ServerName};
+    use ::rustls::{
+        ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion,
+        version,
+    };
+
+    use super::*;
+    use crate::gather::tests::steps_of;
+
+    /// A client's session whose handshake is done.
+    fn session(version: &'static SupportedProtocolVersion, max_fragment_size: Option<usize>) -> Session {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let mut client = ClientConfig::builder_with_protocol_versions(&[version])
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        client.max_fragment_size = max_fragment_size;
+        let server = ServerConfig::builder_with_protocol_versions(&[version])
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut &wire[..]).unwrap();
+            server.process_new_packets().unwrap();
+            wire.clear();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut &wire[..]).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        Session::new(client.into(), max_fragment_size)
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "the crypto provider is not Rust")]
+    fn sealing_many_slices_into_small_records_looks_at_each_a_few_times() {
+        // Neither record size leaves a last record that is as short as an alert.
+        const SLICES: usize = 2003;
+        for version in [&version::TLS12, &version::TLS13] {
+            // Cut here, and by rustls if it were given so many.
+            for (max_fragment_size, record_size) in [(None, 16), (Some(32), 27)] {
+                let mut session = session(version, max_fragment_size);
+                let bufs: Vec<_> = (0..SLICES).map(|_| IoSlice::new(b"a")).collect();
+                let mut records = 0;
+                let steps = steps_of(|| records = session.seal(&bufs, record_size).unwrap());
+                assert_eq!(records, SLICES.div_ceil(record_size));
+                assert!(steps <= 4 * SLICES, "{version:?}, records of {record_size}: {steps} steps");
+            }
+        }
     }
 }
