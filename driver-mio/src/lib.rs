@@ -3,6 +3,7 @@
 //! [`TlsStream`] moves bytes and time between a non-blocking transport and a [`tls_cork::Connection`]; every decision about when plaintext leaves is
 //! the core's. Register it once, for both directions, and in each turn of the loop: [`before_poll`](TlsStream::before_poll),
 //! `Poll::poll` with the timeout that it gave, [`handle_event`](TlsStream::handle_event) for each of its events, then read until `WouldBlock`.
+//! What a send did not accept is offered again until all is accepted or `WouldBlock` comes.
 //!
 //! ```no_run
 //! # use std::{io::{ErrorKind, Read}, sync::Arc};
@@ -12,16 +13,28 @@
 //! # use tls_cork::{CorkConfig, SendFlags};
 //! # const TOKEN: Token = Token(0);
 //! # fn example(
-//! #     tcp: TcpStream, config: Arc<ClientConfig>, name: ServerName<'static>, mut poll: Poll, header: &[u8], mut body: Bytes,
+//! #     tcp: TcpStream, config: Arc<ClientConfig>, name: ServerName<'static>, mut poll: Poll, mut body: Bytes,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! # let (mut events, mut buf) = (Events::with_capacity(16), [0; 4096]);
 //! let mut stream = tls_cork_mio::TlsStream::client(tcp, config, name, CorkConfig::default())?;
 //! poll.registry().register(&mut stream, TOKEN, Interest::READABLE | Interest::WRITABLE)?;
-//! let sent = stream.send(header, SendFlags::MORE)?; // how much was accepted; WouldBlock when the buffer is full
-//! let sent = stream.send_bytes(&mut body, SendFlags::NONE)?; // what was accepted has left `body`
+//! let mut header: &[u8] = b"header ";
 //! loop {
+//!     while !header.is_empty() || !body.is_empty() {
+//!         let sent = match header.is_empty() {
+//!             false => stream.send(header, SendFlags::MORE).map(|accepted| header = &header[accepted..]),
+//!             true => stream.send_bytes(&mut body, SendFlags::NONE).map(drop), // what was accepted has left `body`
+//!         };
+//!         match sent {
+//!             Err(error) if error.kind() == ErrorKind::WouldBlock => break, // the rest after the next event
+//!             sent => sent?,
+//!         }
+//!     }
 //!     let timeout = stream.before_poll()?; // fires deadlines, and releases what the peer's answer waits for
-//!     poll.poll(&mut events, timeout)?;
+//!     match poll.poll(&mut events, timeout) {
+//!         Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+//!         polled => polled?,
+//!     }
 //!     for event in &events {
 //!         stream.handle_event(event)?;
 //!     }
@@ -36,8 +49,12 @@
 //! # }
 //! ```
 //!
+//! To end a stream, call [`close_gracefully`](TlsStream::close_gracefully) until it is done: dropping one that is only closed can lose data.
+//!
 //! The handshake has no limit on time: a loop that wants one drops a stream that [is still handshaking](TlsStream::is_handshaking) then.
 
+mod receiving;
+mod sending;
 mod stream;
 mod transport;
 

@@ -1,6 +1,7 @@
 //! What a stream needs of the transport below it.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token, event};
@@ -20,6 +21,17 @@ pub trait Transport: Read {
     ///
     /// Those of setting socket options.
     fn prepare(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Ends the sending direction, as shutdown(2) does with `SHUT_WR`. Called when everything has been sent and the stream is to end gracefully.
+    ///
+    /// Does nothing by default: `close_notify` has ended the stream already, for a peer that looks at it.
+    ///
+    /// # Errors
+    ///
+    /// Those of shutdown(2); `NotConnected` is passed over.
+    fn close_write(&mut self) -> io::Result<()> {
         Ok(())
     }
 
@@ -50,6 +62,10 @@ impl Transport for TcpStream {
     /// Sets TCP_NODELAY: Nagle's algorithm would be one more delay.
     fn prepare(&mut self) -> io::Result<()> {
         self.set_nodelay(true)
+    }
+
+    fn close_write(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
 
     /// True where mio uses epoll.

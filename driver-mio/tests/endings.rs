@@ -100,3 +100,85 @@ fn close_during_the_handshake_is_done_when_all_has_left() {
     assert_eq!(pair.client.connection().waiting(), 0);
     assert_eq!(pair.server_gets_all().unwrap(), b"early");
 }
+
+/// Writes `data` without reading, over sockets that hold megabytes, to a server that reads only when they are full.
+fn write_only(pair: &mut Pair, data: &[u8], at_server: &mut Vec<u8>) {
+    let mut sent = 0;
+    while sent < data.len() {
+        let before = sent;
+        send_some(&mut pair.client, data, &mut sent);
+        if sent == before {
+            assert!(!drain(&mut pair.server, at_server).expect("reading at the server"));
+        }
+        pair.poll_for(Duration::from_millis(1)).expect("a turn of the loop");
+    }
+}
+
+#[test]
+fn a_graceful_end_loses_nothing_although_the_client_never_read() {
+    // The tickets are still unread when the client ends: its kernel would reset the connection.
+    let mut pair = Pair::fresh(CorkConfig::default(), None);
+    let (data, mut at_server) = (pattern(10 << 20, 9), Vec::new());
+    write_only(&mut pair, &data, &mut at_server);
+    loop {
+        match pair.client.close_gracefully() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            done => break done.unwrap(),
+        }
+        pair.turn().unwrap();
+        // Slowly, and the server closes when it has seen the end.
+        let mut buf = [0; 100_000];
+        match pair.server.read(&mut buf) {
+            Ok(0) => pair.server.close().unwrap(),
+            Ok(n) => at_server.extend_from_slice(&buf[..n]),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+    }
+    assert!(at_server == data, "{} of {} bytes arrived", at_server.len(), data.len());
+}
+
+#[test]
+fn a_graceful_end_takes_a_peer_that_closes_without_notice_and_one_that_talks_on() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    let talk = vec![7; 1 << 20];
+    let (mut said, mut ended) = (0, false);
+    loop {
+        match pair.client.close_gracefully() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            done => break done.unwrap(),
+        }
+        send_some(&mut pair.server, &talk, &mut said);
+        if said == talk.len() && !pair.server.wants_transmit() && !ended {
+            ended = true;
+            pair.server.get_ref().socket.shutdown(Shutdown::Write).unwrap();
+        }
+        pair.turn().unwrap();
+    }
+    assert!(ended, "it ended before the peer did");
+}
+
+#[test]
+fn a_graceful_end_ends_the_transport_too() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    assert_eq!(pair.client.close_gracefully().unwrap_err().kind(), ErrorKind::WouldBlock);
+    // Behind the close_notify comes the end of the socket's stream.
+    let mut wire = Vec::new();
+    loop {
+        pair.watch.tick();
+        let mut buf = [0; 100];
+        match pair.server.get_mut().socket.read(&mut buf) {
+            Ok(0) => break,
+            Ok(n) => wire.extend_from_slice(&buf[..n]),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+    }
+    assert_eq!(wire.len(), 5 + 2 + 1 + 16, "close_notify");
+}
+
+#[test]
+fn a_graceful_end_says_what_a_reset_may_have_cost() {
+    let mut pair = Pair::connected(CorkConfig::default());
+    assert_eq!(pair.client.write(b"lost").unwrap(), 4);
+    pair.client.get_mut().reads.push_back(Step::Reset);
+    assert_eq!(pair.client.close_gracefully().unwrap_err().kind(), ErrorKind::ConnectionReset);
+}

@@ -9,7 +9,7 @@ mod support;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use attack::bounds::{GATHERING, Limits};
 use attack::{APPLICATION, HANDSHAKE, Meter, Peer, Side, configs, offences, record};
@@ -17,8 +17,9 @@ use mio::net::TcpStream;
 use mio::{Events, Poll};
 use rustls::version::TLS13;
 use rustls::{AlertDescription, Error, InvalidMessage};
+use support::memory::{Endless, output};
 use support::{BOTH, SERVER, Watch, sockets};
-use tls_cork::{CorkConfig, ReceiveError, SendFlags};
+use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags};
 use tls_cork_mio::TlsStream;
 
 const SENDING: usize = Limits::DEFAULT.sending();
@@ -265,6 +266,33 @@ fn a_peer_that_never_reads_costs_bounded_memory_whatever_it_sends() {
         got.extend(world.content().expect("content"));
     }
     assert_eq!(got, b"still there");
+}
+
+#[test]
+fn a_flood_of_records_without_content_leaves_the_loop_its_turn() {
+    /// What a read may take before it lets others have their turn, and what it takes at a time.
+    const SHARE: usize = (256 + 64) * 1024;
+    let (client, server) = configs(&TLS13, Side::Client, 1);
+    let mut peer = Peer::client(client);
+    let mut session = Connection::server(Arc::new(server), CorkConfig::default()).expect("a server");
+    while peer.0.is_handshaking() || session.is_handshaking() {
+        let wire = peer.output();
+        assert_eq!(session.receive(Instant::now(), &wire).expect("an honest handshake").bytes, wire.len());
+        peer.hear(&output(&mut session)).expect("an honest handshake");
+    }
+    let mut stream = TlsStream::new(Endless::default(), session).expect("nothing to prepare");
+    stream.get_mut().incoming.extend(peer.key_updates(100_000));
+    let mut calls = 0;
+    while !stream.get_ref().incoming.is_empty() {
+        let before = stream.get_ref().incoming.len();
+        assert_eq!(stream.read(&mut [0; 16]).expect_err("no content").kind(), ErrorKind::WouldBlock);
+        let left = stream.get_ref().incoming.len();
+        assert!(before - left <= SHARE, "{} bytes in one call", before - left);
+        let timeout = stream.before_poll().expect("legal");
+        assert_eq!(timeout == Some(Duration::ZERO), left > 0, "{left} bytes are left");
+        calls += 1;
+    }
+    assert!(calls > 5, "{calls}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Both ends of a stream in one event loop, over loopback sockets whose sends are recorded and can be scripted.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub(crate) mod memory;
+
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -140,6 +142,10 @@ impl Transport for Wire {
 
     fn prepare(&mut self) -> io::Result<()> {
         self.socket.prepare()
+    }
+
+    fn close_write(&mut self) -> io::Result<()> {
+        self.socket.close_write()
     }
 
     fn is_drained_by_short_read(&self) -> bool {

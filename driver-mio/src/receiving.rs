@@ -1,0 +1,179 @@
+//! Receiving: reads, the handshake, and the graceful end.
+
+use std::io::{self, Read};
+use std::time::Instant;
+
+use bytes::Buf;
+use tls_cork::ReceiveError;
+
+use crate::Transport;
+use crate::stream::{CALL_LIMIT, TlsStream};
+
+/// What is read at a time while a stream ends, to be discarded.
+const DISCARD: usize = 4 * 1024;
+
+impl<T: Transport> TlsStream<T> {
+    /// Ends the stream so that nothing is lost: [`close`](Self::close), then reads and discards until the peer's end.
+    ///
+    /// Closing and dropping a stream can cost what the transport has taken: if received bytes are unread then, and TLS 1.3 tickets are
+    /// enough, the kernel answers the peer's next segment with a reset, and the peer's kernel discards what its program has not read.
+    /// Behind the `close_notify` this also ends the transport's sending direction ([`Transport::close_write`]).
+    ///
+    /// Call it first when there is nothing more to send, then after the stream's events, until it returns `Ok`. The peer decides how
+    /// long that takes: set a time limit, and drop the stream when it has passed.
+    ///
+    /// ```no_run
+    /// # use std::{io::{self, ErrorKind}, time::{Duration, Instant}};
+    /// # use mio::{Events, Poll};
+    /// # fn example(mut stream: tls_cork_mio::TlsStream, poll: &mut Poll, events: &mut Events) -> io::Result<()> {
+    /// let limit = Instant::now() + Duration::from_secs(5);
+    /// while Instant::now() < limit {
+    ///     match stream.close_gracefully() {
+    ///         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+    ///         done => return done,
+    ///     }
+    ///     let left = limit.saturating_duration_since(Instant::now());
+    ///     let timeout = stream.before_poll()?.map_or(left, |timeout| timeout.min(left));
+    ///     poll.poll(events, Some(timeout))?;
+    ///     for event in events.iter() {
+    ///         stream.handle_event(event)?;
+    ///     }
+    /// }
+    /// # Err(ErrorKind::TimedOut.into())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` until the peer's end has come and the transport has taken everything; those of [`close`](Self::close) and of reading, after
+    /// which the peer may not have got everything. An end without `close_notify` is none: what is received does not count any more.
+    pub fn close_gracefully(&mut self) -> io::Result<()> {
+        self.close()?;
+        if self.is_finished() && !self.write_closed {
+            self.write_closed = true;
+            match self.transport.close_write() {
+                // The peer was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                done => done?,
+            }
+        }
+        let mut discarded = 0;
+        let mut buf = [0; DISCARD];
+        while discarded < CALL_LIMIT {
+            match self.read(&mut buf) {
+                Ok(n) if n > 0 => discarded += n,
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+                _ if self.is_finished() => return Ok(()),
+                _ => break,
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Moves the handshake on with what the transport has.
+    pub(crate) fn shake_hands(&mut self) -> io::Result<()> {
+        let mut taken = 0;
+        while self.connection.is_handshaking() && taken < CALL_LIMIT {
+            match self.receive()? {
+                Some(bytes) if bytes > 0 => taken += bytes,
+                Some(_) if self.connection.is_handshaking() => {}
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a read might give something that no event will announce.
+    pub(crate) fn has_unseen(&self) -> bool {
+        let plaintext = !self.connection.wants_receive();
+        self.unseen && !self.connection.is_handshaking() && (self.readable || !self.early.is_empty() || plaintext)
+    }
+
+    /// Takes what the transport has, and returns how much that was; `None` if it has nothing.
+    fn receive(&mut self) -> io::Result<Option<usize>> {
+        let now = Instant::now();
+        let received = if !self.early.is_empty() {
+            let received = self.connection.receive(now, &self.early);
+            if let Ok(received) = &received {
+                self.early.advance(received.bytes);
+            }
+            received
+        } else if self.readable || self.broken {
+            let mut reader = Watched { transport: &mut self.transport, short: false };
+            let received = self.connection.receive_from(now, &mut reader);
+            if reader.short && !self.ended && self.transport.is_drained_by_short_read() {
+                self.readable = false;
+            }
+            received
+        } else {
+            return Ok(None);
+        };
+        match received {
+            Ok(received) => {
+                self.transmit_or_keep()?;
+                Ok(Some(received.bytes))
+            }
+            Err(ReceiveError::Io(error)) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected => {
+                    self.readable = false;
+                    Ok(None)
+                }
+                io::ErrorKind::Interrupted => Ok(Some(0)),
+                _ => Err(error),
+            },
+            Err(error) => {
+                self.broken = true;
+                // The alert leaves if it can; the error that caused it counts.
+                let _ = self.transmit();
+                Err(self.cause(error.into()))
+            }
+        }
+    }
+}
+
+impl<T: Transport> Read for TlsStream<T> {
+    /// Reads plaintext; `Ok(0)` is the stream's proper end, `UnexpectedEof` one without `close_notify`.
+    ///
+    /// `WouldBlock`: read again after the next event, or in the next turn of the loop if [`before_poll`](TlsStream::before_poll) returns zero.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.reads = true;
+        let mut taken = 0;
+        loop {
+            match self.connection.read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => {
+                    self.reader_waits = false;
+                    self.unseen = matches!(done, Ok(n) if n > 0);
+                    return done.map_err(|error| self.cause(error));
+                }
+            }
+            // R16: records without plaintext could keep this loop busy as long as the peer sends them.
+            if taken >= CALL_LIMIT {
+                self.unseen = true;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            match self.receive()? {
+                Some(bytes) => taken += bytes,
+                None => {
+                    self.reader_waits = true;
+                    self.unseen = false;
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+            }
+        }
+    }
+}
+
+/// Tells whether the transport gave less than it could have.
+struct Watched<'a, T> {
+    transport: &'a mut T,
+    short: bool,
+}
+
+impl<T: Read> Read for Watched<'_, T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let taken = self.transport.read(buf)?;
+        self.short = 0 < taken && taken < buf.len();
+        Ok(taken)
+    }
+}

@@ -1,0 +1,250 @@
+//! Sending: writes with flags, what they leave to the transport, and the close.
+
+use std::io::{self, IoSlice, Write};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tls_cork::{Connection, SendFlags, TransmitError, WriteError, Written};
+
+use crate::Transport;
+use crate::stream::{CALL_LIMIT, TlsStream};
+
+/// So many held writes in turn are joined without a reading of the clock.
+const JOINS_WITHOUT_CLOCK: u8 = 15;
+
+impl<T: Transport> TlsStream<T> {
+    /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as the transport takes it.
+    ///
+    /// Returns how many bytes were accepted, about 256 KiB at most. Offer the rest again at once, with the same flags, until all are accepted or
+    /// `WouldBlock` comes: a short count does not mean that the transport is full, and no event may follow. A loop that serves other streams
+    /// first does so in its next turn, for which [`before_poll`](Self::before_poll) returns zero.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if nothing could be accepted, `BrokenPipe` after a close; `InvalidData` if the session's keys are used up, which
+    /// costs what was waiting; otherwise those of the transport, one call late if this one had accepted bytes before it failed.
+    pub fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
+        // Without a reading of the clock; but a turn may be long, and a deadline come in it.
+        if self.joins < JOINS_WITHOUT_CLOCK && self.failure.is_none() && self.connection.join_held(data, flags) {
+            self.joins += 1;
+            return Ok(data.len());
+        }
+        self.send_parts(data.len(), |connection, now, done| {
+            connection.write(now, &[IoSlice::new(&data[done..])], flags)
+        })
+    }
+
+    /// As [`send`](Self::send), from several slices that make one write.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_vectored(&mut self, bufs: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+        let (now_part, behind) = bufs.split_at(slices_of(bufs, CALL_LIMIT));
+        let cut = behind.iter().any(|buf| !buf.is_empty());
+        let flags = if cut { flags | SendFlags::MORE } else { flags };
+        let offered = now_part.iter().map(|buf| buf.len()).sum();
+        let (mut rest, mut first, mut passed) = (Vec::new(), 0, 0);
+        let accepted = self.send_parts(offered, |connection, now, done| {
+            if done == 0 {
+                return connection.write(now, now_part, flags);
+            }
+            if rest.is_empty() {
+                rest = now_part.to_vec();
+            }
+            let mut ahead = &mut rest[first..];
+            let slices = ahead.len();
+            IoSlice::advance_slices(&mut ahead, done - passed);
+            (first, passed) = (first + slices - ahead.len(), done);
+            connection.write(now, ahead, flags)
+        })?;
+        self.cut_short |= cut && accepted == offered && self.writable;
+        Ok(accepted)
+    }
+
+    /// As [`send`](Self::send), for owned bytes: what is accepted is split off the front of `data`; large pieces are never copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<usize> {
+        self.send_parts(data.len(), |connection, now, _done| connection.write_bytes(now, data, flags))
+    }
+
+    /// Holds the tail of every write until [`uncork`](Self::uncork); limits and deadline stay in force.
+    pub fn cork(&mut self) {
+        self.connection.cork(Instant::now());
+    }
+
+    /// Ends [`cork`](Self::cork), releases everything and transmits. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of TLS; `BrokenPipe` if a failure, told elsewhere, cost accepted bytes.
+    pub fn uncork(&mut self) -> io::Result<()> {
+        self.tell_failure()?;
+        let _ = self.connection.uncork(Instant::now());
+        self.transmit_without_loss()
+    }
+
+    /// Releases everything, then `close_notify`, and transmits; reading goes on.
+    ///
+    /// Done when [`is_finished`](Self::is_finished); until then, go on with events. Then the transport has taken everything, which does not
+    /// promise that the peer gets it: end a stream with [`close_gracefully`](Self::close_gracefully), which waits for the peer.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of TLS; `BrokenPipe` if a failure, told elsewhere, cost accepted bytes.
+    pub fn close(&mut self) -> io::Result<()> {
+        let earlier = self.tell_failure();
+        let _ = self.connection.close(Instant::now());
+        earlier?;
+        self.transmit_without_loss()
+    }
+
+    /// Gives up what is not yet sealed; returns how many accepted bytes that costs.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport.
+    pub fn abort(&mut self) -> io::Result<usize> {
+        let discarded = self.connection.abort();
+        self.transmit()?;
+        Ok(discarded)
+    }
+
+    /// Writes until all is accepted, the transport pushes back, or the call has done its share.
+    fn send_parts(
+        &mut self,
+        offered: usize,
+        mut write: impl FnMut(&mut Connection, Instant, usize) -> Result<Written, WriteError>,
+    ) -> io::Result<usize> {
+        self.tell_failure()?;
+        (self.joins, self.cut_short) = (0, false);
+        let mut done = 0;
+        loop {
+            let now = Instant::now();
+            match write(&mut self.connection, now, done) {
+                Ok(written) => {
+                    done += written.accepted;
+                    let due = self.connection.handle_timeout(now).is_flush();
+                    if written.decision.is_flush() || due || done < offered {
+                        if done == 0 {
+                            self.transmit()?;
+                        } else {
+                            // Bytes were accepted: an error of the transport belongs to the next call.
+                            self.transmit_or_keep()?;
+                        }
+                    }
+                    if done == offered || written.accepted == 0 || self.failure.is_some() {
+                        return Ok(done);
+                    }
+                    if done >= CALL_LIMIT {
+                        self.cut_short = self.writable;
+                        return Ok(done);
+                    }
+                }
+                Err(WriteError::Failed) if done == 0 => {
+                    // The reason may not have been told yet.
+                    self.transmit()?;
+                    return Err(WriteError::Failed.into());
+                }
+                Err(_) if done > 0 => return Ok(done),
+                Err(WriteError::Blocked) if self.writable => {
+                    self.transmit()?;
+                    if self.connection.send_capacity() == 0 {
+                        return Err(WriteError::Blocked.into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if !self.writable && self.connection.wants_transmit() && done > 0 {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// R16: no more than a call's share at a time; `before_poll` asks for the rest.
+    pub(crate) fn transmit(&mut self) -> Result<(), TransmitError> {
+        if !self.writable || !self.connection.wants_transmit() {
+            return Ok(());
+        }
+        let transport = &mut self.transport;
+        match self.connection.transmit_up_to(CALL_LIMIT, |bufs, more| transport.send(bufs, more)) {
+            Ok(sent) => {
+                self.writable = !sent.blocked;
+                Ok(())
+            }
+            // A connect(2) that has not ended yet.
+            Err(TransmitError::Io(error)) if error.kind() == io::ErrorKind::NotConnected => {
+                self.writable = false;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Transmits; an error if a failure, told elsewhere, has cost accepted bytes.
+    fn transmit_without_loss(&mut self) -> io::Result<()> {
+        self.transmit()?;
+        Ok(self.connection.check_loss()?)
+    }
+
+    /// Transmits, and keeps an error of the transport for the next call that sends.
+    pub(crate) fn transmit_or_keep(&mut self) -> Result<(), TransmitError> {
+        if self.failure.is_some() {
+            return Ok(());
+        }
+        match self.transmit() {
+            Err(error @ TransmitError::Seal { .. }) => Err(error),
+            Err(error) => {
+                self.failure = Some(error.into());
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    pub(crate) fn tell_failure(&mut self) -> io::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// A connection that was refused or reset says so to whoever asks first, which may have been a send; to others it has just ended.
+    pub(crate) fn cause(&mut self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::UnexpectedEof { self.failure.take().unwrap_or(error) } else { error }
+    }
+}
+
+/// How many of `bufs` it takes to make `len` bytes, or all of them.
+fn slices_of(bufs: &[IoSlice<'_>], len: usize) -> usize {
+    let mut sum = 0;
+    let last = bufs.iter().position(|buf| {
+        sum += buf.len();
+        sum >= len
+    });
+    last.map_or(bufs.len(), |last| last + 1)
+}
+
+impl<T: Transport> Write for TlsStream<T> {
+    /// [`send`](TlsStream::send) without flags.
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.send(buf, SendFlags::NONE)
+    }
+
+    /// [`send_vectored`](TlsStream::send_vectored) without flags.
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send_vectored(bufs, SendFlags::NONE)
+    }
+
+    /// Releases everything and transmits; `WouldBlock` while the transport has not taken all of it, and during the handshake if
+    /// something was written.
+    fn flush(&mut self) -> io::Result<()> {
+        self.tell_failure()?;
+        let _ = self.connection.flush(Instant::now());
+        self.transmit_without_loss()?;
+        if self.connection.wants_transmit() || self.connection.waiting() > 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    }
+}
