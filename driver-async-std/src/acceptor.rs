@@ -8,12 +8,12 @@ use std::task::{Context, Poll};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use rustls::{ServerConfig, ServerConnection};
-use tls_cork::{ConfigError, Connection, CorkConfig};
+use tls_cork::{ConfigError, Connection, CorkConfig, server_without_early_data};
 
 use crate::handshake::Handshake;
 use crate::server::TlsStream;
 
-/// Makes server-side streams from one TLS configuration.
+/// Makes server-side streams from one TLS configuration. Early data is refused, whatever that says, so that the client sends it again.
 #[derive(Clone, Debug)]
 pub struct TlsAcceptor {
     config: Arc<ServerConfig>,
@@ -22,7 +22,7 @@ pub struct TlsAcceptor {
 
 impl From<Arc<ServerConfig>> for TlsAcceptor {
     fn from(config: Arc<ServerConfig>) -> Self {
-        Self { config, cork: CorkConfig::default() }
+        Self { config: server_without_early_data(config), cork: CorkConfig::default() }
     }
 }
 

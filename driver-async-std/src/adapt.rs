@@ -13,6 +13,14 @@ pub(crate) fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
     }
 }
 
+/// Whether it was ready.
+pub(crate) fn or_pending(poll: Poll<io::Result<()>>) -> io::Result<bool> {
+    match poll {
+        Poll::Ready(done) => done.map(|()| true),
+        Poll::Pending => Ok(false),
+    }
+}
+
 /// A poll for bytes as a non-blocking read.
 pub(crate) struct Reader<'a, 'b, IO> {
     pub(crate) io: &'a mut IO,

@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 use futures_io::{AsyncRead, AsyncWrite};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
-use tls_cork::{ConfigError, Connection, CorkConfig};
+use tls_cork::{ConfigError, Connection, CorkConfig, client_without_early_data};
 
 use crate::client::TlsStream;
 use crate::handshake::Handshake;
 
-/// Makes client-side streams from one TLS configuration.
+/// Makes client-side streams from one TLS configuration. Early data is not offered, whatever that says.
 #[derive(Clone, Debug)]
 pub struct TlsConnector {
     config: Arc<ClientConfig>,
@@ -23,7 +23,7 @@ pub struct TlsConnector {
 
 impl From<Arc<ClientConfig>> for TlsConnector {
     fn from(config: Arc<ClientConfig>) -> Self {
-        Self { config, cork: CorkConfig::default() }
+        Self { config: client_without_early_data(config), cork: CorkConfig::default() }
     }
 }
 

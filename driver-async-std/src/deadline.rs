@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use async_io::Timer;
+
+use crate::wakers::Wakers;
 
 /// Wakes at or before the time asked for, and never later.
 ///
@@ -18,16 +20,16 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// `waker` is woken at `at` at the latest, or now if that is past.
-    pub(crate) fn wake_by(&mut self, now: Instant, at: Instant, waker: &Waker) {
+    /// Whoever waits is woken at `at` at the latest, or now if that is past.
+    pub(crate) fn wake_by(&mut self, now: Instant, at: Instant, wakers: &Wakers) {
         if self.armed.as_ref().is_some_and(|armed| now < armed.0 && armed.0 <= at) {
             return;
         }
         let mut timer = Timer::at(at);
-        match Pin::new(&mut timer).poll(&mut Context::from_waker(waker)) {
+        match Pin::new(&mut timer).poll(&mut Context::from_waker(&wakers.alarm())) {
             Poll::Ready(_) => {
                 self.armed = None;
-                waker.wake_by_ref();
+                wakers.wake();
             }
             Poll::Pending => self.armed = Some(Box::new((at, timer))),
         }

@@ -1,18 +1,25 @@
 //! Moves bytes between a transport and a [`Connection`], and wakes whoever waits.
 
 use std::io::{self, IoSlice};
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
-use tls_cork::{Connection, ReceiveError, SendFlags, TransmitError, WriteError, Written};
+use tls_cork::{Connection, ReceiveError, SendFlags, TransmitError, WriteError};
 
-use crate::adapt::{Reader, or_would_block};
+use crate::adapt::{Reader, or_pending, or_would_block};
 use crate::deadline::Deadline;
+use crate::slices::Rest;
 use crate::wakers::{Role, Wakers};
+
+/// R16: after this many bytes, one poll leaves the rest to the next.
+const CALL_LIMIT: usize = 256 * 1024;
+/// R7: what a write without flags hands over at a time, as rustls's buffer limit makes plain drivers do.
+const PLAIN_STEP: usize = 64 * 1024;
+/// What is read at a time while a stream ends, to be discarded.
+const DISCARD: usize = 4 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Driver<IO> {
@@ -22,14 +29,14 @@ pub(crate) struct Driver<IO> {
     deadline: Deadline,
     /// The task whose write was held last.
     holder: Option<Waker>,
-    /// Met where it could not be told; the next call tells it.
+    /// A deferred error, returned by the next call.
     failure: Option<io::Error>,
     /// The reader was told that sending fails; it goes on reading, and does not try again.
     reads_only: bool,
     /// The transport took bytes since it was last flushed.
     unflushed: bool,
-    /// The last flush of the transport was `Pending`.
-    flush_pending: bool,
+    /// The transport has been closed.
+    closed: bool,
     /// The last read had to wait.
     reader_waits: bool,
     /// A [`DeadlineTask`](crate::DeadlineTask) waits for deadlines.
@@ -47,7 +54,7 @@ impl<IO> Driver<IO> {
             failure: None,
             reads_only: false,
             unflushed: false,
-            flush_pending: false,
+            closed: false,
             reader_waits: false,
             attended: false,
         }
@@ -82,27 +89,68 @@ impl<IO> Driver<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     /// Ready when the handshake is done and all that it had to say has left.
     pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut taken = 0;
+        let mut unsent = None;
         loop {
-            let blocked = self.transmit(cx, Role::Writer)?;
-            let flushed = !blocked && self.poll_flush_io(cx, Role::Writer)?.is_ready();
+            let flushed = match unsent {
+                None => self.poll_transmitted(cx).unwrap_or_else(|error| {
+                    unsent = Some(error);
+                    false
+                }),
+                Some(_) => false,
+            };
             if !self.connection.is_handshaking() {
-                return if flushed { Poll::Ready(Ok(())) } else { Poll::Pending };
+                return match unsent {
+                    Some(error) => Poll::Ready(Err(error)),
+                    None if flushed => Poll::Ready(Ok(())),
+                    None => Poll::Pending,
+                };
             }
-            let _ = ready!(self.poll_receive(cx))?;
+            match (self.poll_receive(cx), unsent.take()) {
+                (Poll::Ready(Ok(bytes)), kept) => {
+                    unsent = kept;
+                    taken += bytes;
+                }
+                // What the peer said last, such as the alert for which it closed, counts before the failure of sending.
+                (Poll::Ready(Err(error)), Some(_)) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Poll::Ready(Err(error));
+                }
+                (_, Some(error)) | (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(error)),
+                (Poll::Pending, None) => return Poll::Pending,
+            }
+            if taken >= CALL_LIMIT {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
+    }
+
+    /// Whether all that the handshake has to say has left.
+    fn poll_transmitted(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let blocked = self.transmit(cx, Role::Writer)?;
+        Ok(!blocked && or_pending(self.poll_flush_io(cx, Role::Writer))?)
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.reader_waits = false;
         self.poll_due(cx, Role::Reader);
         let mut ended = false;
+        let mut taken = 0;
         loop {
             match self.connection.read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => {}
                 done => return Poll::Ready(done),
             }
+            // R16: records without plaintext could keep this loop busy as long as the peer sends them.
+            if taken >= CALL_LIMIT {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             match self.poll_receive(cx) {
-                Poll::Ready(Ok(bytes)) => ended = bytes == 0,
+                Poll::Ready(Ok(bytes)) => {
+                    ended = bytes == 0;
+                    taken += bytes;
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return self.wait_to_read(cx),
             }
@@ -110,8 +158,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     }
 
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
-        self.poll_write_parts(cx, data.len(), |connection, now, done| {
-            connection.write(now, &[IoSlice::new(&data[done..])], flags)
+        self.poll_write_parts(cx, |connection, now, done| {
+            let written = connection.write(now, &[IoSlice::new(&data[done..])], flags)?;
+            Ok((written.accepted, done + written.accepted == data.len()))
         })
     }
 
@@ -121,15 +170,59 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         bufs: &[IoSlice<'_>],
         flags: SendFlags,
     ) -> Poll<io::Result<usize>> {
-        let offered = bufs.iter().map(|buf| buf.len()).sum();
-        self.poll_write_parts(cx, offered, |connection, now, done| {
-            if done == 0 {
-                return connection.write(now, bufs, flags);
-            }
-            let mut rest = bufs.to_vec();
-            let mut rest = &mut rest[..];
-            IoSlice::advance_slices(&mut rest, done);
-            connection.write(now, rest, flags)
+        self.poll_write_slices(cx, bufs, flags, CALL_LIMIT)
+    }
+
+    /// As [`poll_send`](Self::poll_send) without flags, for `AsyncWrite`: while the transport pushes back and bytes wait, nothing is accepted.
+    ///
+    /// R7's exception. A program on `AsyncWrite` does not poll this stream again while it has nothing to write, as `io::copy` does not: what was
+    /// accepted and is kept back then stays for good. Other drivers of rustls accept up to 64 KiB.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if !data.is_empty() {
+            ready!(self.poll_nothing_waits(cx))?;
+        }
+        self.poll_write_parts(cx, |connection, now, done| {
+            let step = &data[done..data.len().min(done + PLAIN_STEP)];
+            let rest_follows = done + step.len() < data.len();
+            let written = connection.write(now, &[IoSlice::new(step)], SendFlags::more_if(rest_follows))?;
+            Ok((written.accepted, done + written.accepted == data.len()))
+        })
+    }
+
+    /// As [`poll_write`](Self::poll_write), from several slices.
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if bufs.iter().any(|buf| !buf.is_empty()) {
+            ready!(self.poll_nothing_waits(cx))?;
+        }
+        self.poll_write_slices(cx, bufs, SendFlags::NONE, PLAIN_STEP)
+    }
+
+    fn poll_nothing_waits(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tell_failure()?;
+        if self.transmit(cx, Role::Writer)? { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Writes `bufs`, of which no more than `step` bytes are handed over at a time.
+    fn poll_write_slices(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+        flags: SendFlags,
+        step: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut rest = Rest::new(bufs);
+        let mut before = 0;
+        self.poll_write_parts(cx, |connection, now, done| {
+            rest.advance(done - before);
+            before = done;
+            let (part, len, all) = rest.part(step);
+            let flags = if all { flags } else { flags | SendFlags::MORE };
+            let written = connection.write(now, &part, flags)?;
+            Ok((written.accepted, all && written.accepted == len))
         })
     }
 
@@ -139,7 +232,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         data: &mut Bytes,
         flags: SendFlags,
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_parts(cx, data.len(), |connection, now, _done| connection.write_bytes(now, data, flags))
+        self.poll_write_parts(cx, |connection, now, _done| {
+            let written = connection.write_bytes(now, data, flags)?;
+            Ok((written.accepted, data.is_empty()))
+        })
     }
 
     /// Never waits: what the transport does not take leaves later.
@@ -168,14 +264,44 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         if self.transmit(cx, Role::Writer)? || !self.connection.is_finished() {
             return Poll::Pending;
         }
-        self.wakers.register(Role::Writer, cx.waker());
-        let mut cx = Context::from_waker(self.wakers.waker());
-        match ready!(Pin::new(&mut self.io).poll_close(&mut cx)) {
-            // The peer was faster.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-            done => done?,
-        }
+        ready!(self.poll_close_io(cx))?;
         Poll::Ready(Ok(self.connection.check_loss()?))
+    }
+
+    fn poll_close_io(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.closed {
+            return Poll::Ready(Ok(()));
+        }
+        self.wakers.register(Role::Writer, cx.waker());
+        if !self.wakers.is_flushable() {
+            return Poll::Pending;
+        }
+        self.wakers.set_flushable(false);
+        let closed = ready!(Pin::new(&mut self.io).poll_close(&mut Context::from_waker(self.wakers.waker())));
+        self.wakers.set_flushable(true);
+        self.closed = closed.is_ok();
+        match closed {
+            // The peer was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            done => Poll::Ready(done),
+        }
+    }
+
+    /// Closes, then reads and discards until the peer's end.
+    pub(crate) fn poll_close_gracefully(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = self.poll_close(cx)?;
+        let mut discarded = 0;
+        let mut buf = [0; DISCARD];
+        while discarded < CALL_LIMIT {
+            match ready!(self.poll_read(cx, &mut buf)) {
+                Ok(n) if n > 0 => discarded += n,
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
+                // The peer has ended; what it has not taken yet, it still may.
+                _ => return closed.map(Ok),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Does what is due, for a task that waits for nothing else.
@@ -187,23 +313,24 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         self.wake_in_time();
     }
 
-    /// Writes until all is accepted or the transport pushes back; `write` is told how much has been accepted.
+    /// Writes until all is accepted, the transport pushes back, or the poll has done its share.
+    ///
+    /// `write` is told how much has been accepted; it returns how much it accepted, and whether that was the last.
     fn poll_write_parts(
         &mut self,
         cx: &mut Context<'_>,
-        offered: usize,
-        mut write: impl FnMut(&mut Connection, Instant, usize) -> Result<Written, WriteError>,
+        mut write: impl FnMut(&mut Connection, Instant, usize) -> Result<(usize, bool), WriteError>,
     ) -> Poll<io::Result<usize>> {
         self.tell_failure()?;
         let mut done = 0;
         loop {
             let now = Instant::now();
             match write(&mut self.connection, now, done) {
-                Ok(written) => {
-                    done += written.accepted;
+                Ok((accepted, all)) => {
+                    done += accepted;
                     let _ = self.connection.handle_timeout(now);
                     let blocked = self.transmit_after(cx, done)?;
-                    if done == offered || written.accepted == 0 || blocked {
+                    if all || accepted == 0 || blocked || done >= CALL_LIMIT {
                         break;
                     }
                 }
@@ -306,7 +433,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         }
     }
 
-    /// True if the transport pushed back; `role` is woken when it takes bytes again.
+    /// True if not everything has left: the transport pushed back, or the poll has done its share. `role` is woken to go on.
     fn transmit(&mut self, cx: &mut Context<'_>, role: Role) -> io::Result<bool> {
         self.try_transmit(cx, role).map_err(told)
     }
@@ -315,13 +442,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         if !self.connection.wants_transmit() {
             return Ok(false);
         }
-        let was_writable = self.wakers.is_writable();
         self.wakers.register(role, cx.waker());
+        if !self.wakers.is_writable() {
+            return Ok(true);
+        }
         self.wakers.set_writable(false);
         let io = &mut self.io;
         let mut io_cx = Context::from_waker(self.wakers.waker());
         let mut pending = false;
-        let sent = self.connection.transmit_with(|bufs, _more| {
+        let sent = self.connection.transmit_up_to(CALL_LIMIT, |bufs, _more| {
             let io = Pin::new(&mut *io);
             let taken = match bufs {
                 // write(2) costs the kernel less than writev(2).
@@ -333,12 +462,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         });
         if !pending {
             self.wakers.set_writable(true);
-            if !was_writable {
-                self.wakers.wake_others(role);
-            }
         }
         let sent = sent?;
-        self.unflushed |= sent.bytes > 0;
+        if sent.bytes > 0 {
+            self.unflushed = true;
+            self.wakers.set_flushable(true);
+        }
+        if !sent.blocked && self.connection.wants_transmit() {
+            self.wakers.wake();
+            return Ok(true);
+        }
         Ok(sent.blocked)
     }
 
@@ -357,12 +490,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     fn poll_flush_io(&mut self, cx: &mut Context<'_>, role: Role) -> Poll<io::Result<()>> {
         if self.unflushed {
             self.wakers.register(role, cx.waker());
-            let flushed = Pin::new(&mut self.io).poll_flush(&mut Context::from_waker(self.wakers.waker()));
-            let was_pending = mem::replace(&mut self.flush_pending, flushed.is_pending());
-            let flushed = ready!(flushed);
-            if was_pending {
-                self.wakers.wake_others(role);
+            if !self.wakers.is_flushable() {
+                return Poll::Pending;
             }
+            self.wakers.set_flushable(false);
+            let flushed = ready!(Pin::new(&mut self.io).poll_flush(&mut Context::from_waker(self.wakers.waker())));
+            self.wakers.set_flushable(true);
             // Tried once, also if it failed: a reader goes on reading.
             self.unflushed = false;
             flushed?;
@@ -374,7 +507,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     fn wake_in_time(&mut self) {
         let now = Instant::now();
         match self.connection.poll_timeout() {
-            Some(at) => self.deadline.wake_by(now, at, self.wakers.waker()),
+            Some(at) => self.deadline.wake_by(now, at, &self.wakers),
             None => self.deadline.rest(now),
         }
     }

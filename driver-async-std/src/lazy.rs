@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use futures_io::{AsyncRead, AsyncWrite};
 use rustls::server::{Accepted, AcceptedAlert, Acceptor, ClientHello};
 use rustls::{ServerConfig, ServerConnection};
-use tls_cork::{ConfigError, Connection, CorkConfig};
+use tls_cork::{ConfigError, Connection, CorkConfig, server_without_early_data};
 
 use crate::Accept;
 use crate::adapt::Reader;
@@ -119,7 +119,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         Ok(self)
     }
 
-    /// Goes on with `config`.
+    /// Goes on with `config`. Early data is refused; a `config` that accepts some is copied each time.
     pub fn into_stream(self, config: Arc<ServerConfig>) -> Accept<IO> {
         self.into_stream_with(config, |_| ())
     }
@@ -132,7 +132,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         F: FnOnce(&mut ServerConnection),
     {
         let fragment = config.max_fragment_size;
-        match self.accepted.into_connection(config) {
+        match self.accepted.into_connection(server_without_early_data(config)) {
             Ok(mut session) => {
                 f(&mut session);
                 Accept(Handshake::new(self.io, Connection::from_rustls(session, fragment, self.cork)))

@@ -2,14 +2,16 @@
 //!
 //! Each type has `with`, which gives its [`Driver`](crate::driver::Driver) to a closure; `Pin::get_mut` is fine because all are `Unpin`.
 
+use std::task::{Context, Poll};
+
 /// Writing: methods with flags, and `AsyncWrite` without.
 macro_rules! writing {
     ($stream:ident) => {
         impl<IO: AsyncRead + AsyncWrite + Unpin> $stream<IO> {
             /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as the transport takes it.
             ///
-            /// Returns how many bytes were accepted, counted from the front: all of them, unless the transport pushes back. Offer the rest again, with the
-            /// same flags. Waits only while nothing can be accepted, and then nothing has been: dropping the future loses and repeats nothing. Empty
+            /// Returns how many bytes were accepted, counted from the front: all of them, unless the transport pushes back or they are more than about
+            /// 256 KiB, the share of one call. Offer the rest again, with the same flags. Waits only while nothing can be accepted, and then nothing has been: dropping the future loses and repeats nothing. Empty
             /// data without `MORE` releases what is held.
             ///
             /// # Errors
@@ -38,12 +40,11 @@ macro_rules! writing {
             /// As [`send`](Self::send).
             pub async fn send_all(&mut self, data: &[u8], flags: SendFlags) -> io::Result<()> {
                 let mut done = 0;
-                loop {
-                    done += self.send(&data[done..], flags).await?;
-                    if done == data.len() {
-                        return Ok(());
-                    }
-                }
+                poll_fn(|cx| {
+                    done += ready!(self.poll_send(cx, &data[done..], flags))?;
+                    if done == data.len() { Poll::Ready(Ok(())) } else { next_turn(cx) }
+                })
+                .await
             }
 
             /// Sends owned bytes until all are accepted; large ones are never copied.
@@ -56,12 +57,11 @@ macro_rules! writing {
             /// As [`send`](Self::send).
             pub async fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<usize> {
                 let mut done = 0;
-                loop {
-                    done += poll_fn(|cx| self.poll_send_bytes(cx, data, flags)).await?;
-                    if data.is_empty() {
-                        return Ok(done);
-                    }
-                }
+                poll_fn(|cx| {
+                    done += ready!(self.poll_send_bytes(cx, data, flags))?;
+                    if data.is_empty() { Poll::Ready(Ok(done)) } else { next_turn(cx) }
+                })
+                .await
             }
 
             /// Polls one step of [`send`](Self::send).
@@ -127,18 +127,19 @@ macro_rules! writing {
         }
 
         impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for $stream<IO> {
-            /// `send` without flags.
+            /// `send` without flags, but nothing is accepted while the transport pushes back and bytes wait: a caller that goes on to
+            /// do something else, as `io::copy` does when its source falls silent, leaves little behind.
             fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-                self.get_mut().poll_send(cx, buf, SendFlags::NONE)
+                self.get_mut().with(|driver| driver.poll_write(cx, buf))
             }
 
-            /// `send_vectored` without flags.
+            /// As `poll_write`, from several slices that make one write.
             fn poll_write_vectored(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
                 bufs: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                self.get_mut().poll_send_vectored(cx, bufs, SendFlags::NONE)
+                self.get_mut().with(|driver| driver.poll_write_vectored(cx, bufs))
             }
 
             /// Releases everything; ready when the transport has taken all of it and is flushed itself. A cork stays on.
@@ -147,11 +148,42 @@ macro_rules! writing {
             }
 
             /// Releases everything, sends `close_notify` behind the last byte, and closes the transport; reading may go on.
+            ///
+            /// Ready when the transport has taken all of it, which does not promise that the peer gets it: see `close_gracefully`.
             fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 self.get_mut().with(|driver| driver.poll_close(cx))
             }
         }
     };
+}
+
+/// The end of a stream, by whoever both reads and writes.
+macro_rules! ending {
+    ($stream:ident) => {
+        impl<IO: AsyncRead + AsyncWrite + Unpin> $stream<IO> {
+            /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's end.
+            ///
+            /// Closing and dropping a stream can cost what the transport has taken: if received bytes are unread then, and TLS 1.3 tickets are
+            /// enough, the kernel answers the peer's next segment with a reset, and the peer's kernel discards what its program has not read.
+            ///
+            /// The peer decides how long this takes: put a time limit around the future, and drop the stream when it has passed. Dropping the
+            /// future alone loses nothing; call it again.
+            ///
+            /// # Errors
+            ///
+            /// Those of closing and of reading, after which the peer may not have got everything. An end without `close_notify` is none: what
+            /// is received does not count any more.
+            pub async fn close_gracefully(&mut self) -> io::Result<()> {
+                poll_fn(|cx| self.with(|driver| driver.poll_close_gracefully(cx))).await
+            }
+        }
+    };
+}
+
+/// R16: lets others have their turn, and goes on in the next.
+pub(crate) fn next_turn<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// Reading: `AsyncRead`.
@@ -168,4 +200,4 @@ macro_rules! reading {
     };
 }
 
-pub(crate) use {reading, writing};
+pub(crate) use {ending, reading, writing};

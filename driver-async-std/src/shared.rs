@@ -4,14 +4,14 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use tls_cork::{Connection, SendFlags, Stats};
 
 use crate::driver::Driver;
-use crate::methods::{reading, writing};
+use crate::methods::{ending, next_turn, reading, writing};
 
 /// A TLS stream whose deadlines a [`DeadlineTask`] keeps, and which can be split for two tasks.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ handle!(WriteHalf);
 reading!(SharedStream);
 reading!(ReadHalf);
 writing!(SharedStream);
+ending!(SharedStream);
 writing!(WriteHalf);
 
 impl<IO> SharedStream<IO> {

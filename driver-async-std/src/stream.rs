@@ -3,14 +3,14 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use tls_cork::{Connection, SendFlags, Stats};
 
 use crate::driver::Driver;
-use crate::methods::{reading, writing};
+use crate::methods::{ending, next_turn, reading, writing};
 use crate::{DeadlineTask, ReadHalf, SharedStream, WriteHalf};
 
 /// One side's stream over one driver.
@@ -59,6 +59,7 @@ macro_rules! side {
 
         reading!(TlsStream);
         writing!(TlsStream);
+        ending!(TlsStream);
         sharing!(TlsStream);
         raw!(TlsStream);
     };
@@ -178,6 +179,7 @@ impl<IO> TlsStream<IO> {
 
 reading!(TlsStream);
 writing!(TlsStream);
+ending!(TlsStream);
 sharing!(TlsStream);
 raw!(TlsStream);
 

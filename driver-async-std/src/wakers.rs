@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
 /// The operations that may wait at the same time.
@@ -13,10 +13,12 @@ pub(crate) enum Role {
     Deadline,
 }
 
-/// One waker for the transport's writing side and for the timer, which wakes whoever waits.
+/// One waker for the transport's writing side, which wakes whoever waits.
 ///
 /// A transport remembers only the last waker that it was polled with. Reads write too (alerts, KeyUpdate answers, deadlines), and would
 /// displace the writer's waker with their own.
+///
+/// A call of the transport that was `Pending` is not repeated before the transport has woken us (R16).
 #[derive(Debug)]
 pub(crate) struct Wakers {
     shared: Arc<Shared>,
@@ -26,31 +28,43 @@ pub(crate) struct Wakers {
 #[derive(Debug)]
 struct Shared {
     waiting: Mutex<[Option<Waker>; 3]>,
-    /// Not after `Pending`, until the transport has woken us.
+    /// Not after a write that was `Pending`, until the transport has woken us.
     writable: AtomicBool,
+    /// Not after a flush or a close that was `Pending`, until the transport has woken us or taken more.
+    flushable: AtomicBool,
 }
 
 impl Wakers {
     pub(crate) fn new() -> Self {
-        let shared = Arc::new(Shared { waiting: Mutex::default(), writable: AtomicBool::new(true) });
+        let shared = Arc::new(Shared {
+            waiting: Mutex::default(),
+            writable: AtomicBool::new(true),
+            flushable: AtomicBool::new(true),
+        });
         Self { waker: Waker::from(Arc::clone(&shared)), shared }
     }
 
-    /// The waker to poll the transport's writing side and the timer with.
+    /// The waker to poll the transport's writing side with.
     pub(crate) fn waker(&self) -> &Waker {
         &self.waker
     }
 
-    /// `waker` is to be woken too. To be called before the transport is polled: a wake-up in between would be lost.
+    /// A waker for a timer: wakes whoever waits, and says nothing of the transport.
+    pub(crate) fn alarm(&self) -> Waker {
+        Waker::from(Arc::new(Alarm(Arc::clone(&self.shared))))
+    }
+
+    /// `waker` is to be woken too. To be called before the transport is polled, or before one of the flags below is looked at: a wake-up
+    /// in between would be lost.
     pub(crate) fn register(&self, role: Role, waker: &Waker) {
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.shared.waiting();
         match &mut waiting[role as usize] {
             Some(old) => old.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
     }
 
-    /// Whether the transport may take bytes; if not, it was `Pending` and has not woken us since.
+    /// Whether the transport may take bytes.
     pub(crate) fn is_writable(&self) -> bool {
         self.shared.writable.load(Ordering::Acquire)
     }
@@ -60,19 +74,30 @@ impl Wakers {
         self.shared.writable.store(writable, Ordering::Release);
     }
 
-    /// Wakes all that wait but `role`, which has found that the transport is ready: a transport that was `Pending` and then is ready when
-    /// it is polled owes nobody a wake-up. Others may wait in the same task.
-    pub(crate) fn wake_others(&self, role: Role) {
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = waiting[role as usize].take();
-        let others = mem::take(&mut *waiting);
-        waiting[role as usize] = current;
-        drop(waiting);
-        others.into_iter().flatten().for_each(Waker::wake);
+    /// Whether a flush or a close of the transport may get on.
+    pub(crate) fn is_flushable(&self) -> bool {
+        self.shared.flushable.load(Ordering::Acquire)
     }
 
+    /// As [`set_writable`](Self::set_writable), for a flush or a close; and with true when the transport has taken more to be flushed.
+    pub(crate) fn set_flushable(&self, flushable: bool) {
+        self.shared.flushable.store(flushable, Ordering::Release);
+    }
+
+    /// Wakes whoever waits.
     pub(crate) fn wake(&self) {
-        self.waker.wake_by_ref();
+        self.shared.wake_all();
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, [Option<Waker>; 3]> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_all(&self) {
+        let waiting = mem::take(&mut *self.waiting());
+        waiting.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
@@ -83,7 +108,16 @@ impl Wake for Shared {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.writable.store(true, Ordering::Release);
-        let waiting = mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        waiting.into_iter().flatten().for_each(Waker::wake);
+        self.flushable.store(true, Ordering::Release);
+        self.wake_all();
+    }
+}
+
+/// What a timer wakes.
+struct Alarm(Arc<Shared>);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_all();
     }
 }

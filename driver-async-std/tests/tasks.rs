@@ -89,7 +89,7 @@ fn a_reader_does_not_take_the_writers_wake_up() {
 }
 
 #[test]
-fn a_reader_wakes_the_writer_of_the_same_task_when_it_finds_room() {
+fn a_reader_leaves_a_transport_alone_that_has_not_woken_the_writer() {
     run(async {
         let Pair { client, server: _server, up, .. } = connected_with(configs(), CorkConfig::default(), 400_000).await;
         let (mut reader, mut writer) = client.into_split();
@@ -99,10 +99,14 @@ fn a_reader_wakes_the_writer_of_the_same_task_when_it_finds_room() {
         let data = noise(300_000, 1);
         while writer.poll_send(&mut cx, &data, NONE).is_ready() {}
         task.take();
-        // In the same turn of the task, after the writer was told to wait.
+        // In the same turn of the task, after the writer was told to wait: there is room, and the wake-up is on its way.
         drop(up.steal_untold());
+        let calls = up.lane().calls;
         assert!(Pin::new(&mut reader).poll_read(&mut cx, &mut [0; 8]).is_pending());
-        assert!(task.take() > 0, "nobody wakes the writer");
+        assert!(writer.poll_send(&mut cx, &data, NONE).is_pending());
+        assert_eq!((up.lane().calls, task.take()), (calls, 0));
+        drop(up.steal());
+        assert!(task.take() > 0, "nobody wakes the task");
         assert!(writer.poll_send(&mut cx, &data, NONE).is_ready(), "there is room");
     });
 }

@@ -124,7 +124,7 @@ fn point_7_a_retry_may_bring_other_bytes() {
         let Pair { mut client, mut server, up, .. } = connected(patient()).await;
         up.set_capacity(10);
         for piece in [&b"first"[..], b" second", b" third"] {
-            assert_eq!(client.write(piece).await.unwrap(), piece.len());
+            assert_eq!(client.send(piece, SendFlags::NONE).await.unwrap(), piece.len());
         }
         up.set_capacity(1 << 20);
         client.flush().await.unwrap();

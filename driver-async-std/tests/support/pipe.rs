@@ -131,6 +131,11 @@ impl Tap {
         lane.bytes.drain(..).collect()
     }
 
+    /// Bytes that have not been read.
+    pub fn waiting(&self) -> usize {
+        self.lane().bytes.len()
+    }
+
     pub fn is_closed(&self) -> bool {
         self.lane().closed
     }
