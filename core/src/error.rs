@@ -1,4 +1,7 @@
 //! One narrow error type for each verb.
+//!
+//! A text either includes that of its cause, or leaves the cause to [`source`](std::error::Error::source), so that a chain of errors
+//! never repeats one. Causes of TLS are included: they are in the variant's field. Those of a transport are sources.
 
 use std::io;
 
@@ -27,7 +30,7 @@ pub enum WriteError {
     /// [`abort`](crate::CorkPolicy::abort).
     #[error("write after close: the sending side of this connection is closed")]
     Closed,
-    /// The connection failed; the error was reported by the call that found it.
+    /// The connection failed. The call that found the error returned it; if that was a write, the next transmit does.
     #[error("this connection has failed: it can send no more data, and what had not left is lost")]
     Failed,
 }
@@ -60,26 +63,26 @@ pub enum SealError {
 #[non_exhaustive]
 pub enum TransmitError {
     /// The transport failed. What was waiting still waits.
-    #[error("the transport failed: {0}")]
+    #[error("the transport failed to send; what was waiting still waits")]
     Io(#[source] io::Error),
     /// The transport took zero bytes of a non-empty buffer, which means that it will take no more.
     #[error("the transport took zero bytes: it can send no more")]
     WriteZero,
     /// The TLS session could not seal what was waiting; that plaintext is discarded.
-    #[error("cannot seal: {error}; {discarded} bytes that were accepted are lost")]
+    #[error("cannot seal: {error}{}", Lost(*discarded))]
     Seal {
-        /// What the session said.
-        #[source]
+        /// What the session said. Its text is part of this error's own.
         error: SealError,
         /// Accepted plaintext bytes that will never reach the peer.
         discarded: usize,
     },
 }
 
+/// [`TransmitError::Io`] becomes the transport's own error, unchanged. The others are inside the new error.
 impl From<TransmitError> for io::Error {
     fn from(error: TransmitError) -> Self {
-        let kind = match &error {
-            TransmitError::Io(source) => source.kind(),
+        let kind = match error {
+            TransmitError::Io(source) => return source,
             TransmitError::WriteZero => io::ErrorKind::WriteZero,
             TransmitError::Seal { .. } => io::ErrorKind::InvalidData,
         };
@@ -92,14 +95,13 @@ impl From<TransmitError> for io::Error {
 #[non_exhaustive]
 pub enum ReceiveError {
     /// The reader failed; `WouldBlock` and `Interrupted` come through here too.
-    #[error("the transport failed: {0}")]
+    #[error("the transport failed to receive")]
     Io(#[source] io::Error),
     /// The peer broke the protocol, or the handshake failed. The connection is dead; the alert for the peer, if there
     /// is one, waits to be transmitted.
     #[error("TLS failed: {error}{}", Lost(*discarded))]
     Tls {
-        /// What rustls found.
-        #[source]
+        /// What rustls found. Its text is part of this error's own.
         error: rustls::Error,
         /// Accepted plaintext bytes that will never reach the peer.
         discarded: usize,
@@ -112,10 +114,11 @@ pub enum ReceiveError {
     },
 }
 
+/// [`ReceiveError::Io`] becomes the transport's own error, unchanged. The others are inside the new error.
 impl From<ReceiveError> for io::Error {
     fn from(error: ReceiveError) -> Self {
-        let kind = match &error {
-            ReceiveError::Io(source) => source.kind(),
+        let kind = match error {
+            ReceiveError::Io(source) => return source,
             ReceiveError::Tls { .. } => io::ErrorKind::InvalidData,
             ReceiveError::HandshakeEof { .. } => io::ErrorKind::UnexpectedEof,
         };
@@ -137,7 +140,13 @@ pub enum ConnectionError {
     EarlyData,
     /// rustls refused the session's configuration.
     #[error("cannot set up the TLS session: {0}")]
-    Tls(#[from] rustls::Error),
+    Tls(rustls::Error),
+}
+
+impl From<rustls::Error> for ConnectionError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Tls(error)
+    }
 }
 
 impl From<ConnectionError> for io::Error {
