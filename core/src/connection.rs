@@ -40,8 +40,14 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Connection {
     policy: CorkPolicy<Session>,
-    /// What was received was a fatal error, which further calls say again.
-    failure: Option<::rustls::Error>,
+    /// What was received was a fatal error, which further calls return again.
+    failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+enum Failure {
+    Tls(::rustls::Error),
+    HandshakeEof,
 }
 
 impl Connection {
@@ -107,10 +113,10 @@ impl Connection {
             return Ok(Received { bytes: 0, readable: true, decision: self.policy.handle_handshake_done(now) });
         }
         let Some(bytes) = self.policy.get_mut().receive_from(reader).map_err(ReceiveError::Io)? else {
-            return Err(self.fail(InvalidMessage::HandshakePayloadTooLarge.into()));
+            return Err(self.fail(Failure::Tls(InvalidMessage::HandshakePayloadTooLarge.into())));
         };
         if bytes == 0 && self.is_handshaking() {
-            return Err(ReceiveError::HandshakeEof { discarded: self.policy.handle_failure() });
+            return Err(self.fail(Failure::HandshakeEof));
         }
         self.process(now, bytes)
     }
@@ -146,8 +152,11 @@ impl Connection {
     /// # Errors
     ///
     /// `WouldBlock` if there is none yet; `UnexpectedEof` if the transport ended without the peer's `close_notify`, so that the
-    /// stream may have been cut. `Ok(0)` is its proper end.
+    /// stream may have been cut. `Ok(0)` is its proper end. After [`ReceiveError::HandshakeEof`], that error again.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(failure @ Failure::HandshakeEof) = &self.failure {
+            return Err(failure.error(0).into());
+        }
         self.policy.get_mut().read(buf)
     }
 
@@ -368,19 +377,27 @@ impl Connection {
     fn process(&mut self, now: Instant, bytes: usize) -> Result<Received, ReceiveError> {
         match self.policy.get_mut().process() {
             Ok(readable) => Ok(Received { bytes, readable, decision: self.policy.handle_handshake_done(now) }),
-            Err(error) => Err(self.fail(error)),
+            Err(error) => Err(self.fail(Failure::Tls(error))),
         }
     }
 
-    fn fail(&mut self, error: ::rustls::Error) -> ReceiveError {
-        self.failure = Some(error.clone());
-        ReceiveError::Tls { error, discarded: self.policy.handle_failure() }
+    fn fail(&mut self, failure: Failure) -> ReceiveError {
+        let error = failure.error(self.policy.handle_failure());
+        self.failure = Some(failure);
+        error
     }
 
     fn check_failure(&self) -> Result<(), ReceiveError> {
-        match &self.failure {
-            Some(error) => Err(ReceiveError::Tls { error: error.clone(), discarded: 0 }),
-            None => Ok(()),
+        self.failure.as_ref().map_or(Ok(()), |failure| Err(failure.error(0)))
+    }
+}
+
+impl Failure {
+    /// The error to return, with what the failure costs in this call.
+    fn error(&self, discarded: usize) -> ReceiveError {
+        match self {
+            Self::Tls(error) => ReceiveError::Tls { error: error.clone(), discarded },
+            Self::HandshakeEof => ReceiveError::HandshakeEof { discarded },
         }
     }
 }

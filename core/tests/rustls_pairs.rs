@@ -475,6 +475,32 @@ fn point_11_a_peer_that_never_reads_costs_bounded_memory() {
     assert!(pair.exchange().0 == stream(0, accepted));
 }
 
+#[test]
+fn an_end_within_the_handshake_is_said_again() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::new(version);
+        pair.write(b"early", SendFlags::NONE).unwrap();
+        transmit(&mut pair.client, &mut pair.up).unwrap();
+        receive(&mut pair.server, pair.now, &mut pair.up).unwrap();
+        let mut answer = Vec::new();
+        pair.server.poll_transmit(&mut answer).unwrap();
+        let error = pair.client.receive_from(pair.now, &mut io::empty()).unwrap_err();
+        assert!(matches!(error, ReceiveError::HandshakeEof { discarded: 5 }), "{error}");
+        // The transport goes on after all.
+        for _ in 0..2 {
+            let error = pair.client.receive_from(pair.now, &mut &answer[..]).unwrap_err();
+            assert!(matches!(error, ReceiveError::HandshakeEof { discarded: 0 }), "{error}");
+            let error = pair.client.receive(pair.now, &answer).unwrap_err();
+            assert!(matches!(error, ReceiveError::HandshakeEof { discarded: 0 }), "{error}");
+            let error = pair.client.read(&mut [0; 8]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            assert!(error.to_string().contains("during the TLS handshake"), "{error}");
+            assert!(pair.client.is_handshaking() && pair.client.is_closed());
+            assert_eq!(pair.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Write(usize, bool),
