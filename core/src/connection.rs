@@ -24,9 +24,10 @@ use crate::{
 pub struct Received {
     /// Bytes taken from the reader or the slice.
     pub bytes: usize,
-    /// Whether a read would give something: plaintext, or the stream's end. Nothing more is received until plaintext has been read.
+    /// Whether a read would give something: plaintext, or the stream's end, which may be proper or a cut
+    /// ([`read`](Connection::read)). Nothing more is received until plaintext has been read.
     pub readable: bool,
-    /// What the end of the handshake released, if it ended now.
+    /// What the end of the handshake released, if it ended now. What TLS itself has to send is not part of it.
     pub decision: FlushDecision,
 }
 
@@ -42,6 +43,8 @@ pub struct Connection {
     policy: CorkPolicy<Session>,
     /// What was received was a fatal error, which further calls return again.
     failure: Option<Failure>,
+    /// The transport has ended, after the handshake.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -95,7 +98,7 @@ impl Connection {
             return Err(ConnectionError::EarlyData);
         }
         let session = Session::new(conn, max_fragment_size);
-        Ok(Self { policy: CorkPolicy::new(session, cork)?, failure: None })
+        Ok(Self { policy: CorkPolicy::new(session, cork)?, failure: None, ended: false })
     }
 
     /// Reads once from `reader` and processes what it gave.
@@ -118,6 +121,7 @@ impl Connection {
         if bytes == 0 && self.is_handshaking() {
             return Err(self.fail(Failure::HandshakeEof));
         }
+        self.ended |= bytes == 0;
         self.process(now, bytes)
     }
 
@@ -132,7 +136,7 @@ impl Connection {
         self.check_failure()?;
         let offered = data.len();
         let decision = self.policy.handle_handshake_done(now);
-        let mut total = Received { bytes: 0, readable: self.is_readable(), decision };
+        let mut total = Received { bytes: 0, readable: self.is_readable() || self.ended, decision };
         while !data.is_empty() && !self.is_readable() {
             let step = self.receive_from(now, &mut data)?;
             total.readable |= step.readable;
@@ -376,7 +380,10 @@ impl Connection {
 
     fn process(&mut self, now: Instant, bytes: usize) -> Result<Received, ReceiveError> {
         match self.policy.get_mut().process() {
-            Ok(readable) => Ok(Received { bytes, readable, decision: self.policy.handle_handshake_done(now) }),
+            Ok(plaintext) => {
+                let readable = plaintext || self.is_readable() || self.ended;
+                Ok(Received { bytes, readable, decision: self.policy.handle_handshake_done(now) })
+            }
             Err(error) => Err(self.fail(Failure::Tls(error))),
         }
     }

@@ -475,6 +475,59 @@ fn point_11_a_peer_that_never_reads_costs_bounded_memory() {
     assert!(pair.exchange().0 == stream(0, accepted));
 }
 
+/// What became of a stream for a loop that reads only when it is told that it should.
+fn follow(conn: &mut Connection, readable: bool) -> Option<io::Result<usize>> {
+    readable.then(|| conn.read(&mut [0; 64]))
+}
+
+#[test]
+fn the_end_of_a_stream_is_readable() {
+    for version in [&TLS12, &TLS13] {
+        // In a slice, then from a reader.
+        for slice in [true, false] {
+            let mut pair = Pair::connected(version);
+            let _ = pair.server.close(pair.now);
+            let mut wire = Vec::new();
+            pair.server.poll_transmit(&mut wire).unwrap();
+            let received = if slice {
+                pair.client.receive(pair.now, &wire)
+            } else {
+                pair.client.receive_from(pair.now, &mut &wire[..])
+            };
+            let read = follow(&mut pair.client, received.unwrap().readable);
+            assert!(matches!(read, Some(Ok(0))), "{version:?}, {slice}: {read:?}");
+        }
+        let mut pair = Pair::connected(version);
+        for _ in 0..2 {
+            let received = pair.client.receive_from(pair.now, &mut io::empty()).unwrap();
+            assert_eq!(received.bytes, 0);
+            let read = follow(&mut pair.client, received.readable);
+            let cut = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+            assert!(matches!(&read, Some(Err(error)) if cut(error)), "{version:?}: {read:?}");
+        }
+        assert!(pair.client.receive(pair.now, &[]).unwrap().readable, "the end is still to be read");
+    }
+}
+
+#[test]
+fn nothing_is_readable_before_there_is_something() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::new(version);
+        assert!(!pair.client.receive(pair.now, &[]).unwrap().readable);
+        let carry = |from: &mut Connection, to: &mut Connection| {
+            let mut wire = Vec::new();
+            from.poll_transmit(&mut wire).unwrap();
+            for byte in wire {
+                assert!(!to.receive(pair.now, &[byte]).unwrap().readable, "{version:?}");
+            }
+        };
+        while pair.client.is_handshaking() || pair.server.is_handshaking() {
+            carry(&mut pair.client, &mut pair.server);
+            carry(&mut pair.server, &mut pair.client);
+        }
+    }
+}
+
 #[test]
 fn an_end_within_the_handshake_is_said_again() {
     for version in [&TLS12, &TLS13] {

@@ -304,8 +304,9 @@ impl World {
         while !self.deaf && self.conn.wants_receive() && self.transport.is_readable() {
             match self.conn.receive_from(self.now, &mut self.transport) {
                 Ok(received) => {
-                    self.deaf = received.bytes == 0 && !received.readable;
+                    self.deaf = received.bytes == 0;
                     assert!(!self.deaf || self.transport.is_ended(), "received nothing of what there was");
+                    assert!(!self.deaf || received.readable, "the end is there to be read");
                 }
                 Err(ReceiveError::Io(error)) => {
                     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
