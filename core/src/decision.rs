@@ -42,9 +42,9 @@ pub enum FlushDecision {
         /// `None` while no held byte has a deadline.
         until: Option<Instant>,
     },
-    /// Transmit now.
+    /// This call gave the transport something new to send: transmit now.
     Flush {
-        /// Plaintext bytes that this call released; zero for a close with nothing waiting.
+        /// Plaintext bytes that this call released; zero if only the end of the stream (`close_notify`) is new.
         bytes: usize,
         /// Why they may leave.
         reason: FlushReason,

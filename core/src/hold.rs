@@ -106,6 +106,11 @@ impl Hold {
         (self.written - self.released) as usize
     }
 
+    /// The offset up to which plaintext may leave.
+    pub(crate) fn released(&self) -> u64 {
+        self.released
+    }
+
     pub(crate) fn record_size(&self) -> usize {
         self.record_size
     }

@@ -194,15 +194,12 @@ impl<S: Seal> CorkPolicy<S> {
         if !self.hold.is_ready() {
             return self.hold_until();
         }
-        match self.release(now, FlushReason::Close) {
-            FlushDecision::Hold { .. } => FlushDecision::Flush { bytes: 0, reason: FlushReason::Close },
-            flush => flush,
-        }
+        self.release(now, FlushReason::Close).or_end(true)
     }
 
     /// Gives up what is not yet sealed and refuses further writes; returns how many accepted bytes that costs.
     ///
-    /// Does not wait for keys. The peer gets a `close_notify` only if nothing was lost: otherwise it has to see that the stream was cut.
+    /// Transmit afterwards: what was sealed before still leaves. Does not wait for keys. The peer gets a `close_notify` only if nothing was lost: otherwise it has to see that the stream was cut.
     pub fn abort(&mut self) -> usize {
         if matches!(self.state, State::Closed | State::Failed) {
             return 0;
@@ -235,7 +232,7 @@ impl<S: Seal> CorkPolicy<S> {
         self.release(now, FlushReason::ReadWait)
     }
 
-    /// The handshake has ended: all that was written during it is released.
+    /// The handshake has ended: all that was written during it is released, and a [`close`](Self::close) that waited goes ahead.
     ///
     /// [`Connection`](crate::Connection) calls this; only users of a [`Seal`] of their own need to. Does nothing before
     /// [`Seal::is_ready`].
@@ -243,7 +240,7 @@ impl<S: Seal> CorkPolicy<S> {
         if self.hold.is_ready() || !self.seal.is_ready() || self.state == State::Failed {
             return self.hold_until();
         }
-        self.hold.keys_exist(now).counted(&mut self.stats)
+        self.hold.keys_exist(now).counted(&mut self.stats).or_end(self.state == State::Closing)
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); changes with every other call.
@@ -473,7 +470,8 @@ impl<S: Seal> CorkPolicy<S> {
         if room < offered && room < hold.record_size() {
             return Ok(None);
         }
-        let accepted = offered.min(room);
+        let mut accepted = offered.min(room);
+        let released = hold.released();
         let decision = hold.write(now, accepted, is_more(accepted, offered, flags));
         let batch = hold.next_batch(self.batch.current());
         let Some(direct) = batch.len.checked_sub(queued).filter(|direct| *direct > 0) else {
@@ -488,11 +486,13 @@ impl<S: Seal> CorkPolicy<S> {
             if taken == 0 {
                 return Err(WriteError::Failed);
             }
-            return Ok(Some(Written { accepted: taken, decision: decision.counted(&mut self.stats) }));
+            accepted = taken;
+        } else {
+            // Less than a record: all else of what was accepted is in the batch.
+            self.push_copies(bufs, direct, accepted - direct);
         }
-        // Less than a record: all else of what was accepted is in the batch.
-        self.push_copies(bufs, direct, accepted - direct);
-        Ok(Some(Written { accepted, decision: decision.counted(&mut self.stats) }))
+        let decision = decision.counted(&mut self.stats).of_sealed((self.hold.released() - released) as usize);
+        Ok(Some(Written { accepted, decision }))
     }
 
     /// Has output ready if anything may leave: a batch, the end of the stream, or what the session itself has to say.
@@ -600,6 +600,24 @@ impl FlushDecision {
             stats.count_flush(reason);
         }
         self
+    }
+
+    /// The same, but for a flush if the end of the stream may leave now.
+    fn or_end(self, ends: bool) -> Self {
+        match self {
+            Self::Hold { .. } if ends => Self::Flush { bytes: 0, reason: FlushReason::Close },
+            decision => decision,
+        }
+    }
+
+    /// The decision about a write that was sealed at once and released so many bytes: what filled up a record counts, what was
+    /// not accepted after all does not.
+    fn of_sealed(self, bytes: usize) -> Self {
+        match self {
+            Self::Hold { .. } if bytes > 0 => Self::Flush { bytes, reason: FlushReason::Filled },
+            Self::Flush { reason, .. } => Self::Flush { bytes, reason },
+            hold @ Self::Hold { .. } => hold,
+        }
     }
 }
 

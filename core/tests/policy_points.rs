@@ -365,3 +365,34 @@ fn a_receiver_that_stalls_anywhere_leaves_at_most_100_kib_sealed() {
     // With what records add, and a little for the lists that hold them.
     assert!(most > 60 * 1024 && most <= 98 * 1024, "{most}");
 }
+
+#[test]
+fn the_end_of_the_handshake_says_that_a_pending_close_can_leave() {
+    let mut bench = Bench::new(Limits::default(), false);
+    assert_eq!(bench.policy.close(bench.now), FlushDecision::Hold { until: None });
+    assert_eq!(bench.policy.close(bench.now), FlushDecision::Hold { until: None });
+    assert!(!bench.policy.wants_transmit());
+    bench.framed.finish_handshake();
+    let decision = bench.policy.handle_handshake_done(bench.now);
+    assert_eq!(decision, FlushDecision::Flush { bytes: 0, reason: FlushReason::Close });
+    assert_eq!(bench.policy.stats().flushes(FlushReason::Close), 0, "nothing was released");
+    assert!(!bench.policy.handle_handshake_done(bench.now).is_flush());
+    let mut out = Vec::new();
+    bench.policy.poll_transmit(&mut out).unwrap();
+    assert_eq!(parse(&out).1, Some(END));
+    assert!(!bench.policy.close(bench.now).is_flush());
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "too many bytes for miri")]
+fn held_bytes_that_fill_a_record_at_once_are_something_new() {
+    let mut bench = ready();
+    bench.write_bytes(MAX_RECORD_SIZE + 16, false).unwrap();
+    // The second record has to leave anyway; this is sealed in the call.
+    let data = stream(bench.written, 1000);
+    let written = bench.policy.write(bench.now, &[IoSlice::new(&data)], SendFlags::MORE).unwrap();
+    assert_eq!(written.decision, FlushDecision::Flush { bytes: 1000, reason: FlushReason::Filled });
+    assert_eq!((written.accepted, bench.policy.waiting()), (1000, 0));
+    assert_eq!(bench.policy.stats().flushes(FlushReason::Filled), 1);
+    assert_eq!(bench.policy.stats().flushes(FlushReason::RecordFull), 0);
+}

@@ -12,7 +12,9 @@ use proptest::prelude::*;
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConnection, SupportedCipherSuite, Tls12CipherSuite};
-use tls_cork::{Connection, CorkConfig, ReceiveError, SealError, SendFlags, TransmitError, WriteError};
+use tls_cork::{
+    Connection, CorkConfig, FlushDecision, FlushReason, ReceiveError, SealError, SendFlags, TransmitError, WriteError,
+};
 
 const APPLICATION: u8 = 23;
 const ALERT: u8 = 21;
@@ -260,6 +262,18 @@ fn point_10_what_is_sealed_counts_and_the_peer_sees_a_cut() {
     assert!(!end, "what is lost must not look like a proper end");
     let _ = pair.server.receive_from(pair.now, &mut io::empty()).unwrap();
     assert_eq!(pair.server.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn point_10_a_write_that_the_keys_refuse_in_part_releases_what_it_accepted() {
+    let mut pair = Pair::with(short_lived(), &TLS12, CorkConfig::default().record_size(1000));
+    pair.exchange();
+    let _ = pair.client.write(pair.now, &[IoSlice::new(&[7; 10])], SendFlags::MORE).unwrap();
+    let written = pair.client.write(pair.now, &[IoSlice::new(&[7; 17_000])], SendFlags::NONE).unwrap();
+    assert!(written.accepted < 17_000);
+    let bytes = 10 + written.accepted;
+    assert_eq!(written.decision, FlushDecision::Flush { bytes, reason: FlushReason::Last });
+    assert_eq!(pair.client.stats().plaintext_bytes, bytes as u64);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tls_cork::{
-    CorkConfig, CorkPolicy, DynamicRecords, MAX_RECORD_SIZE, Seal, SealError, SendFlags, TransmitError, Transmitted,
-    WriteError,
+    CorkConfig, CorkPolicy, DynamicRecords, FlushDecision, MAX_RECORD_SIZE, Seal, SealError, SendFlags, TransmitError,
+    Transmitted, WriteError, Written,
 };
 
 pub(crate) use pattern::stream;
@@ -127,6 +127,13 @@ pub(crate) struct Bench {
     pub(crate) corked: bool,
     pub(crate) closed: bool,
     ramp_end: usize,
+}
+
+/// What there was to send before a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    released: usize,
+    wants_transmit: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -262,20 +269,20 @@ impl Bench {
                 IoSlice::new(piece)
             })
             .collect();
-        let sealed = self.sealed();
+        let (sealed, before) = (self.sealed(), self.before());
         let full = self.policy.send_capacity() == 0;
         let result = self.policy.write(self.now, &bufs, SendFlags::more_if(more));
-        self.wrote(sealed, total, full, more, result.map(|written| written.accepted))
+        self.wrote(sealed, total, full, more, before, result)
     }
 
     pub(crate) fn write_bytes(&mut self, len: usize, more: bool) -> Result<usize, WriteError> {
         let mut data = Bytes::from(stream(self.written, len));
-        let sealed = self.sealed();
+        let (sealed, before) = (self.sealed(), self.before());
         let full = self.policy.send_capacity() == 0;
         let result = self.policy.write_bytes(self.now, &mut data, SendFlags::more_if(more));
         let accepted = result.as_ref().map_or(0, |written| written.accepted);
         assert_eq!(data.len(), len - accepted, "exactly what was accepted is split off");
-        self.wrote(sealed, len, full, more, result.map(|written| written.accepted))
+        self.wrote(sealed, len, full, more, before, result)
     }
 
     pub(crate) fn wrote(
@@ -284,32 +291,59 @@ impl Bench {
         offered: usize,
         full: bool,
         more: bool,
-        result: Result<usize, WriteError>,
+        before: Before,
+        result: Result<Written, WriteError>,
     ) -> Result<usize, WriteError> {
         match result {
-            Ok(accepted) => {
+            Ok(Written { accepted, decision }) => {
                 assert!(!self.closed, "R11: a write after close was accepted");
                 assert!(accepted <= offered);
                 assert!(accepted > 0 || offered == 0, "nothing accepted, and no error");
                 assert!(accepted == 0 || !full, "R9: accepted without capacity");
                 self.accepted(sealed_before, accepted, more || accepted < offered);
+                self.decided(before, false, decision);
             }
             Err(WriteError::Blocked) => assert!(full && !self.closed, "R9: Blocked with room left"),
             Err(error) => assert!(self.closed && error == WriteError::Closed, "{error}"),
         }
         self.check();
-        result
+        result.map(|written| written.accepted)
+    }
+
+    pub(crate) fn before(&self) -> Before {
+        Before { released: self.released, wants_transmit: self.policy.wants_transmit() }
+    }
+
+    /// A decision is a flush exactly if its call gave the transport something new: plaintext that may leave now, or the end.
+    pub(crate) fn decided(&self, before: Before, ends: bool, decision: FlushDecision) {
+        let released = self.released - before.released;
+        match decision {
+            FlushDecision::Flush { bytes, .. } => {
+                assert!(released > 0 || ends, "nothing new: {decision:?}");
+                assert_eq!(bytes, released, "{decision:?}");
+                assert!(self.policy.wants_transmit(), "{decision:?}");
+            }
+            FlushDecision::Hold { until } => {
+                assert!(released == 0 && !ends, "{released} bytes are new, or the end is: {ends}; {decision:?}");
+                assert!(before.wants_transmit || !self.policy.wants_transmit(), "{decision:?}");
+                assert_eq!(until, self.deadline().and(self.policy.poll_timeout()), "R5");
+            }
+        }
     }
 
     pub(crate) fn flush(&mut self) {
-        let _ = self.policy.flush(self.now);
+        let before = self.before();
+        let decision = self.policy.flush(self.now);
         self.release_all();
+        self.decided(before, false, decision);
     }
 
     pub(crate) fn uncork(&mut self) {
-        let _ = self.policy.uncork(self.now);
+        let before = self.before();
+        let decision = self.policy.uncork(self.now);
         self.corked = false;
         self.release_all();
+        self.decided(before, false, decision);
     }
 
     pub(crate) fn cork(&mut self) {
@@ -318,33 +352,41 @@ impl Bench {
     }
 
     pub(crate) fn read_wait(&mut self) {
-        let _ = self.policy.handle_read_wait(self.now);
+        let before = self.before();
+        let decision = self.policy.handle_read_wait(self.now);
         self.release_all();
+        self.decided(before, false, decision);
     }
 
     pub(crate) fn close(&mut self) {
-        let _ = self.policy.close(self.now);
-        self.closed = true;
+        let before = self.before();
+        let decision = self.policy.close(self.now);
         self.release_all();
+        self.decided(before, self.ready && !self.closed, decision);
+        self.closed = true;
     }
 
     pub(crate) fn finish_handshake(&mut self) {
         if !self.ready {
             self.framed.finish_handshake();
             self.ready = true;
-            let _ = self.policy.handle_handshake_done(self.now);
+            let before = self.before();
+            let decision = self.policy.handle_handshake_done(self.now);
             self.release_all();
+            self.decided(before, self.closed, decision);
         }
     }
 
     pub(crate) fn advance(&mut self, time: Duration) {
         self.now += time;
         let due = self.deadline().is_some_and(|due| due <= self.now);
+        let before = self.before();
         let decision = self.policy.handle_timeout(self.now);
         assert_eq!(decision.is_flush(), due, "R5: {decision:?}");
         if due {
             self.release_all();
         }
+        self.decided(before, false, decision);
     }
 
     /// When the model's first held byte has to leave.

@@ -176,8 +176,11 @@ impl Model {
                 let batch = self.next_batch();
                 if batch > queued {
                     self.copied += (accepted - (batch - queued)) as u64;
+                    let (decision, released) = (self.counted(decision), self.at.released);
                     self.seal(batch);
-                    return Ok((accepted, self.counted(decision)));
+                    let filled = self.at.released - released;
+                    let new = FlushDecision::Flush { bytes: filled, reason: FlushReason::Filled };
+                    return Ok((accepted, if filled > 0 { new } else { decision }));
                 }
             }
             self.at = before;
@@ -267,7 +270,12 @@ impl Model {
         }
         self.output.extend(HANDSHAKE.to_be_bytes());
         self.ready = true;
-        self.release_all(now, FlushReason::HandshakeDone)
+        match self.release_all(now, FlushReason::HandshakeDone) {
+            FlushDecision::Hold { .. } if self.state == State::Closing => {
+                FlushDecision::Flush { bytes: 0, reason: FlushReason::Close }
+            }
+            decision => decision,
+        }
     }
 
     /// The sends of one transmit, each what it offers and its `more`, to a transport that takes `capacity` bytes and then blocks; whether it blocks.
