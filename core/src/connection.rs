@@ -164,9 +164,10 @@ impl Connection {
         self.policy.get_mut().read(buf)
     }
 
-    /// Whether received bytes are wanted: not while plaintext waits to be read, nor after the peer's `close_notify`.
+    /// Whether received bytes are wanted: not while plaintext waits to be read, nor after the peer's `close_notify`, nor after a fatal
+    /// error of a receive. During the handshake not while something waits to be transmitted.
     pub fn wants_receive(&self) -> bool {
-        self.policy.get_ref().wants_receive()
+        self.failure.is_none() && self.policy.get_ref().wants_receive()
     }
 
     /// See [`CorkPolicy::write`].
@@ -326,7 +327,8 @@ impl Connection {
         self.policy.get_ref().rustls().alpn_protocol()
     }
 
-    /// The peer's certificate chain, its own first; `None` until it is known, and if the peer sent none.
+    /// The peer's certificate chain, its own first; `None` until it is known, and if the peer sent none. A resumed session has that of the
+    /// first.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.policy.get_ref().rustls().peer_certificates()
     }
@@ -336,7 +338,7 @@ impl Connection {
         self.policy.get_ref().rustls().protocol_version()
     }
 
-    /// The group in which keys were exchanged; `None` until then.
+    /// The group in which keys were exchanged; `None` until then, and in a resumed session of TLS 1.2, which exchanges none.
     pub fn negotiated_key_exchange_group(&self) -> Option<&'static dyn SupportedKxGroup> {
         self.policy.get_ref().rustls().negotiated_key_exchange_group()
     }
@@ -375,7 +377,7 @@ impl Connection {
 
     /// Whether plaintext waits to be read, or the peer has sent `close_notify`.
     fn is_readable(&self) -> bool {
-        !self.wants_receive() && !self.is_handshaking()
+        !self.policy.get_ref().wants_receive() && !self.is_handshaking()
     }
 
     fn process(&mut self, now: Instant, bytes: usize) -> Result<Received, ReceiveError> {

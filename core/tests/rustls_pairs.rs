@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use pair::{Pair, configs, name, read_all, receive, stream, transmit};
 use proptest::prelude::*;
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
@@ -566,6 +567,94 @@ fn an_end_within_the_handshake_is_said_again() {
             assert_eq!(pair.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
         }
     }
+}
+
+#[test]
+fn facts_of_a_session_are_there_once_it_is() {
+    for version in [&TLS12, &TLS13] {
+        let (mut client, mut server) = configs(aws_lc_rs::default_provider(), version);
+        Arc::make_mut(&mut client).alpn_protocols = vec![b"other".to_vec(), b"nbd".to_vec()];
+        Arc::make_mut(&mut server).alpn_protocols = vec![b"nbd".to_vec()];
+        let mut pair = Pair::new(version);
+        pair.client = Connection::client(client, name(), CorkConfig::default()).unwrap();
+        pair.server = Connection::server(server, CorkConfig::default()).unwrap();
+        for conn in [&pair.client, &pair.server] {
+            assert!(conn.is_handshaking() && conn.wants_receive() != conn.wants_transmit());
+            assert!(conn.alpn_protocol().is_none() && conn.peer_certificates().is_none());
+            assert!(conn.protocol_version().is_none() && conn.negotiated_cipher_suite().is_none());
+            assert!(conn.negotiated_key_exchange_group().is_none() && conn.handshake_kind().is_none());
+            assert!(conn.server_name().is_none());
+            assert!(conn.export_keying_material([0; 16], b"label", None).is_err());
+            assert!(!conn.is_closed() && !conn.is_finished() && conn.check_loss().is_ok());
+        }
+        pair.exchange();
+        for conn in [&pair.client, &pair.server] {
+            assert!(!conn.is_handshaking() && conn.wants_receive() && !conn.wants_transmit());
+            assert_eq!(conn.alpn_protocol(), Some(&b"nbd"[..]));
+            assert_eq!(conn.protocol_version(), Some(version.version));
+            assert!(conn.negotiated_cipher_suite().is_some() && conn.negotiated_key_exchange_group().is_some());
+            assert_eq!(conn.handshake_kind(), Some(rustls::HandshakeKind::Full));
+            assert!(conn.export_keying_material([0; 0], b"label", None).is_err());
+        }
+        assert_eq!(pair.client.peer_certificates().unwrap().len(), 1);
+        assert!(pair.server.peer_certificates().is_none() && pair.client.server_name().is_none());
+        assert_eq!(pair.server.server_name(), Some("localhost"));
+        let keys = [&pair.client, &pair.server].map(|conn| conn.export_keying_material([0; 16], b"label", None));
+        assert!(keys[0].is_ok() && keys[0] == keys[1]);
+    }
+}
+
+#[test]
+fn facts_of_a_resumed_session() {
+    for version in [&TLS12, &TLS13] {
+        let (client, mut server) = configs(aws_lc_rs::default_provider(), version);
+        Arc::make_mut(&mut server).send_tls13_tickets = 1;
+        let tls13 = version.version == rustls::ProtocolVersion::TLSv1_3;
+        for kind in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
+            let mut pair = Pair::new(version);
+            pair.client = Connection::client(client.clone(), name(), CorkConfig::default()).unwrap();
+            pair.server = Connection::server(server.clone(), CorkConfig::default()).unwrap();
+            pair.exchange();
+            for conn in [&pair.client, &pair.server] {
+                assert_eq!(conn.handshake_kind(), Some(kind), "{version:?}");
+                let exchanged = tls13 || kind == rustls::HandshakeKind::Full;
+                assert_eq!(conn.negotiated_key_exchange_group().is_some(), exchanged, "{version:?}");
+            }
+            assert_eq!(pair.client.peer_certificates().unwrap().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn after_a_fatal_error_nothing_is_wanted() {
+    let mut pair = Pair::connected(&TLS13);
+    assert!(pair.client.wants_receive());
+    assert!(pair.client.receive(pair.now, &[0; 8]).is_err());
+    assert!(!pair.client.wants_receive());
+    let mut pair = Pair::new(&TLS13);
+    assert!(pair.server.wants_receive() && !pair.client.wants_receive(), "the hello goes first");
+    assert!(pair.server.receive_from(pair.now, &mut io::empty()).is_err());
+    assert!(!pair.server.wants_receive());
+}
+
+#[test]
+fn a_connection_passes_commands_on() {
+    let mut pair = Pair::connected(&TLS13);
+    let now = pair.now;
+    let conn = &mut pair.client;
+    assert!(!conn.join_held(b"x", SendFlags::MORE), "nothing is held");
+    let mut data = Bytes::from_static(b"abc");
+    assert_eq!(conn.write_bytes(now, &mut data, SendFlags::MORE).unwrap().accepted, 3);
+    assert!(data.is_empty() && conn.join_held(b"de", SendFlags::MORE));
+    assert_eq!((conn.waiting(), conn.send_capacity()), (5, 256 * 1024 - 5));
+    assert!(conn.handle_read_wait(now).is_flush());
+    conn.cork(now);
+    let _ = conn.write(now, &[IoSlice::new(b"f")], SendFlags::NONE).unwrap();
+    assert!(conn.uncork(now).is_flush() && !conn.flush(now).is_flush());
+    assert_eq!(pair.exchange().0, b"abcdef");
+    let _ = pair.client.write(now, &[IoSlice::new(b"lost")], SendFlags::MORE).unwrap();
+    assert_eq!(pair.client.abort(), 4);
+    assert!(pair.client.is_closed() && pair.client.check_loss().is_ok() && pair.client.send_capacity() == 0);
 }
 
 #[derive(Clone, Debug)]
