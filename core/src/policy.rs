@@ -103,8 +103,8 @@ impl<S: Seal> CorkPolicy<S> {
     /// Without [`SendFlags::MORE`], while uncorked, everything written so far is released; an empty write does that too. With it, or while corked,
     /// whole records are released and the tail is held.
     ///
-    /// Accepts a prefix: up to one batch if a large write can be sealed straight from `bufs`, else what
-    /// [`send_capacity`](Self::send_capacity) allows. A short write counts as written with `MORE`.
+    /// Accepts a prefix: up to one batch if a large write can be sealed straight from `bufs`, else up to
+    /// [`send_capacity`](Self::send_capacity). A short write counts as written with `MORE`.
     ///
     /// # Errors
     ///
@@ -256,9 +256,13 @@ impl<S: Seal> CorkPolicy<S> {
                 && (self.hold.unsealed() > 0 || self.state == State::Closing || self.has_control()))
     }
 
-    /// Plaintext bytes that a write would accept now; zero means [`WriteError::Blocked`]. Grows by transmitting.
+    /// Room in the buffer for plaintext, in bytes: what [`write_bytes`](Self::write_bytes) would accept now. Grows by transmitting.
+    ///
+    /// Zero means that any write of data is refused: [`WriteError::Blocked`] while open, otherwise [`is_closed`](Self::is_closed). If
+    /// it is not zero, [`write`](Self::write) accepts at least a byte; a large write that is sealed straight from its slices accepts up to one
+    /// batch, which may be more than this or less.
     pub fn send_capacity(&self) -> usize {
-        self.send_buffer_limit.saturating_sub(self.queue.len())
+        if self.is_closed() { 0 } else { self.send_buffer_limit.saturating_sub(self.queue.len()) }
     }
 
     /// Plaintext bytes accepted and not yet sealed.
@@ -281,7 +285,7 @@ impl<S: Seal> CorkPolicy<S> {
             && self.deferred.is_none()
     }
 
-    /// Whether everything that was accepted has left or still can: a failure may have discarded some.
+    /// Returns an error if a failure has discarded accepted bytes. What [`abort`](Self::abort) gave up does not count.
     ///
     /// # Errors
     ///
@@ -376,6 +380,7 @@ impl<S: Seal> CorkPolicy<S> {
             return Ok(None);
         }
         let mut data = self.taken.take().unwrap_or_default();
+        let transmits = self.stats.transmits;
         while self.seal.has_output() {
             self.send_once(&mut |bufs, _more| {
                 data.reserve(gather::total(bufs));
@@ -384,6 +389,7 @@ impl<S: Seal> CorkPolicy<S> {
             })
             .map_err(TransmitError::Io)?;
         }
+        self.stats.transmits = transmits + 1; // one send, however often the sealer was asked
         let output = Output { data: data.split().freeze(), more: self.hold.unsealed() > 0 };
         self.taken = Some(data);
         Ok(Some(output))

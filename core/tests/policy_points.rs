@@ -396,3 +396,29 @@ fn held_bytes_that_fill_a_record_at_once_are_something_new() {
     assert_eq!(bench.policy.stats().flushes(FlushReason::Filled), 1);
     assert_eq!(bench.policy.stats().flushes(FlushReason::RecordFull), 0);
 }
+
+#[test]
+fn nothing_fits_after_an_end() {
+    let ends: [fn(&mut CorkPolicy<Framed>, Instant); 3] =
+        [|policy, now| _ = policy.close(now), |policy, _| _ = policy.abort(), |policy, _| _ = policy.handle_failure()];
+    for (keys, end) in [true, false].into_iter().flat_map(|keys| ends.map(|end| (keys, end))) {
+        let mut bench = Bench::new(Limits::default(), keys);
+        bench.write(&[10], false).unwrap();
+        assert_eq!(bench.policy.send_capacity(), bench.config.send_buffer - 10);
+        assert!(!bench.policy.is_closed());
+        end(&mut bench.policy, bench.now);
+        assert!(bench.policy.is_closed());
+        assert_eq!(bench.policy.send_capacity(), 0);
+        assert!(bench.policy.write(bench.now, &[IoSlice::new(b"x")], SendFlags::NONE).is_err());
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "too many bytes for miri")]
+fn a_buffer_taken_whole_is_one_send() {
+    let mut bench = ready();
+    bench.write_bytes(bench.config.batch.0, false).unwrap();
+    assert!(bench.config.batch.0 > harness::OFFER);
+    assert!(bench.policy.take_transmit().unwrap().is_some());
+    assert_eq!(bench.policy.stats().transmits, 1);
+}

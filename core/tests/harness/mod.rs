@@ -436,7 +436,9 @@ impl Bench {
         assert_eq!(waiting, self.written - self.sealed());
         let bound = self.config.send_buffer;
         assert!(waiting <= bound, "R9: {waiting} bytes wait, {:?}", self.config);
-        assert_eq!(self.policy.send_capacity(), self.config.send_buffer.saturating_sub(waiting));
+        let room = if self.closed { 0 } else { self.config.send_buffer.saturating_sub(waiting) };
+        assert_eq!(self.policy.send_capacity(), room, "R9");
+        assert_eq!(self.policy.is_closed(), self.closed);
         if !self.ready {
             assert_eq!(self.policy.poll_timeout().filter(|_| waiting > 0), None, "R6: no deadline before keys exist");
             return;

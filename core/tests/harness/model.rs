@@ -132,7 +132,7 @@ impl Model {
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.rules.send_buffer - self.waiting()
+        if self.is_closed() { 0 } else { self.rules.send_buffer - self.waiting() }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
