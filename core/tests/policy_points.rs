@@ -7,10 +7,10 @@ use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use harness::{Bench, END, Framed, Limits, parse, ready, stream};
+use harness::{Bench, END, Framed, HANDSHAKE, Limits, parse, ready, stream};
 use tls_cork::{
-    CorkConfig, CorkPolicy, DynamicRecords, FlushDecision, FlushReason, MAX_RECORD_SIZE, Passthrough, SendFlags,
-    TransmitError, Transmitted, WriteError,
+    CorkConfig, CorkPolicy, DynamicRecords, FlushDecision, FlushReason, MAX_RECORD_SIZE, Passthrough, Seal, SealError,
+    SendFlags, TransmitError, Transmitted, WriteError,
 };
 
 #[test]
@@ -421,4 +421,110 @@ fn a_buffer_taken_whole_is_one_send() {
     assert!(bench.config.batch.0 > harness::OFFER);
     assert!(bench.policy.take_transmit().unwrap().is_some());
     assert_eq!(bench.policy.stats().transmits, 1);
+}
+
+#[test]
+fn a_close_alone_is_something_to_transmit() {
+    let mut bench = ready();
+    assert!(!bench.policy.is_closed() && !bench.policy.wants_transmit());
+    let decision = bench.policy.close(bench.now);
+    assert_eq!(decision, FlushDecision::Flush { bytes: 0, reason: FlushReason::Close });
+    assert!(bench.policy.is_closed() && bench.policy.wants_transmit() && !bench.policy.is_finished());
+    assert!(!bench.policy.close(bench.now).is_flush(), "nothing new");
+    bench.closed = true;
+    bench.drain();
+    assert!(bench.policy.is_closed() && !bench.policy.wants_transmit() && bench.policy.is_finished());
+}
+
+/// [`Framed`], with something of its own to say.
+#[derive(Debug)]
+struct Talks(Framed, bool);
+
+impl Seal for Talks {
+    fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
+    fn max_record_size(&self) -> usize {
+        self.0.max_record_size()
+    }
+
+    fn seal(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError> {
+        self.0.seal(plaintext, record_size)
+    }
+
+    fn has_output(&self) -> bool {
+        self.0.has_output()
+    }
+
+    fn transmit(&mut self, send: &mut dyn FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>) -> io::Result<usize> {
+        self.0.transmit(send)
+    }
+
+    fn close_notify(&mut self) {
+        self.0.close_notify();
+    }
+
+    fn has_control(&self) -> bool {
+        self.1
+    }
+
+    fn queue_control(&mut self) {
+        self.1 = false;
+        self.0.0.borrow_mut().output.extend(HANDSHAKE.to_be_bytes());
+    }
+}
+
+#[test]
+fn what_a_session_has_to_say_is_something_to_transmit_until_the_end() {
+    let now = Instant::now();
+    for (close, fail) in [(false, false), (true, false), (false, true)] {
+        let framed = Framed::default();
+        framed.0.borrow_mut().ready = true;
+        let mut policy = CorkPolicy::new(Talks(framed, true), CorkConfig::default()).unwrap();
+        if close {
+            let _ = policy.close(now);
+        }
+        if fail {
+            assert_eq!(policy.handle_failure(), 0);
+        }
+        assert_eq!(policy.wants_transmit(), !fail);
+        let mut out = Vec::new();
+        policy.poll_transmit(&mut out).unwrap();
+        let last = parse(&out).1;
+        assert_eq!(last, if fail { None } else { Some(if close { END } else { HANDSHAKE }) });
+        assert!(!policy.wants_transmit(), "{close} {fail}");
+    }
+}
+
+#[test]
+fn an_idle_buffer_is_given_back_after_a_second_and_no_sooner() {
+    let mut bench = ready();
+    assert_eq!(bench.policy.poll_timeout(), None);
+    bench.write(&[1000], false).unwrap();
+    bench.drain();
+    let due = bench.now + Duration::from_secs(1);
+    assert_eq!(bench.policy.poll_timeout(), Some(due));
+    assert!(!bench.policy.handle_timeout(due - Duration::from_nanos(1)).is_flush());
+    assert_eq!(bench.policy.poll_timeout(), Some(due), "still there");
+    assert!(!bench.policy.handle_timeout(due).is_flush());
+    assert_eq!(bench.policy.poll_timeout(), None, "given back");
+}
+
+#[test]
+fn the_session_can_be_reached() {
+    let mut bench = ready();
+    bench.write(&[10], false).unwrap();
+    assert!(bench.transmit(0, 1).unwrap().blocked);
+    assert!(bench.policy.get_ref().has_output());
+    assert!(bench.policy.get_mut().transmit(&mut |_, _| Err(io::ErrorKind::WouldBlock.into())).is_err());
+    assert_eq!(format!("{:?}", Passthrough::new()), "Passthrough { waiting: 0 }");
+}
+
+#[test]
+fn flags_are_a_set() {
+    let (none, more) = (SendFlags::NONE, SendFlags::MORE);
+    assert!(more.contains(more) && more.contains(none) && none.contains(none) && !none.contains(more));
+    assert_eq!((none | more, more | more, none | none), (more, more, none));
+    assert_eq!([SendFlags::more_if(true), SendFlags::more_if(false), SendFlags::default()], [more, none, none]);
 }

@@ -12,9 +12,10 @@ use pair::{Pair, configs, name, read_all, receive, stream, transmit};
 use proptest::prelude::*;
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConnection, SupportedCipherSuite, Tls12CipherSuite};
+use rustls::{ClientConnection, ServerConnection, SupportedCipherSuite, Tls12CipherSuite};
 use tls_cork::{
-    Connection, CorkConfig, FlushDecision, FlushReason, ReceiveError, SealError, SendFlags, TransmitError, WriteError,
+    Connection, ConnectionError, CorkConfig, FlushDecision, FlushReason, ReceiveError, SealError, SendFlags,
+    TransmitError, WriteError,
 };
 
 const APPLICATION: u8 = 23;
@@ -655,6 +656,22 @@ fn a_connection_passes_commands_on() {
     let _ = pair.client.write(now, &[IoSlice::new(b"lost")], SendFlags::MORE).unwrap();
     assert_eq!(pair.client.abort(), 4);
     assert!(pair.client.is_closed() && pair.client.check_loss().is_ok() && pair.client.send_capacity() == 0);
+}
+
+#[test]
+fn a_session_set_up_with_rustls_works() {
+    let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+    let cork = CorkConfig::default();
+    let invalid = cork.clone().record_size(0);
+    let refused = Connection::from_rustls(ClientConnection::new(client.clone(), name()).unwrap(), None, invalid);
+    assert!(matches!(refused, Err(ConnectionError::Config(_))));
+    let mut pair = Pair::new(&TLS13);
+    let client = ClientConnection::new(client, name()).unwrap();
+    pair.client = Connection::from_rustls(client, None, cork.clone()).unwrap();
+    pair.server = Connection::from_rustls(ServerConnection::new(server).unwrap(), None, cork).unwrap();
+    pair.write(b"data", SendFlags::NONE).unwrap();
+    assert_eq!(pair.exchange().0, b"data");
+    assert_eq!(pair.client.stats().records, 1);
 }
 
 #[derive(Clone, Debug)]
