@@ -68,6 +68,19 @@ pub enum TransmitError {
     /// The transport took zero bytes of a non-empty buffer, which means that it will take no more.
     #[error("the transport took zero bytes: it can send no more")]
     WriteZero,
+    /// The transport reported that it took more bytes than it was offered, which is a bug in the transport.
+    ///
+    /// What the peer got is unknown then, and the next record might not follow the last one. The connection has failed: nothing more is
+    /// transmitted, and further transmits return this error again.
+    #[error("the transport reported that it took {reported} of {offered} bytes: the connection has failed{}", Lost(*discarded))]
+    Overrun {
+        /// Wire bytes that were offered to the transport in one call.
+        offered: usize,
+        /// Wire bytes that it reported as taken.
+        reported: usize,
+        /// Accepted plaintext bytes that will not reach the peer, or cannot be known to have reached it.
+        discarded: usize,
+    },
     /// The TLS session could not seal what was waiting; that plaintext is discarded.
     #[error("cannot seal: {error}{}", Lost(*discarded))]
     Seal {
@@ -84,7 +97,7 @@ impl From<TransmitError> for io::Error {
         let kind = match error {
             TransmitError::Io(source) => return source,
             TransmitError::WriteZero => io::ErrorKind::WriteZero,
-            TransmitError::Seal { .. } => io::ErrorKind::InvalidData,
+            TransmitError::Overrun { .. } | TransmitError::Seal { .. } => io::ErrorKind::InvalidData,
         };
         Self::new(kind, error)
     }

@@ -58,6 +58,8 @@ pub struct CorkPolicy<S> {
     pushed_back: bool,
     state: State,
     deferred: Option<TransmitError>,
+    /// Why nothing more may be transmitted.
+    severed: Option<Severed>,
     /// Accepted bytes that a failure discarded.
     lost: usize,
     stats: Stats,
@@ -70,6 +72,21 @@ enum State {
     Closing,
     Closed,
     Failed,
+}
+
+/// What makes it unknown what the peer has got.
+#[derive(Clone, Copy, Debug)]
+enum Severed {
+    /// A transport that took more than it was offered.
+    Overrun { offered: usize, reported: usize },
+}
+
+impl Severed {
+    fn error(self, discarded: usize) -> TransmitError {
+        match self {
+            Self::Overrun { offered, reported } => TransmitError::Overrun { offered, reported, discarded },
+        }
+    }
 }
 
 impl<S: Seal> CorkPolicy<S> {
@@ -93,6 +110,7 @@ impl<S: Seal> CorkPolicy<S> {
             pushed_back: false,
             state: State::Open,
             deferred: None,
+            severed: None,
             lost: 0,
             stats: Stats::default(),
         })
@@ -250,7 +268,7 @@ impl<S: Seal> CorkPolicy<S> {
 
     /// Whether [`transmit_with`](Self::transmit_with) would have something to do.
     pub fn wants_transmit(&self) -> bool {
-        self.seal.has_output()
+        self.severed.is_none() && self.seal.has_output()
             || self.deferred.is_some()
             || (self.hold.is_ready()
                 && (self.hold.unsealed() > 0 || self.state == State::Closing || self.has_control()))
@@ -281,7 +299,7 @@ impl<S: Seal> CorkPolicy<S> {
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed | State::Failed)
             && self.hold.waiting() == 0
-            && !self.seal.has_output()
+            && (self.severed.is_some() || !self.seal.has_output())
             && self.deferred.is_none()
     }
 
@@ -309,7 +327,8 @@ impl<S: Seal> CorkPolicy<S> {
     /// # Errors
     ///
     /// [`TransmitError::Io`] and [`TransmitError::WriteZero`] leave everything waiting. [`TransmitError::Seal`] is final: the plaintext that waited is
-    /// discarded, and counted; an alert may still wait to be transmitted.
+    /// discarded, and counted; an alert may still wait to be transmitted. [`TransmitError::Overrun`] is final too, nothing more is offered, and
+    /// further calls return it again.
     pub fn transmit_with(
         &mut self,
         send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
@@ -343,13 +362,13 @@ impl<S: Seal> CorkPolicy<S> {
             match self.send_once(&mut send) {
                 Ok(0) => return Err(TransmitError::WriteZero),
                 Ok(n) => bytes += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(TransmitError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(TransmitError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.pushed_back = true;
                     self.batch.pushed_back();
                     return Ok(Transmitted { bytes, blocked: true });
                 }
-                Err(error) => return Err(TransmitError::Io(error)),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -386,8 +405,7 @@ impl<S: Seal> CorkPolicy<S> {
                 data.reserve(gather::total(bufs));
                 bufs.iter().for_each(|buf| data.extend_from_slice(buf));
                 Ok(gather::total(bufs))
-            })
-            .map_err(TransmitError::Io)?;
+            })?;
         }
         self.stats.transmits = transmits + 1; // one send, however often the sealer was asked
         let output = Output { data: data.split().freeze(), more: self.hold.unsealed() > 0 };
@@ -506,6 +524,9 @@ impl<S: Seal> CorkPolicy<S> {
         if let Some(error) = self.deferred.take() {
             return Err(error);
         }
+        if let Some(severed) = self.severed {
+            return Err(severed.error(0));
+        }
         if self.in_flight > 0 && self.seal.has_output() {
             return Ok(());
         }
@@ -558,10 +579,26 @@ impl<S: Seal> CorkPolicy<S> {
         self.stats.largest_batch = self.stats.largest_batch.max(batch.len as u64);
     }
 
-    fn send_once(&mut self, send: &mut impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>) -> io::Result<usize> {
+    fn send_once(
+        &mut self,
+        send: &mut impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
+    ) -> Result<usize, TransmitError> {
         // R8: the kernel may wait for more exactly if more is already waiting here; held bytes do not count.
         let released = self.hold.unsealed() > 0;
-        let sent = self.seal.transmit(&mut |bufs, rest| send(bufs, rest || released))?;
+        let mut overrun = None;
+        let done = self.seal.transmit(&mut |bufs, rest| {
+            let reported = send(bufs, rest || released)?;
+            let offered = gather::total(bufs);
+            if reported <= offered {
+                return Ok(reported);
+            }
+            overrun = Some(Severed::Overrun { offered, reported });
+            Err(io::ErrorKind::InvalidData.into())
+        });
+        if let Some(overrun) = overrun {
+            return Err(self.sever(overrun));
+        }
+        let sent = done.map_err(TransmitError::Io)?;
         if sent > 0 {
             self.stats.transmits += 1;
             self.stats.wire_bytes += sent as u64;
@@ -578,6 +615,15 @@ impl<S: Seal> CorkPolicy<S> {
 
     fn seal_failed(&mut self, error: SealError) -> TransmitError {
         TransmitError::Seal { error, discarded: self.handle_failure() }
+    }
+
+    /// Gives up all that has not left, and what was on its way: how much of that the peer has got is unknown.
+    fn sever(&mut self, why: Severed) -> TransmitError {
+        let on_its_way = std::mem::take(&mut self.in_flight);
+        let discarded = self.handle_failure() + on_its_way;
+        self.lost += on_its_way;
+        self.severed = Some(why);
+        why.error(discarded)
     }
 
     fn discard(&mut self) -> usize {

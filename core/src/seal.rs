@@ -29,7 +29,8 @@ pub trait Seal {
 
     /// Offers waiting output to `send` in one call, and forgets as many bytes as it returns.
     ///
-    /// The flag says whether further output waits behind these slices.
+    /// The flag says whether further output waits behind these slices. A policy's `send` never returns more than it was offered: it fails
+    /// then.
     ///
     /// # Errors
     ///
@@ -95,7 +96,10 @@ impl Seal for Passthrough {
 
     fn transmit(&mut self, send: &mut dyn FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>) -> io::Result<usize> {
         let rest = &self.output[self.sent..];
-        let taken = send(&[IoSlice::new(rest)], false)?.min(rest.len());
+        let taken = send(&[IoSlice::new(rest)], false)?;
+        if taken > rest.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "more bytes taken than offered"));
+        }
         self.sent += taken;
         if self.sent == self.output.len() {
             self.output = Vec::new();

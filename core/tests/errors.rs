@@ -19,6 +19,7 @@ fn all() -> Vec<Box<dyn Error>> {
         Box::new(SealError::Session("THE CAUSE".into())),
         Box::new(TransmitError::Io(cause())),
         Box::new(TransmitError::WriteZero),
+        Box::new(TransmitError::Overrun { offered: 5, reported: 6, discarded: 7 }),
         Box::new(TransmitError::Seal { error: SealError::KeysExhausted, discarded: 7 }),
         Box::new(TransmitError::Seal { error: SealError::Session("THE CAUSE".into()), discarded: 0 }),
         Box::new(ReceiveError::Io(cause())),

@@ -528,3 +528,54 @@ fn flags_are_a_set() {
     assert_eq!((none | more, more | more, none | none), (more, more, none));
     assert_eq!([SendFlags::more_if(true), SendFlags::more_if(false), SendFlags::default()], [more, none, none]);
 }
+
+/// How many more bytes than it was offered a transport says that it took.
+fn overrun<S: Seal>(policy: &mut CorkPolicy<S>, surplus: usize) -> (usize, TransmitError) {
+    let mut most = 0;
+    let done = policy.transmit_with(|bufs, _more| {
+        most = bufs.iter().map(|buf| buf.len()).sum();
+        Ok(most + surplus)
+    });
+    (most, done.expect_err("more than there was"))
+}
+
+#[test]
+fn a_transport_that_took_more_than_it_was_offered_ends_the_session() {
+    for surplus in [1, 50, usize::MAX - 200] {
+        let mut policy = CorkPolicy::new(Passthrough::new(), CorkConfig::default()).unwrap();
+        let now = Instant::now();
+        let _ = policy.write(now, &[IoSlice::new(&[1; 100])], SendFlags::NONE).unwrap();
+        let _ = policy.transmit_with(|_, _| Err(io::ErrorKind::WouldBlock.into())).unwrap();
+        let _ = policy.write(now, &[IoSlice::new(&[2; 30])], SendFlags::MORE).unwrap();
+        let (offered, error) = overrun(&mut policy, surplus);
+        assert_eq!(offered, 100);
+        let text = error.to_string();
+        match error {
+            TransmitError::Overrun { offered: 100, reported, discarded: 130 } => assert_eq!(reported, 100 + surplus),
+            error => panic!("{error:?}"),
+        }
+        assert!(text.contains(&(100 + surplus).to_string()) && text.contains("130 bytes"), "{text}");
+        assert_eq!((policy.waiting(), policy.send_capacity()), (0, 0));
+        assert!(policy.is_closed() && policy.is_finished() && !policy.wants_transmit());
+        assert_eq!(policy.check_loss(), Err(WriteError::Failed));
+        let refused = policy.write(now, &[IoSlice::new(b"x")], SendFlags::NONE);
+        assert_eq!(refused, Err(WriteError::Failed));
+        assert!(!policy.close(now).is_flush());
+        assert_eq!((policy.abort(), policy.handle_failure()), (0, 0));
+        for _ in 0..2 {
+            let again = policy.transmit_with(|_, _| panic!("nothing more may leave")).unwrap_err();
+            assert!(matches!(again, TransmitError::Overrun { offered: 100, discarded: 0, .. }), "said again: {again}");
+        }
+        assert!(policy.poll_transmit(&mut Vec::new()).is_err() && policy.take_transmit().is_err());
+    }
+}
+
+#[test]
+fn a_passthrough_of_ones_own_refuses_a_report_of_more_than_it_offered() {
+    let mut seal = Passthrough::new();
+    assert_eq!(seal.seal(&[IoSlice::new(b"data")], 16), Ok(1));
+    assert!(seal.transmit(&mut |_, _| Ok(5)).is_err());
+    assert!(seal.has_output());
+    assert_eq!(seal.transmit(&mut |_, _| Ok(4)).unwrap(), 4);
+    assert!(!seal.has_output());
+}

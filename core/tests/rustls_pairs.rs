@@ -674,6 +674,56 @@ fn a_session_set_up_with_rustls_works() {
     assert_eq!(pair.client.stats().records, 1);
 }
 
+/// A transport that says it took `surplus` bytes more than it was offered; what it was offered.
+fn overrun(conn: &mut Connection, surplus: usize) -> (usize, Result<usize, TransmitError>) {
+    let mut offered = 0;
+    let done = conn.transmit_with(|bufs, _more| {
+        offered = bufs.iter().map(|buf| buf.len()).sum();
+        Ok(offered + surplus)
+    });
+    (offered, done.map(|done| done.bytes))
+}
+
+#[test]
+fn a_transport_that_took_more_than_it_was_offered_is_an_error_behind_any_number_of_records() {
+    for version in [&TLS12, &TLS13] {
+        for records in [1, 63, 64, 65, 128] {
+            let mut pair = Pair::with(aws_lc_rs::default_provider(), version, CorkConfig::default().record_size(100));
+            pair.exchange();
+            let accepted = pair.write(&stream(0, records * 100), SendFlags::NONE).unwrap();
+            let (offered, done) = overrun(&mut pair.client, 50);
+            let said = match done {
+                Err(TransmitError::Overrun { offered, reported, discarded }) => (offered, reported, discarded),
+                other => panic!("a surplus of 50 bytes: {other:?}"),
+            };
+            assert_eq!(said, (offered, offered + 50, accepted), "{version:?}, {records} records");
+            assert!(pair.client.is_finished() && pair.client.check_loss().is_err());
+            assert_eq!(pair.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
+        }
+    }
+}
+
+#[test]
+fn a_transport_that_took_too_much_cannot_bring_out_a_close_notify_of_used_up_keys() {
+    let mut pair = Pair::with(short_lived(), &TLS12, CorkConfig::default().record_size(1000));
+    pair.exchange();
+    pair.write(&stream(0, 17_000), SendFlags::NONE).unwrap();
+    assert!(transmit(&mut pair.client, &mut pair.up).is_err());
+    let (offered, done) = overrun(&mut pair.client, 7);
+    assert!(offered > 0 && matches!(done, Err(TransmitError::Overrun { .. })), "{done:?}");
+    let after = pair.client.transmit_with(|_, _| panic!("nothing more may leave"));
+    assert!(matches!(after, Err(TransmitError::Overrun { .. })) && !pair.client.wants_transmit());
+}
+
+#[test]
+fn a_transport_that_took_too_much_of_a_handshake_ends_it() {
+    let mut pair = Pair::new(&TLS13);
+    pair.write(b"early", SendFlags::NONE).unwrap();
+    let (_, done) = overrun(&mut pair.client, 1);
+    assert!(matches!(done, Err(TransmitError::Overrun { discarded: 5, .. })), "{done:?}");
+    assert_eq!(pair.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Write(usize, bool),
