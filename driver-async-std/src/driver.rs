@@ -366,7 +366,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         }
         match self.try_transmit(cx, Role::Writer) {
             Ok(blocked) => Ok(blocked),
-            Err(error @ TransmitError::Seal { .. }) => Err(told(error)),
+            Err(error @ (TransmitError::Seal { .. } | TransmitError::Overrun { .. })) => Err(told(error)),
             Err(error) if done == 0 => Err(told(error)),
             Err(error) => {
                 self.keep(told(error));

@@ -196,7 +196,7 @@ impl<T: Transport> TlsStream<T> {
             return Ok(());
         }
         match self.transmit() {
-            Err(error @ TransmitError::Seal { .. }) => Err(error),
+            Err(error @ (TransmitError::Seal { .. } | TransmitError::Overrun { .. })) => Err(error),
             Err(error) => {
                 self.failure = Some(error.into());
                 Ok(())
