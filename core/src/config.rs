@@ -170,7 +170,7 @@ impl DynamicRecords {
     }
 }
 
-fn in_range(field: &'static str, value: usize, min: usize, max: usize) -> Result<(), ConfigError> {
+pub(crate) fn in_range(field: &'static str, value: usize, min: usize, max: usize) -> Result<(), ConfigError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }

@@ -56,6 +56,10 @@ pub enum SealError {
     /// The session had failed before.
     #[error("the TLS session has failed: {0}")]
     Session(String),
+    /// An implementation of [`Seal`](crate::Seal) broke its contract, which is a bug in that implementation. What the peer got is
+    /// unknown then: nothing more is transmitted, and further transmits return the error again.
+    #[error("this implementation of Seal broke its contract: {0}")]
+    Contract(&'static str),
 }
 
 /// A transmit did not go through.
@@ -86,7 +90,8 @@ pub enum TransmitError {
     Seal {
         /// What the session said. Its text is part of this error's own.
         error: SealError,
-        /// Accepted plaintext bytes that will never reach the peer.
+        /// Accepted plaintext bytes that will never reach the peer. For [`SealError::Contract`], also those that cannot be known to have
+        /// reached it.
         discarded: usize,
     },
 }

@@ -62,15 +62,15 @@ pub(crate) struct Batch {
 impl Batch {
     /// The part of it that its first `records` make.
     pub(crate) fn first(self, records: usize) -> Self {
-        let len = self.len.min(records * self.record_size);
+        let len = self.len.min(records.saturating_mul(self.record_size));
         Self { len, filled: self.filled.saturating_sub(self.len - len), ..self }
     }
 }
 
 impl Hold {
-    /// `max_record` is what the session's records can take; `config` has been validated.
+    /// `max_record` is what the session's records can take, over zero; `config` has been validated.
     pub(crate) fn new(config: &CorkConfig, max_record: usize, ready: bool) -> Self {
-        let record_size = config.record_size.min(max_record).max(1);
+        let record_size = config.record_size.min(max_record);
         Self {
             record_size,
             hold_limit: config.hold_limit.unwrap_or(record_size).min(record_size),
@@ -335,5 +335,6 @@ mod tests {
         assert_eq!(batch.first(3), batch);
         assert_eq!(batch.first(2), Batch { len: 32, filled: 4, ..batch });
         assert_eq!(batch.first(1), Batch { len: 16, filled: 0, ..batch });
+        assert_eq!(batch.first(usize::MAX), batch);
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use crate::batch::BatchSize;
+use crate::config::in_range;
 use crate::gather::{self, Slices};
 use crate::hold::{Batch, Hold};
 use crate::queue::Queue;
@@ -16,6 +17,10 @@ use crate::{
 
 /// After how long without a write an idle policy gives its buffer back.
 const IDLE_BUFFER: Duration = Duration::from_secs(1);
+/// Wire bytes of output in a row that no handshake comes near to.
+const OUTPUT_MAX: usize = 64 << 20;
+/// Wire bytes for each byte of plaintext that no record comes near to.
+const RECORD_OVERHEAD: usize = 512;
 
 /// Decides when plaintext becomes records and when records leave.
 ///
@@ -51,6 +56,8 @@ pub struct CorkPolicy<S> {
     flush_on_read_wait: bool,
     /// Plaintext bytes of the batch that waits, sealed, for the transport.
     in_flight: usize,
+    /// Wire bytes of the output that waits which have been transmitted already.
+    sent_of_output: usize,
     /// It is as large as batches may be now.
     whole_batch: bool,
     /// The buffer of the last `Output`, to be filled again once that has been dropped.
@@ -79,14 +86,26 @@ enum State {
 enum Severed {
     /// A transport that took more than it was offered.
     Overrun { offered: usize, reported: usize },
+    /// A sealer that broke its contract.
+    Seal(&'static str),
 }
 
 impl Severed {
     fn error(self, discarded: usize) -> TransmitError {
         match self {
             Self::Overrun { offered, reported } => TransmitError::Overrun { offered, reported, discarded },
+            Self::Seal(how) => TransmitError::Seal { error: SealError::Contract(how), discarded },
         }
     }
+}
+
+/// What became of the send that a sealer makes in one transmit.
+#[derive(Clone, Copy)]
+enum Sent {
+    NotAsked,
+    Took(usize),
+    Failed(io::ErrorKind),
+    Severed(Severed),
 }
 
 impl<S: Seal> CorkPolicy<S> {
@@ -94,17 +113,20 @@ impl<S: Seal> CorkPolicy<S> {
     ///
     /// # Errors
     ///
-    /// If `config` is invalid: see [`CorkConfig::validate`].
+    /// If `config` is invalid (see [`CorkConfig::validate`]), or [`Seal::max_record_size`] is zero.
     pub fn new(seal: S, config: CorkConfig) -> Result<Self, ConfigError> {
         config.validate()?;
+        let max_record = seal.max_record_size();
+        in_range("max_record_size of Seal", max_record, 1, usize::MAX)?;
         Ok(Self {
-            hold: Hold::new(&config, seal.max_record_size(), seal.is_ready()),
+            hold: Hold::new(&config, max_record, seal.is_ready()),
             seal,
             queue: Queue::default(),
             batch: BatchSize::new(config.batch_min, config.batch_max),
             send_buffer_limit: config.send_buffer_limit,
             flush_on_read_wait: config.flush_on_read_wait,
             in_flight: 0,
+            sent_of_output: 0,
             taken: None,
             whole_batch: false,
             pushed_back: false,
@@ -268,7 +290,7 @@ impl<S: Seal> CorkPolicy<S> {
 
     /// Whether [`transmit_with`](Self::transmit_with) would have something to do.
     pub fn wants_transmit(&self) -> bool {
-        self.severed.is_none() && self.seal.has_output()
+        self.severed.is_none() && (self.in_flight > 0 || self.seal.has_output())
             || self.deferred.is_some()
             || (self.hold.is_ready()
                 && (self.hold.unsealed() > 0 || self.state == State::Closing || self.has_control()))
@@ -299,6 +321,7 @@ impl<S: Seal> CorkPolicy<S> {
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed | State::Failed)
             && self.hold.waiting() == 0
+            && self.in_flight == 0
             && (self.severed.is_some() || !self.seal.has_output())
             && self.deferred.is_none()
     }
@@ -356,7 +379,7 @@ impl<S: Seal> CorkPolicy<S> {
                 return Ok(Transmitted { bytes, blocked: false });
             }
             self.prepare()?;
-            if !self.seal.has_output() {
+            if self.in_flight == 0 && !self.seal.has_output() {
                 return Ok(Transmitted { bytes, blocked: false });
             }
             match self.send_once(&mut send) {
@@ -395,17 +418,27 @@ impl<S: Seal> CorkPolicy<S> {
     /// [`TransmitError::Seal`], as [`transmit_with`](Self::transmit_with).
     pub fn take_transmit(&mut self) -> Result<Option<Output>, TransmitError> {
         self.prepare()?;
-        if !self.seal.has_output() {
+        if self.in_flight == 0 && !self.seal.has_output() {
             return Ok(None);
         }
         let mut data = self.taken.take().unwrap_or_default();
         let transmits = self.stats.transmits;
-        while self.seal.has_output() {
-            self.send_once(&mut |bufs, _more| {
+        loop {
+            let sent = self.send_once(&mut |bufs, _more| {
                 data.reserve(gather::total(bufs));
                 bufs.iter().for_each(|buf| data.extend_from_slice(buf));
                 Ok(gather::total(bufs))
-            })?;
+            });
+            match sent {
+                Ok(_) if self.seal.has_output() => {}
+                Ok(_) => break,
+                Err(error) if data.is_empty() => return Err(error),
+                // What was taken before it is the caller's.
+                Err(error) => {
+                    self.deferred = Some(error);
+                    break;
+                }
+            }
         }
         self.stats.transmits = transmits + 1; // one send, however often the sealer was asked
         let output = Output { data: data.split().freeze(), more: self.hold.unsealed() > 0 };
@@ -527,10 +560,10 @@ impl<S: Seal> CorkPolicy<S> {
         if let Some(severed) = self.severed {
             return Err(severed.error(0));
         }
-        if self.in_flight > 0 && self.seal.has_output() {
-            return Ok(());
+        if self.in_flight > 0 {
+            let kept = self.seal.has_output();
+            return if kept { Ok(()) } else { Err(self.sever(Severed::Seal("sealed output was there and is gone"))) };
         }
-        self.in_flight = 0;
         if !self.hold.is_ready() {
             return Ok(());
         }
@@ -543,6 +576,9 @@ impl<S: Seal> CorkPolicy<S> {
         }
         if !self.seal.has_output() && self.has_control() {
             self.seal.queue_control();
+            if self.has_control() {
+                return Err(self.sever(Severed::Seal("has_control stays true behind queue_control")));
+            }
         }
         Ok(())
     }
@@ -560,7 +596,13 @@ impl<S: Seal> CorkPolicy<S> {
         gather::pieces(bufs, 0, batch.len - queued, |piece| slices.push(IoSlice::new(piece)));
         let records = self.seal.seal(&slices, batch.record_size).map_err(|error| (0, error))?;
         drop(slices);
+        if records > batch.len {
+            return Err((0, SealError::Contract("seal returned more records than it was given bytes")));
+        }
         let sealed = batch.first(records);
+        if sealed.len > 0 && !self.seal.has_output() {
+            return Err((0, SealError::Contract("seal left no output")));
+        }
         self.queue.consume(sealed.len);
         self.count_sealed(sealed, records);
         if sealed.len < batch.len { Err((sealed.len, SealError::KeysExhausted)) } else { Ok(()) }
@@ -573,6 +615,7 @@ impl<S: Seal> CorkPolicy<S> {
             self.stats.count_flush(FlushReason::Filled);
         }
         self.in_flight = batch.len;
+        self.sent_of_output = 0;
         self.pushed_back = false;
         self.stats.records += records as u64;
         self.stats.plaintext_bytes += batch.len as u64;
@@ -585,36 +628,44 @@ impl<S: Seal> CorkPolicy<S> {
     ) -> Result<usize, TransmitError> {
         // R8: the kernel may wait for more exactly if more is already waiting here; held bytes do not count.
         let released = self.hold.unsealed() > 0;
-        let mut overrun = None;
+        let mut seen = Sent::NotAsked;
         let done = self.seal.transmit(&mut |bufs, rest| {
-            let reported = send(bufs, rest || released)?;
-            let offered = gather::total(bufs);
-            if reported <= offered {
-                return Ok(reported);
-            }
-            overrun = Some(Severed::Overrun { offered, reported });
-            Err(io::ErrorKind::InvalidData.into())
+            let result = seen.offer(bufs, |bufs| send(bufs, rest || released));
+            if let Sent::Severed(_) = seen { Err(io::ErrorKind::InvalidData.into()) } else { result }
         });
-        if let Some(overrun) = overrun {
-            return Err(self.sever(overrun));
-        }
-        let sent = done.map_err(TransmitError::Io)?;
+        let sent = match (seen, done) {
+            (Sent::Took(taken), Ok(sent)) if taken == sent => sent,
+            (Sent::Failed(kind), Err(error)) if kind == error.kind() => return Err(TransmitError::Io(error)),
+            (Sent::Severed(why), _) => return Err(self.sever(why)),
+            (Sent::NotAsked, _) => return Err(self.sever(Severed::Seal("transmit did not call send"))),
+            _ => return Err(self.sever(Severed::Seal("transmit did not return what send did"))),
+        };
+        self.sent_of_output += sent;
         if sent > 0 {
             self.stats.transmits += 1;
             self.stats.wire_bytes += sent as u64;
         }
         if !self.seal.has_output() {
+            if self.sent_of_output < self.in_flight {
+                return Err(self.sever(Severed::Seal("its output ended before its plaintext did")));
+            }
             if self.whole_batch && !self.pushed_back {
                 self.batch.taken_whole();
             }
             self.whole_batch = false;
             self.in_flight = 0;
+            self.sent_of_output = 0;
+        } else if self.sent_of_output > OUTPUT_MAX && self.sent_of_output / RECORD_OVERHEAD > self.in_flight {
+            return Err(self.sever(Severed::Seal("its output has no end")));
         }
         Ok(sent)
     }
 
     fn seal_failed(&mut self, error: SealError) -> TransmitError {
-        TransmitError::Seal { error, discarded: self.handle_failure() }
+        match error {
+            SealError::Contract(how) => self.sever(Severed::Seal(how)),
+            error => TransmitError::Seal { error, discarded: self.handle_failure() },
+        }
     }
 
     /// Gives up all that has not left, and what was on its way: how much of that the peer has got is unknown.
@@ -643,6 +694,29 @@ impl<S: Seal> CorkPolicy<S> {
         let last = self.hold.last_write()?;
         let spare = self.queue.has_spare() || (self.taken.is_some() && self.queue.len() == 0);
         spare.then(|| last + IDLE_BUFFER)
+    }
+}
+
+impl Sent {
+    /// One call of `send`, which has to be the only one of its transmit and offers something; notes what came of it.
+    #[inline]
+    fn offer(
+        &mut self,
+        bufs: &[IoSlice<'_>],
+        send: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let offered = gather::total(bufs);
+        if !matches!(self, Self::NotAsked) || offered == 0 {
+            *self = Self::Severed(Severed::Seal("transmit called send twice, or with nothing to send"));
+            return Ok(0);
+        }
+        let result = send(bufs);
+        *self = match &result {
+            Ok(reported) if *reported > offered => Self::Severed(Severed::Overrun { offered, reported: *reported }),
+            Ok(taken) => Self::Took(*taken),
+            Err(error) => Self::Failed(error.kind()),
+        };
+        result
     }
 }
 

@@ -16,6 +16,7 @@ fn all() -> Vec<Box<dyn Error>> {
         Box::new(WriteError::Closed),
         Box::new(WriteError::Failed),
         Box::new(SealError::KeysExhausted),
+        Box::new(SealError::Contract("THE CAUSE")),
         Box::new(SealError::Session("THE CAUSE".into())),
         Box::new(TransmitError::Io(cause())),
         Box::new(TransmitError::WriteZero),

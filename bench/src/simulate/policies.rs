@@ -170,7 +170,7 @@ impl Seal for Sizes {
     }
 
     fn transmit(&mut self, send: &mut dyn FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>) -> io::Result<usize> {
-        let taken = send(&[IoSlice::new(&self.output[..self.waiting])], false)?.min(self.waiting);
+        let taken = send(&[IoSlice::new(&self.output[..self.waiting])], false)?;
         self.waiting -= taken;
         Ok(taken)
     }
