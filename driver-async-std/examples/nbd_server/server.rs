@@ -19,6 +19,7 @@ use clap::Parser;
 use futures_util::future::{Either, select};
 use futures_util::{AsyncWriteExt, StreamExt};
 use tls_cork_async_std::TlsAcceptor;
+use tls_cork_async_std::tls_cork::CorkConfig;
 
 use crate::export::Export;
 use crate::negotiation::negotiate;
@@ -55,6 +56,9 @@ struct Args {
     /// Serve only clients with a certificate signed by this CA, in PEM.
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
+    /// How long the beginning of a message may wait for the rest of it.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 10)]
+    max_hold_ms: u64,
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -68,7 +72,9 @@ pub(crate) fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let cork = CorkConfig::default().max_hold(Duration::from_millis(args.max_hold_ms));
     let acceptor = TlsAcceptor::from(tls::server_config(&args.cert, &args.key, args.client_ca.as_deref())?);
+    let acceptor = acceptor.with_cork(cork).map_err(|e| format!("--max-hold-ms: {e}"))?;
     let export = match (&args.file, args.memory) {
         (Some(path), _) => Export::file(path).map_err(|e| format!("{}: {e}", path.display()))?,
         (None, size) => Export::memory(size.unwrap_or_default()).map_err(|e| format!("--memory: {e}"))?,

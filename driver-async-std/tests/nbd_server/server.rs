@@ -114,13 +114,14 @@ fn failing(dir: &Path, args: &[&str]) -> Output {
 fn mistakes_in_the_command_line_are_told() {
     let dir = tempfile::tempdir().unwrap();
     tls::make_certificates(dir.path()).unwrap();
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 7] = [
         (&[], 2, "--file"),
         (&["--memory", "1", "--file", "x"], 2, "cannot be used with"),
         (&["--memory", "lots"], 2, "--memory"),
         (&["--memory", "18446744073709551615"], 1, "--memory"),
         (&["--file", "/nonexistent/disk"], 1, "/nonexistent/disk: No such file"),
         (&["--memory", "1", "--client-ca", "/dev/null"], 1, "/dev/null: no PEM certificate"),
+        (&["--memory", "1", "--max-hold-ms", "0"], 1, "--max-hold-ms"),
     ];
     for (args, status, part) in cases {
         let output = failing(dir.path(), args);
