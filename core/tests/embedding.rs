@@ -45,12 +45,17 @@ const CLIENTS: &[Client] = &[
 const LIMIT: Duration = Duration::from_secs(30);
 const APPLICATION_DATA: u8 = 23;
 
+/// A hold that ends by other means, or never: how many records there are does not depend on time.
+fn patient() -> CorkConfig {
+    CorkConfig::default().max_hold(Duration::from_secs(60))
+}
+
 #[test]
 fn header_and_body_make_one_record() {
     for (client, exchange) in CLIENTS {
         for version in [&version::TLS13, &version::TLS12] {
             let server = Server::start(version, echo);
-            let reply = run(*exchange, server.peer("hello"), CorkConfig::default());
+            let reply = run(*exchange, server.peer("hello"), patient());
             assert_eq!(reply.expect(client), b"hello", "{client}");
             assert_eq!(server.seen(client).application_data(version), [4 + 5], "{client}, {version:?}");
         }
@@ -63,7 +68,7 @@ fn large_messages_fill_their_records() {
     let message: String = (0..14 << 20).map(|i| char::from(b'a' + (i % 23) as u8)).collect();
     for (client, exchange) in CLIENTS {
         let server = Server::start(&version::TLS13, echo);
-        let reply = run(*exchange, server.peer(&message), CorkConfig::default());
+        let reply = run(*exchange, server.peer(&message), patient());
         assert!(reply.expect(client) == message.as_bytes(), "{client}");
         let records = server.seen(client).application_data(&version::TLS13);
         assert_eq!(records.len(), (4 + message.len()).div_ceil(16 * 1024), "{client}");
@@ -74,7 +79,7 @@ fn large_messages_fill_their_records() {
 fn an_empty_body_completes_its_header() {
     for (client, exchange) in CLIENTS {
         let server = Server::start(&version::TLS13, echo);
-        let reply = run(*exchange, server.peer(""), CorkConfig::default().flush_on_read_wait(false));
+        let reply = run(*exchange, server.peer(""), patient().flush_on_read_wait(false));
         assert_eq!(reply.expect(client), b"", "{client}");
         assert_eq!(server.seen(client).application_data(&version::TLS13), [4], "{client}");
     }
