@@ -15,15 +15,14 @@ use bytes::Bytes;
 use futures_io::AsyncRead;
 use futures_util::AsyncWriteExt;
 use futures_util::future::join;
+use smol::LocalExecutor;
 use support::pair::{Pair, connected, gets};
-use support::{noise, patient, run};
+use support::{noise, pass, patient, run};
 use tls_cork_async_std::tls_cork::{CorkConfig, FlushReason, SendFlags};
 
 const MORE: SendFlags = SendFlags::MORE;
 const NONE: SendFlags = SendFlags::NONE;
 const HOLD: Duration = Duration::from_millis(10);
-/// What a busy machine may add to a deadline.
-const SCHEDULING: Duration = Duration::from_millis(500);
 
 /// A task of its own, as its waker tells.
 struct Task;
@@ -182,23 +181,24 @@ fn point_4_the_deadline_fires_when_a_read_is_polled() {
 
 #[test]
 fn point_4_the_deadline_wakes_a_read_that_waits() {
-    run(async {
+    let tasks = LocalExecutor::new();
+    run(tasks.run(async {
         let Pair { client, mut server, up, .. } = connected(CorkConfig::default().flush_on_read_wait(false)).await;
         let (mut reader, mut writer) = client.into_split();
-        let reads = async { gets(&mut reader, 6).await };
-        let writes = async {
-            // The reader sleeps by now.
-            Timer::after(HOLD).await;
-            let start = Instant::now();
-            writer.send_all(b"never finished", MORE).await.unwrap();
-            assert_eq!(up.writes(), 0);
-            assert_eq!(gets(&mut server, 14).await, b"never finished");
-            let took = up.lane().last.unwrap() - start;
-            assert!(took >= HOLD && took < HOLD + SCHEDULING, "{took:?}");
-            server.write_all(b"answer").await.unwrap();
-        };
-        assert_eq!(join(reads, writes).await.0, b"answer");
-    });
+        let reads = tasks.spawn(async move { gets(&mut reader, 6).await });
+        // The reader sleeps afterwards.
+        pass(HOLD).await;
+        let start = Instant::now();
+        writer.send_all(b"never finished", MORE).await.unwrap();
+        assert_eq!(up.writes(), 0);
+        // A timer that is set now fires behind the deadline.
+        pass(HOLD).await;
+        assert_eq!(up.application(), [14]);
+        assert!(up.lane().last.unwrap() - start >= HOLD);
+        assert_eq!(gets(&mut server, 14).await, b"never finished");
+        server.write_all(b"answer").await.unwrap();
+        assert_eq!(reads.await, b"answer");
+    }));
 }
 
 #[test]
