@@ -72,7 +72,7 @@ struct Session<'a> {
 pub(crate) fn run(plan: Plan, setting: Setting<'_>) -> Run {
     let wire = Wire::new(plan, Peer::new(setting.configs, !setting.is_client));
     let session = Session { plan, setting, wire: wire.clone(), sums: RefCell::default() };
-    let patience = if session.setting.jump.is_some() { Duration::from_secs(5) } else { Duration::ZERO };
+    let patience = if session.setting.jump.is_some() { Duration::from_secs(60) } else { Duration::ZERO };
     let made = RefCell::new(None);
     let shake = async { *made.borrow_mut() = session.shake_hands().await };
     let shake = Task { name: "handshake", future: Box::pin(shake), background: false };

@@ -312,10 +312,13 @@ impl World {
     /// One turn of a loop; fails if no event will come and nothing moves.
     fn turn(&mut self) {
         self.turns += 1;
+        let before = Instant::now();
         if let Said::Did(timeout) = self.call(TlsStream::before_poll) {
             let blocked = self.stream.get_ref().send_blocked;
             assert!(!self.stream.wants_transmit() || blocked || self.owed, "output waits, and nobody pushed back");
-            let waits = timeout != Some(Duration::ZERO);
+            // Unless the deadline has come during this call.
+            let come = self.stream.connection().poll_timeout().is_some_and(|due| due > before);
+            let waits = timeout != Some(Duration::ZERO) || come;
             assert!(waits || std::mem::take(&mut self.left_unread), "a poll that does not wait, and nothing to do");
         }
         let wire = self.stream.get_mut();
