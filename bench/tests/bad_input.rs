@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::thread;
 
+use socket2::{Domain, Socket, Type};
 use tls_cork_bench::nbd::proto::{
     EXPORT_HAS_FLAGS, EXPORT_READ_ONLY, Info, OPT_GO, REP_ACK, REP_INFO, SimpleReply, encode_greeting, encode_info,
     encode_option_reply,
@@ -25,10 +26,10 @@ fn at(port: u16) -> String {
 #[test]
 fn refused_connection() {
     let certs = Certs::new();
-    let port = {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        listener.local_addr().expect("address").port()
-    };
+    // Bound, so that nobody else gets the port, and not listening.
+    let deaf = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
+    deaf.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bind");
+    let port = deaf.local_addr().ok().and_then(|address| address.as_socket()).expect("address").port();
     let output = Run::new(port, Some(certs.ca()), "more").output();
     assert_fails(&output, 1, &["connect", &at(port), "refused"]);
 }

@@ -4,13 +4,14 @@ mod support;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 use rustls::crypto::aws_lc_rs;
 use rustls::{CipherSuite, SupportedCipherSuite, Tls12CipherSuite};
+use socket2::{Domain, Socket, Type};
 use support::{APPLICATION_DATA, BOTH, CLIENT, Pair, Step, Watch, configs, drain, name, patient, pattern, send_some};
 use tls_cork::{CorkConfig, SendFlags};
 use tls_cork_mio::TlsStream;
@@ -173,9 +174,10 @@ fn a_dead_socket_is_told_by_the_second_send() {
 
 #[test]
 fn a_refused_connection_is_told_as_such() {
-    let gone = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = gone.local_addr().unwrap();
-    drop(gone);
+    // Bound, so that nobody else gets the port, and not listening.
+    let deaf = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    deaf.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let address = deaf.local_addr().unwrap().as_socket().unwrap();
     let mut poll = Poll::new().unwrap();
     let mut stream =
         TlsStream::client(TcpStream::connect(address).unwrap(), configs(None).0, name(), CorkConfig::default())
