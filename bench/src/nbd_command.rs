@@ -70,6 +70,9 @@ pub struct NbdArgs {
     /// Largest batch sealed at a time (only for `more`).
     #[arg(long, value_name = "BYTES", requires = "batch_min")]
     pub batch_max: Option<usize>,
+    /// How long a write is held at most (only for `more`).
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 10, value_parser = max_hold_parser())]
+    pub max_hold_ms: u64,
 }
 
 /// Block sizes that can be asked for.
@@ -80,6 +83,12 @@ pub fn block_size_parser() -> RangedU64ValueParser<u32> {
 
 fn queue_depth_parser() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..=1024)
+}
+
+/// Holds that can be asked for, in milliseconds.
+#[must_use]
+pub fn max_hold_parser() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(1..=60_000)
 }
 
 /// A positive number of seconds, up to a day.
@@ -138,7 +147,7 @@ fn open(path: &Path, block_size: u32) -> Result<File, Failure> {
 }
 
 fn cork_config(args: &NbdArgs) -> Result<CorkConfig, Failure> {
-    let config = CorkConfig::default();
+    let config = CorkConfig::default().max_hold(Duration::from_millis(args.max_hold_ms));
     let (Some(min), Some(max)) = (args.batch_min, args.batch_max) else {
         return Ok(config);
     };

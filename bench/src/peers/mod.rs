@@ -14,7 +14,7 @@ use crate::chart::Chart;
 use crate::children::{self, Attendant};
 use crate::failure::Failure;
 use crate::median::Median;
-use crate::nbd_command::parse_seconds;
+use crate::nbd_command::{max_hold_parser, parse_seconds};
 use crate::report::{self, OutArgs};
 use crate::tls;
 
@@ -52,6 +52,9 @@ pub struct PeersArgs {
     /// End each run after this many bursts (most patterns: messages), even if time is left.
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub bursts: u64,
+    /// How long tls-cork holds a piece at most.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 10, hide_default_value = true, value_parser = max_hold_parser())]
+    pub max_hold_ms: u64,
     /// Traffic to send; may be given more than once [default: all].
     #[arg(long, value_enum)]
     pub pattern: Vec<Pattern>,
@@ -258,7 +261,8 @@ impl<'a> Bench<'a> {
             .arg("--ca")
             .arg(self.certs.join(tls::CA_CERT))
             .arg(format!("--seconds={}", self.args.seconds.as_secs_f64()))
-            .arg(format!("--bursts={}", self.args.bursts));
+            .arg(format!("--bursts={}", self.args.bursts))
+            .arg(format!("--max-hold-ms={}", self.args.max_hold_ms));
         if paced {
             command.arg("--paced");
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use tls_cork::CorkConfig;
 
 use super::delay::monotonic_ns;
 use super::stacks::{self, Link, Stack, StackName};
@@ -14,7 +15,7 @@ use super::traffic::{Content, Pattern, Shape};
 use crate::cpu_time::CpuTime;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::nbd_command::parse_seconds;
+use crate::nbd_command::{max_hold_parser, parse_seconds};
 
 /// Options of `peers-send`.
 #[derive(Debug, Args)]
@@ -37,6 +38,9 @@ pub struct SendArgs {
     /// End after this many bursts, even if time is left.
     #[arg(long, value_name = "N", default_value_t = u64::MAX)]
     pub bursts: u64,
+    /// How long tls-cork holds a piece at most.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 10, value_parser = max_hold_parser())]
+    pub max_hold_ms: u64,
     /// Send at the pattern's modest rate, and note when each message is sent.
     #[arg(long)]
     pub paced: bool,
@@ -69,7 +73,8 @@ pub struct Sent {
 ///
 /// When this stack was not built in, or the connection fails.
 pub fn run(args: &SendArgs) -> Result<(), Failure> {
-    let link = Link { endpoint: args.connect.clone(), ca: args.ca.clone() };
+    let cork = CorkConfig::default().max_hold(Duration::from_millis(args.max_hold_ms));
+    let link = Link { endpoint: args.connect.clone(), ca: args.ca.clone(), cork };
     let load = Load {
         // For as long as the process: a stack may keep what it is given.
         content: Box::leak(Box::default()),

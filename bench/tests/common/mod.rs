@@ -48,7 +48,7 @@ pub(crate) fn plaintext_server(export: ExportKind, size: u64) -> EmbeddedServer 
     EmbeddedServer::start(program(), None, export, size, &[]).expect("server")
 }
 
-/// A run of `nbd`; bounded by a number of requests, so that no time decides what it does.
+/// A run of `nbd`; bounded by a number of requests, and with a hold that ends by other means, so that no time decides what it does.
 #[derive(Clone)]
 pub(crate) struct Run {
     pub(crate) port: u16,
@@ -81,7 +81,7 @@ impl Run {
     pub(crate) fn output(&self) -> Output {
         let mut command = Command::new(program());
         command
-            .args(["nbd", "--seconds", "60"])
+            .args(["nbd", "--seconds=60", "--max-hold-ms=60000"])
             .arg(format!("--connect=127.0.0.1:{}", self.port))
             .arg(format!("--strategy={}", self.strategy))
             .arg(format!("--block-size={}", self.block_size))

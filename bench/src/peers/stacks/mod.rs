@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
-use tls_cork::MAX_RECORD_SIZE;
+use tls_cork::{CorkConfig, MAX_RECORD_SIZE};
 
 use super::sender::{Load, Sent};
 use crate::endpoint::Endpoint;
@@ -190,6 +190,8 @@ impl Way {
 pub(super) struct Link {
     pub(super) endpoint: Endpoint,
     pub(super) ca: PathBuf,
+    /// For ours.
+    pub(super) cork: CorkConfig,
 }
 
 impl Link {

@@ -21,7 +21,8 @@ pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
     async_io::block_on(async {
         let config = tls::client_config(&link.ca, Some(TlsVersion::Tls13)).map_err(io::Error::other)?;
         let transport = Counted::new(Async::new(link.connect()?)?);
-        load.send(Ours(TlsConnector::from(config).connect(link.server_name()?, transport).await?)).await
+        let connector = TlsConnector::from(config).with_cork(link.cork.clone()).map_err(io::Error::other)?;
+        load.send(Ours(connector.connect(link.server_name()?, transport).await?)).await
     })
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use mio::{Events, Interest, Poll, Token};
-use tls_cork::{CorkConfig, SendFlags};
+use tls_cork::SendFlags;
 use tls_cork_mio::TlsStream;
 
 use super::{Link, Stack, now};
@@ -27,7 +27,7 @@ fn connect(link: &Link) -> io::Result<Ours> {
     let socket = link.connect()?;
     socket.set_nonblocking(true)?;
     let socket = CountingSocket::cleartext(mio::net::TcpStream::from_std(socket));
-    let stream = TlsStream::client_with(socket, config, link.server_name()?, CorkConfig::default())?;
+    let stream = TlsStream::client_with(socket, config, link.server_name()?, link.cork.clone())?;
     let mut ours = Ours { stream, poll: Poll::new()?, events: Events::with_capacity(8) };
     ours.poll.registry().register(&mut ours.stream, Token(0), Interest::READABLE | Interest::WRITABLE)?;
     while ours.stream.is_handshaking() {
