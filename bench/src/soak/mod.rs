@@ -38,6 +38,9 @@ use ledger::{EndReport, Ledger};
 use plan::{Side, StreamPlan};
 use stream::Configs;
 
+#[cfg(test)]
+pub(crate) use memory::tests::MEASURING;
+
 pub use ledger::{Fate, Operation};
 pub use memory::Memory;
 pub use plan::{Fault, Pairing};
