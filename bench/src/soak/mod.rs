@@ -52,8 +52,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a stream gets to come to its end when the time is over; each is still watched for [`PATIENCE`].
 const LOOK: Duration = Duration::from_millis(200);
 const QUICK: Duration = Duration::from_secs(20);
-/// After this a stream of a round sends nothing new.
+/// After this a stream of a round sends nothing new, once it has met its fault and made as many operations, however slow the machine is.
 const ROUND: Duration = Duration::from_secs(1);
+const LEAST_OPERATIONS: u64 = 200;
 /// Memory may grow by no more than this between the first look and the last.
 const MOST_GROWTH: u64 = 64 << 20;
 
@@ -240,7 +241,8 @@ fn watch(
         progress.set_message(format!("{} streams", outcome.sum(|t| t.streams)));
         for slot in slots {
             if let Some((seed, ledger)) = &*slot.lock() {
-                if stop.load(Ordering::SeqCst) || times.each.is_some_and(|time| ledger.age() > time) {
+                let is_through = |time| ledger.age() > time && has_done_its_share(*seed, ledger);
+                if stop.load(Ordering::SeqCst) || times.each.is_some_and(is_through) {
                     ledger.hurry();
                 }
                 if ledger.idle() > PATIENCE {
@@ -255,6 +257,13 @@ fn watch(
     }
     outcome.check_memory(MOST_GROWTH)?;
     Ok(outcome)
+}
+
+/// Whether a stream of a round has been through what it is there for.
+fn has_done_its_share(seed: u64, ledger: &Ledger) -> bool {
+    let operations: u64 = Operation::ALL.into_iter().map(|operation| ledger.operations(operation)).sum();
+    let fault = StreamPlan::new(seed).fault;
+    operations >= LEAST_OPERATIONS && fault.is_none_or(|plan| ledger.has_happened(plan.fault))
 }
 
 /// One stream, once more.
