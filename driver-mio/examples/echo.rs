@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mio::net::{TcpListener, TcpStream};
@@ -27,6 +28,10 @@ const USAGE: &str = "usage: echo server ADDRESS:PORT [--cert-out FILE]\n       e
 const LISTENER: Token = Token(0);
 const CLIENT: Token = Token(1);
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+/// How long the server waits after a failed `accept`.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The server reports failures to admit a connection no more often than this.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -108,11 +113,11 @@ fn server(address: &str, cert_out: Option<&str>) -> Outcome<()> {
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     println!("listening on {}", listener.local_addr()?);
 
+    let mut door = Door { listener, config, next: LISTENER.0 + 1, retry_at: None, reported: None };
     let mut events = Events::with_capacity(256);
     let mut echoes: HashMap<Token, Echo> = HashMap::new();
-    let mut next = LISTENER.0 + 1;
     loop {
-        let mut timeout = None;
+        let mut timeout = door.before_poll(&poll, &mut echoes);
         echoes.retain(|token, echo| match echo.stream.before_poll() {
             Ok(due) => {
                 timeout = timeout.into_iter().chain(due).min();
@@ -126,7 +131,7 @@ fn server(address: &str, cert_out: Option<&str>) -> Outcome<()> {
         }
         for event in &events {
             if event.token() == LISTENER {
-                accept(&listener, &poll, &config, &mut next, &mut echoes)?;
+                door.accept(&poll, &mut echoes);
                 continue;
             }
             let Some(echo) = echoes.get_mut(&event.token()) else { continue };
@@ -144,25 +149,65 @@ fn report(token: Token, error: &io::Error) -> bool {
     false
 }
 
-fn accept(
-    listener: &TcpListener,
-    poll: &Poll,
-    config: &Arc<ServerConfig>,
-    next: &mut usize,
-    echoes: &mut HashMap<Token, Echo>,
-) -> Outcome<()> {
-    loop {
-        let socket = match listener.accept() {
-            Ok((socket, _)) => socket,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => continue,
-            Err(error) => return Err(format!("cannot accept connections: {error}").into()),
-        };
-        let token = Token(*next);
-        *next += 1;
-        let mut stream = TlsStream::server(socket, Arc::clone(config), CorkConfig::default())?;
+/// Where connections come in.
+struct Door {
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    /// The next connection's token.
+    next: usize,
+    /// When to call `accept` again after a failure. The connections in the backlog cause no
+    /// further event.
+    retry_at: Option<Instant>,
+    /// When a failure was last reported.
+    reported: Option<Instant>,
+}
+
+impl Door {
+    /// Retries `accept` if it is time to; returns how long until the next retry.
+    fn before_poll(&mut self, poll: &Poll, echoes: &mut HashMap<Token, Echo>) -> Option<Duration> {
+        let now = Instant::now();
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.accept(poll, echoes);
+        }
+        self.retry_at.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Accepts every connection in the backlog. A failure, such as a lack of descriptors, ends
+    /// this call; the server goes on.
+    fn accept(&mut self, poll: &Poll, echoes: &mut HashMap<Token, Echo>) {
+        self.retry_at = None;
+        loop {
+            let socket = match self.listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => continue,
+                Err(error) => {
+                    self.report(&error);
+                    self.retry_at = Some(Instant::now() + PAUSE);
+                    return;
+                }
+            };
+            match self.admit(socket, poll) {
+                Ok((token, echo)) => drop(echoes.insert(token, echo)),
+                Err(error) => self.report(&error),
+            }
+        }
+    }
+
+    fn admit(&mut self, socket: TcpStream, poll: &Poll) -> io::Result<(Token, Echo)> {
+        let token = Token(self.next);
+        self.next += 1;
+        let mut stream = TlsStream::server(socket, Arc::clone(&self.config), CorkConfig::default())?;
         poll.registry().register(&mut stream, token, BOTH)?;
-        echoes.insert(token, Echo { stream, pending: Bytes::new(), ended: false });
+        Ok((token, Echo { stream, pending: Bytes::new(), ended: false }))
+    }
+
+    /// Prints why a connection was not admitted, at most once in [`REPORT_EVERY`].
+    fn report(&mut self, error: &io::Error) {
+        if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+            self.reported = Some(Instant::now());
+            eprintln!("echo: accept: {error}");
+        }
     }
 }
 
