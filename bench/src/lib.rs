@@ -4,6 +4,7 @@
 //! a 28-byte header precedes each payload; this program measures what the flag is worth there,
 //! against what careful authors do without it. It is Linux only: TCP_CORK is one of the rivals.
 
+pub mod acceptor;
 pub mod broadcast;
 pub mod cell;
 pub mod chart;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delay::monotonic_ns;
 use super::traffic::{Content, Pattern};
+use crate::acceptor::Acceptor;
 use crate::failure::Failure;
 use crate::nbd::server::pipe::{CleartextPipe, Pipe, TlsPipe};
 use crate::tls;
@@ -70,7 +71,8 @@ pub fn run(args: &ReceiveArgs) -> Result<(), Failure> {
     say(&port)?;
     // Another thread waits for connections, so that the end of the input is noticed.
     let (jobs, queue) = mpsc::channel();
-    thread::spawn(move || receive_all(&listener, &config, &queue));
+    let acceptor = Acceptor::new(listener, "tls-cork-bench peers-receive");
+    thread::spawn(move || receive_all(acceptor, &config, &queue));
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|e| Failure::new("read job", "standard input", e))?;
         let job: Job = serde_json::from_str(&line).map_err(|e| Failure::new("read job", "standard input", e))?;
@@ -81,11 +83,11 @@ pub fn run(args: &ReceiveArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn receive_all(listener: &TcpListener, config: &Arc<ServerConfig>, jobs: &mpsc::Receiver<Job>) {
+fn receive_all(mut acceptor: Acceptor, config: &Arc<ServerConfig>, jobs: &mpsc::Receiver<Job>) {
     let content = Content::default();
     for job in jobs {
         let mut check = Check::new(&content, job);
-        let received = listener.accept().and_then(|(stream, _)| receive(stream, config, job, &mut check));
+        let received = receive(acceptor.accept(), config, job, &mut check);
         let mut report = check.report;
         match received {
             Ok(suite) => report.suite = suite,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::acceptor::Acceptor;
 use crate::nbd::proto::{CLIENT_FLAGS_LEN, OPT_STARTTLS, OPTION_HEADER_LEN, parse_option_header};
 use crate::record_count::RecordCounter;
 
@@ -43,7 +44,7 @@ impl Relay {
         let port = listener.local_addr()?.port();
         let finished = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&finished);
-        let acceptor = thread::spawn(move || accept_all(&listener, target, &stop));
+        let acceptor = thread::spawn(move || accept_all(Acceptor::new(listener, "relay"), target, &stop));
         Ok(Self { port, finished, acceptor })
     }
 
@@ -60,14 +61,16 @@ impl Relay {
     }
 }
 
-fn accept_all(listener: &TcpListener, target: u16, stop: &AtomicBool) -> io::Result<Traffic> {
+fn accept_all(mut acceptor: Acceptor, target: u16, stop: &AtomicBool) -> io::Result<Traffic> {
     let mut pairs = Vec::new();
     loop {
-        let (client, _) = listener.accept()?;
+        let client = acceptor.try_accept();
         if stop.load(Ordering::SeqCst) {
             break;
         }
-        pairs.push(thread::spawn(move || relay(&client, target)));
+        if let Some(client) = client {
+            pairs.extend(acceptor.spawn(move || relay(&client, target)));
+        }
     }
     let mut total = Traffic::default();
     for pair in pairs {

@@ -14,6 +14,7 @@ use std::thread;
 use clap::{Args, ValueEnum};
 use rustls::ServerConfig;
 
+use crate::acceptor::Acceptor;
 use crate::failure::Failure;
 use crate::nbd::proto::{self, CLIENT_FLAGS_LEN, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, SIMPLE_REPLY_LEN, SimpleReply};
 use crate::tls;
@@ -88,17 +89,17 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::new("print port", "standard output", e))?;
     drop(stdout);
 
-    thread::spawn(move || accept_all(&listener, &shared));
+    thread::spawn(move || accept_all(Acceptor::new(listener, "tls-cork-bench serve"), &shared));
     let mut ignored = [0; 64];
     while !matches!(io::stdin().lock().read(&mut ignored), Ok(0) | Err(_)) {}
     Ok(())
 }
 
-fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) {
-    for stream in listener.incoming() {
-        let Ok(stream) = stream else { continue };
+fn accept_all(mut acceptor: Acceptor, shared: &Arc<Shared>) {
+    loop {
+        let stream = acceptor.accept();
         let shared = Arc::clone(shared);
-        thread::spawn(move || {
+        acceptor.spawn(move || {
             // A client that goes away is not an event worth a message; anything else helps to
             // understand what the client then reports.
             if let Err(error) = serve_connection(stream, &shared)
