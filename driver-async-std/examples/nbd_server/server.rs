@@ -20,6 +20,7 @@ use futures_util::future::{Either, select};
 use futures_util::{AsyncWriteExt, StreamExt};
 use tls_cork_async_std::TlsAcceptor;
 use tls_cork_async_std::tls_cork::CorkConfig;
+use tls_cork_bench::acceptor::{PAUSE, Reports};
 
 use crate::export::Export;
 use crate::negotiation::negotiate;
@@ -88,6 +89,7 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     // Nothing is ever sent: dropping the one end tells the other.
     let (stop, stopped) = channel::bounded(1);
     let (alive, all_ended) = channel::bounded::<()>(1);
+    let mut reports = Reports::new("nbd_server");
     while let Either::Right((accepted, _)) = select(signals.next(), pin!(listener.accept())).await {
         match accepted {
             Ok(_) if all_ended.sender_count() > MAX_CONNECTIONS => {}
@@ -100,9 +102,8 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 });
             }
             Err(error) => {
-                // Out of descriptors, perhaps: that does not get better by trying at once.
-                eprintln!("nbd_server: accept: {error}");
-                task::sleep(Duration::from_millis(100)).await;
+                reports.report(&error);
+                task::sleep(PAUSE).await;
             }
         }
     }

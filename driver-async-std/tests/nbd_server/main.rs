@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod client;
+mod descriptors;
 mod programs;
 mod protocol;
 mod server;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,24 @@ impl Server {
 
     pub(crate) fn start(args: &[&str], dir: TempDir) -> Self {
         tls::make_certificates(dir.path()).unwrap();
-        let mut child = command(dir.path()).args(args).stdout(Stdio::piped()).spawn().unwrap();
+        let child = command(dir.path()).args(args).stdout(Stdio::piped()).spawn().unwrap();
+        Self::started(child, dir)
+    }
+
+    /// Serves memory with at most `files` descriptors; its standard error is a pipe.
+    pub(crate) fn with_descriptors(files: u32) -> (Self, ChildStderr) {
+        let dir = tempfile::tempdir().unwrap();
+        tls::make_certificates(dir.path()).unwrap();
+        let server = command(dir.path());
+        let mut limited = Command::new("sh");
+        limited.arg("-c").arg(format!("ulimit -n {files} && exec \"$@\"")).arg("sh").arg(server.get_program());
+        limited.args(server.get_args()).args(["--memory", "4096"]);
+        let mut child = limited.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        (Self::started(child, dir), stderr)
+    }
+
+    fn started(mut child: Child, dir: TempDir) -> Self {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addr = line.trim().parse().expect("the address that it listens on");
