@@ -116,10 +116,16 @@ fn fail(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.exit_status())
 }
 
-/// clap's message without its decoration: up to the first empty line, on one line.
+/// clap's message on one line, with its suggestions and without the rest of its decoration.
 fn usage(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
-    let message = text.split("\n\n").next().unwrap_or(&text);
-    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let message = paragraphs.next().unwrap_or(&text);
+    let mut message = message.strip_prefix("error: ").unwrap_or(message).to_owned();
+    // More than one suggestion may share a paragraph.
+    for tip in paragraphs.filter(|paragraph| paragraph.starts_with("tip: ")).flat_map(str::lines) {
+        message += "; ";
+        message += tip.trim();
+    }
     Failure::usage("command line", format!("{message} (see --help)"))
 }

@@ -248,6 +248,20 @@ fn unknown_subcommands_and_options() {
 }
 
 #[test]
+fn a_typing_mistake_is_answered_with_what_may_have_been_meant() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["--qiuck"], "'--quick'"),
+        (&["sok"], "'soak'"),
+        (&["real", "--rusn=3"], "'--runs'"),
+        (&["nbd", "--strategy=vektored"], "'vectored'"),
+    ];
+    for (args, meant) in cases {
+        let output = Command::new(program()).args(args).output().expect("the program starts");
+        assert_fails(&output, 2, &["usage", "tip: ", meant]);
+    }
+}
+
+#[test]
 fn places_that_cannot_be_written_to_are_reported_before_the_measuring() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let file = dir.path().join("file");
