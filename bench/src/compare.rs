@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use tempfile::TempDir;
 
 use crate::cell::Cell;
 use crate::chart::Chart;
@@ -19,7 +18,7 @@ use crate::median::Median;
 use crate::nbd_command::{block_size_parser, parse_seconds};
 use crate::report::{self, Column, Kind, OutArgs, Report, Value};
 use crate::rivals::{self, Nbdkit};
-use crate::tls;
+use crate::tls::{self, TemporaryCertificates};
 use crate::wire::Strategy;
 
 const QUEUE_DEPTH: u32 = 16;
@@ -183,7 +182,7 @@ struct Surroundings {
     with_tls: Nbdkit,
     without_tls: Nbdkit,
     program: PathBuf,
-    dir: TempDir,
+    dir: TemporaryCertificates,
 }
 
 impl Surroundings {

@@ -20,7 +20,7 @@ use crate::link::{Link, Target};
 use crate::median::Median;
 use crate::nbd::server::ExportKind;
 use crate::report::{self, Column, Kind, OutArgs, Report, Value};
-use crate::tls;
+use crate::tls::{self, TemporaryCertificates};
 use crate::wire::{Security, Strategy};
 
 /// Block size and queue depth of each group of rows.
@@ -101,8 +101,7 @@ pub fn run(args: &GridArgs) -> Result<(), Failure> {
         Plan { rounds: 5, slice: Duration::from_millis(400) }
     };
     args.out.prepare()?;
-    let certs = tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
-    tls::make_certificates(certs.path())?;
+    let certs = TemporaryCertificates::new()?;
     let server =
         EmbeddedServer::start(&children::ourselves()?, Some(certs.path()), ExportKind::Null, EXPORT_SIZE, &[])?;
     let name = tls::SERVER_NAMES[0];

@@ -9,12 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use tempfile::TempDir;
 
 use crate::cell::Cell;
 use crate::children::{self, Guarded};
 use crate::failure::Failure;
-use crate::tls;
+use crate::tls::{self, TemporaryCertificates};
 
 /// Where libnbd looks for the CA certificate, below its user's home; nothing else is there.
 pub const TRUSTED: &str = ".pki/libnbd";
@@ -45,15 +44,14 @@ pub fn require(program: &str, package: &str) -> Result<(), Failure> {
     Err(Failure::new(format!("start {program}"), program, why))
 }
 
-/// Makes a directory that serves as home to programs that use libnbd: with new certificates, as
-/// [`tls::make_certificates`] writes them, of which the CA's is trusted.
+/// Makes a directory that serves as home to programs that use libnbd: with new certificates, of
+/// which the CA's is trusted.
 ///
 /// # Errors
 ///
 /// When something cannot be written.
-pub fn home() -> Result<TempDir, Failure> {
-    let dir = tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
-    tls::make_certificates(dir.path())?;
+pub fn home() -> Result<TemporaryCertificates, Failure> {
+    let dir = TemporaryCertificates::new()?;
     let trusted = dir.path().join(TRUSTED);
     fs::create_dir_all(&trusted)
         .and_then(|()| fs::copy(dir.path().join(tls::CA_CERT), trusted.join(tls::CA_CERT)))

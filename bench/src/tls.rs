@@ -3,18 +3,22 @@
 //! The benchmark brings its own certificate authority, so that it runs on a machine where nothing
 //! is installed; certificate checks are on everywhere, for our server as for any other.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::Path;
+use std::process;
 use std::sync::Arc;
 
 use clap::ValueEnum;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use tempfile::TempDir;
 
 use crate::failure::Failure;
 
@@ -54,17 +58,64 @@ impl TlsVersion {
 pub fn make_certificates(dir: &Path) -> Result<(), Failure> {
     let generated = generate().map_err(|e| Failure::new("make certificates", dir.display(), e))?;
     let written = fs::create_dir_all(dir).and_then(|()| {
-        write_file(&dir.join(CA_CERT), &generated.ca_cert, 0o644)?;
-        write_file(&dir.join(SERVER_CERT), &generated.server_cert, 0o644)?;
+        generated.write_certificates(dir)?;
         write_file(&dir.join(SERVER_KEY), &generated.server_key, 0o600)
     });
     written.map_err(|e| Failure::new("write certificates", dir.display(), e))
+}
+
+/// A temporary directory with the files of [`make_certificates`], for this process and its
+/// children.
+///
+/// The private key is never on a disk. Its file is a link to memory of this process (`memfd_create`),
+/// which is gone when the process has ended, even by SIGKILL.
+#[derive(Debug)]
+pub struct TemporaryCertificates {
+    dir: TempDir,
+    /// What the link refers to.
+    _key: File,
+}
+
+impl TemporaryCertificates {
+    /// Makes new ones.
+    ///
+    /// # Errors
+    ///
+    /// When the directory or a file in it cannot be written, or memory cannot be had.
+    pub fn new() -> Result<Self, Failure> {
+        let dir =
+            tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
+        let generated = generate().map_err(|e| Failure::new("make certificates", dir.path().display(), e))?;
+        let written = generated.write_certificates(dir.path()).and_then(|()| {
+            let mut key = File::from(memfd_create(c"server-key.pem", MFdFlags::MFD_CLOEXEC)?);
+            key.write_all(generated.server_key.as_bytes())?;
+            // The descriptor by the number of the process: children have not inherited it.
+            let place = format!("/proc/{}/fd/{}", process::id(), key.as_raw_fd());
+            symlink(place, dir.path().join(SERVER_KEY))?;
+            Ok(key)
+        });
+        let key = written.map_err(|e| Failure::new("write certificates", dir.path().display(), e))?;
+        Ok(Self { dir, _key: key })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
 }
 
 struct Generated {
     ca_cert: String,
     server_cert: String,
     server_key: String,
+}
+
+impl Generated {
+    fn write_certificates(&self, dir: &Path) -> io::Result<()> {
+        write_file(&dir.join(CA_CERT), &self.ca_cert, 0o644)?;
+        write_file(&dir.join(SERVER_CERT), &self.server_cert, 0o644)
+    }
 }
 
 fn generate() -> Result<Generated, rcgen::Error> {
@@ -84,7 +135,7 @@ fn generate() -> Result<Generated, rcgen::Error> {
     Ok(Generated { ca_cert: ca_cert.pem(), server_cert: server_cert.pem(), server_key: server_key.serialize_pem() })
 }
 
-fn write_file(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+fn write_file(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?.write_all(text.as_bytes())
 }
 

@@ -11,7 +11,7 @@ use crate::chart::Chart;
 use crate::children::{self, Guarded};
 use crate::failure::Failure;
 use crate::report::{self, Column, Kind, OutArgs, Report, Value};
-use crate::tls;
+use crate::tls::{self, TemporaryCertificates};
 
 mod memory;
 pub mod receivers;
@@ -129,15 +129,14 @@ struct Outcome {
 /// When a sender or its receivers fail.
 pub fn run(args: &BroadcastArgs) -> Result<(), Failure> {
     args.out.prepare()?;
-    let dir = tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
-    tls::make_certificates(dir.path())?;
+    let certs = TemporaryCertificates::new()?;
     let progress = report::progress(Stack::ALL.len() as u64);
     let mut outcomes = Vec::new();
     for &stack in Stack::ALL {
         progress.set_message(stack.name());
         progress.tick();
         let receivers = receivers_of(args, stack);
-        let held = measure(args, stack, receivers, dir.path())?;
+        let held = measure(args, stack, receivers, certs.path())?;
         outcomes.push(Outcome { stack: stack.name(), receivers, message_mib: args.message_mib, held });
         progress.inc(1);
     }

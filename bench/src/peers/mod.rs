@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::median::Median;
 use crate::nbd_command::{max_hold_parser, parse_seconds};
 use crate::report::{self, OutArgs};
-use crate::tls;
+use crate::tls::{self, TemporaryCertificates};
 
 pub mod delay;
 pub mod receiver;
@@ -134,8 +134,7 @@ pub fn run(args: &PeersArgs) -> Result<(), Failure> {
     let stacks = contenders(&args.stack)?;
     args.out.prepare()?;
     let patterns = if args.pattern.is_empty() { Pattern::ALL.to_vec() } else { args.pattern.clone() };
-    let certs = tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
-    tls::make_certificates(certs.path())?;
+    let certs = TemporaryCertificates::new()?;
     let mut bench = Bench::start(certs.path(), args)?;
 
     let cells = patterns.len() * stacks.len();

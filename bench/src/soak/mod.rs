@@ -33,7 +33,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::failure::Failure;
 use crate::report::{self, OutArgs};
-use crate::tls;
+use crate::tls::TemporaryCertificates;
 use ledger::{EndReport, Ledger};
 use plan::{Side, StreamPlan};
 use stream::Configs;
@@ -114,8 +114,7 @@ pub fn run(args: &SoakArgs) -> Result<(), Failure> {
 ///
 /// As [`run`].
 pub fn measure(args: &SoakArgs, progress: &ProgressBar) -> Result<Outcome, Failure> {
-    let certs = tempfile::tempdir().map_err(|e| Failure::new("make directory", "temporary directory", e))?;
-    tls::make_certificates(certs.path())?;
+    let certs = TemporaryCertificates::new()?;
     let configs = Arc::new(Configs::new(certs.path())?);
     if let Some(seed) = args.replay {
         return replay(seed, configs);
