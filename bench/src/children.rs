@@ -2,27 +2,23 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
+use crate::cleanup::{GRACE, POLL_INTERVAL, SharedChild};
 use crate::failure::Failure;
 use crate::nbd::server::ExportKind;
-
-/// How long a child may take to obey.
-const GRACE: Duration = Duration::from_secs(2);
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A child that is ended, and waited for, when this is dropped.
 #[derive(Debug)]
 pub struct Guarded {
-    child: Child,
+    child: Arc<SharedChild>,
     name: String,
-    /// Its standard output, once a line of it was wanted.
-    output: Option<BufReader<ChildStdout>>,
+    stdin: Option<ChildStdin>,
+    stdout: Option<BufReader<ChildStdout>>,
+    stderr: Option<ChildStderr>,
 }
 
 impl Guarded {
@@ -32,8 +28,11 @@ impl Guarded {
     ///
     /// When it cannot be started.
     pub fn spawn(command: &mut Command, name: &str) -> Result<Self, Failure> {
-        let child = command.spawn().map_err(|e| Failure::new("start program", name, e))?;
-        Ok(Self { child, name: name.to_owned(), output: None })
+        let child = SharedChild::spawn(command, name)?;
+        let mut pipes = child.lock();
+        let (stdin, stdout, stderr) = (pipes.stdin.take(), pipes.stdout.take(), pipes.stderr.take());
+        drop(pipes);
+        Ok(Self { child, name: name.to_owned(), stdin, stdout: stdout.map(BufReader::new), stderr })
     }
 
     /// The next line of its standard output, without the line break. Waits for it as long as the child lives.
@@ -43,17 +42,14 @@ impl Guarded {
     /// When there is none any more; the message has what the child wrote to standard error, where that is a pipe.
     pub fn line(&mut self) -> Result<String, Failure> {
         let fail = |why: &dyn std::fmt::Display| Failure::new("run program", &self.name, why);
-        if let Some(stdout) = self.child.stdout.take() {
-            self.output = Some(BufReader::new(stdout));
-        }
         let mut line = String::new();
-        let read = self.output.as_mut().map_or(Ok(0), |output| output.read_line(&mut line));
+        let read = self.stdout.as_mut().map_or(Ok(0), |output| output.read_line(&mut line));
         if read.map_err(|e| fail(&e))? > 0 {
             return Ok(line.trim_end().to_owned());
         }
         let ended = self.wait(GRACE)?.map_or_else(|| "it closed its output".to_owned(), |status| status.to_string());
         let mut said = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
+        if let Some(mut stderr) = self.stderr.take() {
             let _ = stderr.read_to_string(&mut said);
         }
         Err(Failure::new("run program", &self.name, format!("{ended}: {said}")))
@@ -65,7 +61,7 @@ impl Guarded {
     ///
     /// When the operating system cannot tell.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
-        self.child.try_wait().map_err(|e| Failure::new("wait for program", &self.name, e))
+        self.child.lock().try_wait().map_err(|e| Failure::new("wait for program", &self.name, e))
     }
 
     /// Waits for its end; `None` when that does not come in time.
@@ -86,18 +82,9 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         // Closing its input is all that our own server waits for.
-        drop(self.child.stdin.take());
-        if let Ok(Some(_)) = self.child.try_wait() {
-            return;
-        }
-        // The process has not been waited for, so its number cannot have passed to another.
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
-        if !matches!(self.wait(GRACE), Ok(Some(_))) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        drop(self.stdin.take());
+        self.child.terminate();
+        self.child.end_by(Instant::now() + GRACE);
     }
 }
 
@@ -126,8 +113,8 @@ pub fn run(command: &mut Command, name: &str, limit: Duration) -> Result<Finishe
 pub fn run_with_input(command: &mut Command, input: Stdio, name: &str, limit: Duration) -> Result<Finished, Failure> {
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guarded::spawn(command, name)?;
-    let stdout = collect(child.child.stdout.take());
-    let stderr = collect(child.child.stderr.take());
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
     let status = child.wait(limit)?;
     // Ends it if it still runs, and with it both pipes.
     drop(child);
@@ -173,9 +160,8 @@ impl Attendant {
     pub fn start(command: &mut Command, name: &str) -> Result<Self, Failure> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = Guarded::spawn(command, name)?;
-        let output =
-            child.child.stdout.take().ok_or_else(|| Failure::new("start program", name, "it has no output"))?;
-        Ok(Self { child, output: BufReader::new(output) })
+        let output = child.stdout.take().ok_or_else(|| Failure::new("start program", name, "it has no output"))?;
+        Ok(Self { child, output })
     }
 
     /// Gives it a line.
@@ -184,7 +170,7 @@ impl Attendant {
     ///
     /// When it has ended.
     pub fn tell(&mut self, line: &str) -> Result<(), Failure> {
-        let told = self.child.child.stdin.as_mut().map_or(Ok(()), |stdin| writeln!(stdin, "{line}"));
+        let told = self.child.stdin.as_mut().map_or(Ok(()), |stdin| writeln!(stdin, "{line}"));
         told.map_err(|e| Failure::new("tell program", &self.child.name, e))
     }
 

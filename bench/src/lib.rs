@@ -9,6 +9,7 @@ pub mod broadcast;
 pub mod cell;
 pub mod chart;
 pub mod children;
+pub mod cleanup;
 pub mod compare;
 pub mod content;
 pub mod cpu_time;

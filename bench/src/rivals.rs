@@ -53,7 +53,11 @@ pub fn require(program: &str, package: &str) -> Result<(), Failure> {
 pub fn home() -> Result<TemporaryCertificates, Failure> {
     let dir = TemporaryCertificates::new()?;
     let trusted = dir.path().join(TRUSTED);
-    fs::create_dir_all(&trusted)
+    // Each step on its own: a directory that a signal has removed stays removed.
+    trusted
+        .parent()
+        .map_or(Ok(()), fs::create_dir)
+        .and_then(|()| fs::create_dir(&trusted))
         .and_then(|()| fs::copy(dir.path().join(tls::CA_CERT), trusted.join(tls::CA_CERT)))
         .map_err(|e| Failure::new("write certificates", trusted.display(), e))?;
     Ok(dir)

@@ -18,8 +18,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
-use tempfile::TempDir;
 
+use crate::cleanup::TemporaryDir;
 use crate::failure::Failure;
 
 /// File names as nbdkit's `--tls-certificates=DIR` expects them.
@@ -71,7 +71,7 @@ pub fn make_certificates(dir: &Path) -> Result<(), Failure> {
 /// which is gone when the process has ended, even by SIGKILL.
 #[derive(Debug)]
 pub struct TemporaryCertificates {
-    dir: TempDir,
+    dir: TemporaryDir,
     /// What the link refers to.
     _key: File,
 }
@@ -83,8 +83,7 @@ impl TemporaryCertificates {
     ///
     /// When the directory or a file in it cannot be written, or memory cannot be had.
     pub fn new() -> Result<Self, Failure> {
-        let dir =
-            tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
+        let dir = TemporaryDir::new()?;
         let generated = generate().map_err(|e| Failure::new("make certificates", dir.path().display(), e))?;
         let written = generated.write_certificates(dir.path()).and_then(|()| {
             let mut key = File::from(memfd_create(c"server-key.pem", MFdFlags::MFD_CLOEXEC)?);

@@ -1,4 +1,5 @@
-//! What is left behind when a signal ends the program: no private key.
+//! What is left behind when a signal ends the program: no private key, and nothing at all if the
+//! signal can be caught.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -72,12 +73,37 @@ impl Run {
         wait_for(name, || self.files().iter().any(is_there).then_some(()));
     }
 
+    /// Waits for a child process whose command line has all of `words`.
+    fn wait_for_child(&self, words: &[&str]) -> i32 {
+        let parent = self.child.id().to_string();
+        let is_wanted = |pid: &i32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+            fields.split_whitespace().nth(1) == Some(&parent) && words.iter().all(|word| command.contains(word))
+        };
+        wait_for(words[0], || {
+            let processes = fs::read_dir("/proc").expect("/proc").flatten();
+            processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_wanted)
+        })
+    }
+
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().expect("a process id")), signal).expect("the program runs");
     }
 
     fn end(&mut self) -> ExitStatus {
         wait_for("end", || self.child.try_wait().expect("a status"))
+    }
+
+    /// Sends `signal`, after which nothing may be left.
+    #[track_caller]
+    fn assert_ends_by(mut self, signal: Signal) {
+        self.signal(signal);
+        let status = self.end();
+        assert_eq!(status.code(), Some(128 + signal as i32), "{signal}: {status}");
+        let left = self.files();
+        assert!(left.is_empty(), "{signal}: {left:?}");
     }
 
     /// Kills it, which nothing can be done about; but what is left has no private key.
@@ -98,6 +124,11 @@ impl Drop for Run {
     }
 }
 
+#[track_caller]
+fn assert_is_gone(pid: i32) {
+    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "child {pid}");
+}
+
 const SOAK: [&str; 3] = ["soak", "--seconds=60", "--streams=1"];
 const KEY: &str = "server-key.pem";
 
@@ -111,8 +142,48 @@ fn no_private_key_outlives_the_program() {
 }
 
 #[test]
+fn no_file_outlives_the_program() {
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGALRM, Signal::SIGUSR1] {
+        let run = Run::with_signals(&SOAK);
+        run.wait_for_file(KEY);
+        run.assert_ends_by(signal);
+    }
+}
+
+#[test]
+fn no_child_outlives_the_program() {
+    let cases: [(&[&str], &str); 3] = [
+        (&[], "serve"),
+        (&["peers"], "peers-receive"),
+        (&["broadcast", "--receivers=1000", "--message-mib=64"], "broadcast-sender"),
+    ];
+    for (args, child) in cases {
+        let run = Run::with_signals(args);
+        let child = run.wait_for_child(&[child]);
+        run.assert_ends_by(Signal::SIGTERM);
+        assert_is_gone(child);
+    }
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let run = Run::start("--ignore-signal=HUP", &SOAK);
+    run.wait_for_file(KEY);
+    run.signal(Signal::SIGHUP);
+    run.assert_ends_by(Signal::SIGTERM);
+}
+
+#[test]
 #[ignore = "needs nbdkit, qemu-img, qemu-io, nbdcopy, fio, strace"]
-fn no_private_key_outlives_real() {
+fn nothing_of_real_outlives_it() {
+    let run = Run::with_signals(&["real"]);
+    let server = run.wait_for_child(&["nbdkit"]);
+    // Under strace, which keeps fatal signals from itself unless told otherwise.
+    let traced = run.wait_for_child(&["strace"]);
+    run.assert_ends_by(Signal::SIGTERM);
+    assert_is_gone(server);
+    assert_is_gone(traced);
+
     let run = Run::with_signals(&["real"]);
     run.wait_for_file(KEY);
     run.assert_no_key_is_left();
