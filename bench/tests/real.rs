@@ -1,8 +1,12 @@
 //! `real`: what programs that no one here wrote send for each write, and what tls-cork sends.
 
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tls_cork_bench::children::Guarded;
+use tls_cork_bench::real::strace;
 
 mod common;
 
@@ -51,6 +55,32 @@ fn each_program_sends_what_is_known_of_it() {
     let csv = std::fs::read_to_string(out.path().join("real.csv")).expect("figures");
     assert_eq!(csv.lines().count(), 1 + standings.len());
     assert!(out.path().join("real.svg").exists());
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn a_program_under_strace_ends_with_it() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    // As no other process has it.
+    let time = format!("60.{}", std::process::id());
+    let mut command = Command::new("strace");
+    command.args(strace::arguments(&dir.path().join("log"))).args(["sleep", &time]);
+    let is_running = || {
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let commands = processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+        commands.filter(|command| *command == format!("sleep\0{time}\0")).count() > 0
+    };
+    let traced = Guarded::spawn(&mut command, "strace").expect("strace");
+    let wait_until = |wanted: bool| {
+        let start = Instant::now();
+        while is_running() != wanted {
+            assert!(start.elapsed() < Duration::from_secs(20), "running: {}", !wanted);
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait_until(true);
+    drop(traced);
+    wait_until(false);
 }
 
 #[test]

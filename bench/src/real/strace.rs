@@ -21,9 +21,11 @@ pub struct SystemCalls {
 #[must_use]
 pub fn arguments(log: &Path) -> Vec<OsString> {
     let calls = [&SENDS[..], &OPTIONS].concat().join(",");
-    // With seccomp, only the calls that are counted stop the program.
+    // With seccomp, only the calls that are counted stop the program. With -I2, SIGTERM ends
+    // strace and the program. Without, -o makes strace block SIGTERM, and SIGKILL to strace leaves
+    // the program running.
     let mut arguments: Vec<OsString> =
-        ["-f", "--seccomp-bpf", "-c", "-U", "calls,name", "-e"].into_iter().map(OsString::from).collect();
+        ["-I2", "-f", "--seccomp-bpf", "-c", "-U", "calls,name", "-e"].into_iter().map(OsString::from).collect();
     arguments.push(format!("trace={calls}").into());
     arguments.push("-o".into());
     arguments.push(log.into());
