@@ -1,6 +1,13 @@
 //! Each kind of fault a few times, from a fixed seed.
 
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use indicatif::ProgressBar;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tls_cork_bench::report::OutArgs;
 use tls_cork_bench::soak::{self, Fault, Operation, Pairing, SoakArgs};
 
@@ -33,4 +40,22 @@ fn a_few_rounds_meet_every_operation_and_every_fault() {
     assert!(outcome.sum(|t| t.flips_tls_error) > 0, "TLS errors by changed bits");
     assert!(outcome.sum(|t| t.key_updates) > 0 && outcome.sum(|t| t.deadlines) > 0);
     assert!(outcome.late.peak > 0);
+}
+
+#[test]
+fn the_program_soaks_with_one_arena() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tls-cork-bench"));
+    command.args(["soak", "--seconds=600", "--streams=1"]).env_remove("MALLOC_ARENA_MAX");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let environment = format!("/proc/{}/environ", child.id());
+    let end = Instant::now() + Duration::from_secs(20);
+    let has_one = || fs::read(&environment).is_ok_and(|all| all.split(|&b| b == 0).any(|v| v == b"MALLOC_ARENA_MAX=1"));
+    let mut is_seen = has_one();
+    while !is_seen && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+        is_seen = has_one();
+    }
+    kill(Pid::from_raw(child.id().try_into().expect("a process id")), Signal::SIGTERM).expect("it runs");
+    child.wait().expect("a status");
+    assert!(is_seen);
 }

@@ -55,8 +55,10 @@ const QUICK: Duration = Duration::from_secs(20);
 /// After this a stream of a round sends nothing new, once it has met its fault and made as many operations, however slow the machine is.
 const ROUND: Duration = Duration::from_secs(1);
 const LEAST_OPERATIONS: u64 = 200;
-/// Memory may grow by no more than this between the first look and the last.
-const MOST_GROWTH: u64 = 64 << 20;
+/// Resident memory may grow by no more than this between the first look and the last.
+const MOST_GROWTH: u64 = 8 << 20;
+/// And by this for each place where streams run, since what a stream holds varies.
+const MOST_GROWTH_EACH: u64 = 512 << 10;
 
 /// Options of `soak`.
 #[derive(Debug, Clone, Args)]
@@ -98,6 +100,7 @@ pub(crate) enum Session {
 ///
 /// The first check that failed, with the seed of its stream.
 pub fn run(args: &SoakArgs) -> Result<(), Failure> {
+    memory::with_one_arena()?;
     args.out.prepare()?;
     let progress = report::progress(0);
     let outcome = measure(args, &progress)?;
@@ -254,7 +257,7 @@ fn watch(
     if time.is_none() {
         outcome.late = Memory::now()?;
     }
-    outcome.check_memory(MOST_GROWTH)?;
+    outcome.check_memory(MOST_GROWTH + MOST_GROWTH_EACH * slots.len() as u64)?;
     Ok(outcome)
 }
 
