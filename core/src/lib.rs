@@ -53,6 +53,8 @@
 //!
 //! **held**: accepted, may not leave yet. **released**: may leave as soon as the transport takes it, still plaintext. **sealed**: encrypted
 //! into records, waiting for the transport.
+//!
+//! ARCHITECTURE.md in the repository has all words and the rules (R1 to R17) that comments and tests cite; CONTRIBUTING.md has where a change goes.
 
 mod batch;
 mod config;
