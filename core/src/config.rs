@@ -70,8 +70,8 @@ impl CorkConfig {
         self
     }
 
-    /// How long the first held byte waits at most, if the caller keeps to [`poll_timeout`](crate::CorkPolicy::poll_timeout): over zero to
-    /// 60 s, 10 ms by default.
+    /// How long the first held byte waits at most, if the caller keeps to
+    /// [`poll_timeout`](crate::CorkPolicy::poll_timeout): over zero to 60 s, 10 ms by default.
     pub fn max_hold(mut self, time: Duration) -> Self {
         self.max_hold = time;
         self

@@ -24,10 +24,11 @@ use crate::{
 pub struct Received {
     /// Bytes taken from the reader or the slice.
     pub bytes: usize,
-    /// Whether a read would give something: plaintext, or the stream's end, which may be proper or a cut
-    /// ([`read`](Connection::read)). Nothing more is received until plaintext has been read.
+    /// Whether a read would give something: plaintext, or the stream's end, which may be proper or
+    /// a cut ([`read`](Connection::read)). Nothing more is received until plaintext has been read.
     pub readable: bool,
-    /// What the end of the handshake released, if it ended now. What TLS itself has to send is not part of it.
+    /// What the end of the handshake released, if it ended now. What TLS itself has to send is not
+    /// part of it.
     pub decision: FlushDecision,
 }
 
@@ -156,7 +157,8 @@ impl Connection {
     /// # Errors
     ///
     /// `WouldBlock` if there is none yet; `UnexpectedEof` if the transport ended without the peer's `close_notify`, so that the
-    /// stream may have been cut. `Ok(0)` is its proper end. After [`ReceiveError::HandshakeEof`], that error again.
+    /// stream may have been cut. `Ok(0)` is its proper end. After [`ReceiveError::HandshakeEof`],
+    /// that error again.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if let Some(failure @ Failure::HandshakeEof) = &self.failure {
             return Err(failure.error(0).into());
@@ -164,8 +166,9 @@ impl Connection {
         self.policy.get_mut().read(buf)
     }
 
-    /// Whether received bytes are wanted: not while plaintext waits to be read, nor after the peer's `close_notify`, nor after a fatal
-    /// error of a receive. During the handshake not while something waits to be transmitted.
+    /// Whether received bytes are wanted: not while plaintext waits to be read, nor after the
+    /// peer's `close_notify`, nor after a fatal error of a receive. During the handshake not while
+    /// something waits to be transmitted.
     pub fn wants_receive(&self) -> bool {
         self.failure.is_none() && self.policy.get_ref().wants_receive()
     }
@@ -327,8 +330,8 @@ impl Connection {
         self.policy.get_ref().rustls().alpn_protocol()
     }
 
-    /// The peer's certificate chain, its own first; `None` until it is known, and if the peer sent none. A resumed session has that of the
-    /// first.
+    /// The peer's certificate chain, its own first; `None` until it is known, and if the peer sent
+    /// none. A resumed session has that of the first.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.policy.get_ref().rustls().peer_certificates()
     }
@@ -338,7 +341,8 @@ impl Connection {
         self.policy.get_ref().rustls().protocol_version()
     }
 
-    /// The group in which keys were exchanged; `None` until then, and in a resumed session of TLS 1.2, which exchanges none.
+    /// The group in which keys were exchanged; `None` until then, and in a resumed session of TLS
+    /// 1.2, which exchanges none.
     pub fn negotiated_key_exchange_group(&self) -> Option<&'static dyn SupportedKxGroup> {
         self.policy.get_ref().rustls().negotiated_key_exchange_group()
     }

@@ -44,7 +44,8 @@ pub enum FlushDecision {
     },
     /// This call gave the transport something new to send: transmit now.
     Flush {
-        /// Plaintext bytes that this call released; zero if only the end of the stream (`close_notify`) is new.
+        /// Plaintext bytes that this call released; zero if only the end of the stream
+        /// (`close_notify`) is new.
         bytes: usize,
         /// Why they may leave.
         reason: FlushReason,

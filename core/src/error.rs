@@ -1,7 +1,8 @@
 //! One narrow error type for each verb.
 //!
-//! A text either includes that of its cause, or leaves the cause to [`source`](std::error::Error::source), so that a chain of errors
-//! never repeats one. Causes of TLS are included: they are in the variant's field. Those of a transport are sources.
+//! A text either includes that of its cause, or leaves the cause to
+//! [`source`](std::error::Error::source), so that a chain of errors never repeats one. Causes of
+//! TLS are included: they are in the variant's field. Those of a transport are sources.
 
 use std::io;
 
@@ -30,7 +31,8 @@ pub enum WriteError {
     /// [`abort`](crate::CorkPolicy::abort).
     #[error("write after close: the sending side of this connection is closed")]
     Closed,
-    /// The connection failed. The call that found the error returned it; if that was a write, the next transmit does.
+    /// The connection failed. The call that found the error returned it; if that was a write, the
+    /// next transmit does.
     #[error("this connection has failed: it can send no more data, and what had not left is lost")]
     Failed,
 }
@@ -56,8 +58,9 @@ pub enum SealError {
     /// The session had failed before.
     #[error("the TLS session has failed: {0}")]
     Session(String),
-    /// An implementation of [`Seal`](crate::Seal) broke its contract, which is a bug in that implementation. What the peer got is
-    /// unknown then: nothing more is transmitted, and further transmits return the error again.
+    /// An implementation of [`Seal`](crate::Seal) broke its contract, which is a bug in that
+    /// implementation. What the peer got is unknown then: nothing more is transmitted, and further
+    /// transmits return the error again.
     #[error("this implementation of Seal broke its contract: {0}")]
     Contract(&'static str),
 }
@@ -72,17 +75,20 @@ pub enum TransmitError {
     /// The transport took zero bytes of a non-empty buffer, which means that it will take no more.
     #[error("the transport took zero bytes: it can send no more")]
     WriteZero,
-    /// The transport reported that it took more bytes than it was offered, which is a bug in the transport.
+    /// The transport reported that it took more bytes than it was offered, which is a bug in the
+    /// transport.
     ///
-    /// What the peer got is unknown then, and the next record might not follow the last one. The connection has failed: nothing more is
-    /// transmitted, and further transmits return this error again.
+    /// What the peer got is unknown then, and the next record might not follow the last one. The
+    /// connection has failed: nothing more is transmitted, and further transmits return this error
+    /// again.
     #[error("the transport reported that it took {reported} of {offered} bytes: the connection has failed{}", Lost(*discarded))]
     Overrun {
         /// Wire bytes that were offered to the transport in one call.
         offered: usize,
         /// Wire bytes that it reported as taken.
         reported: usize,
-        /// Accepted plaintext bytes that will not reach the peer, or cannot be known to have reached it.
+        /// Accepted plaintext bytes that will not reach the peer, or cannot be known to have
+        /// reached it.
         discarded: usize,
     },
     /// The TLS session could not seal what was waiting; that plaintext is discarded.
@@ -90,13 +96,14 @@ pub enum TransmitError {
     Seal {
         /// What the session said. Its text is part of this error's own.
         error: SealError,
-        /// Accepted plaintext bytes that will never reach the peer. For [`SealError::Contract`], also those that cannot be known to have
-        /// reached it.
+        /// Accepted plaintext bytes that will never reach the peer. For [`SealError::Contract`],
+        /// also those that cannot be known to have reached it.
         discarded: usize,
     },
 }
 
-/// [`TransmitError::Io`] becomes the transport's own error, unchanged. The others are inside the new error.
+/// [`TransmitError::Io`] becomes the transport's own error, unchanged. The others are inside the
+/// new error.
 impl From<TransmitError> for io::Error {
     fn from(error: TransmitError) -> Self {
         let kind = match error {
@@ -132,7 +139,8 @@ pub enum ReceiveError {
     },
 }
 
-/// [`ReceiveError::Io`] becomes the transport's own error, unchanged. The others are inside the new error.
+/// [`ReceiveError::Io`] becomes the transport's own error, unchanged. The others are inside the new
+/// error.
 impl From<ReceiveError> for io::Error {
     fn from(error: ReceiveError) -> Self {
         let kind = match error {

@@ -81,7 +81,7 @@ enum State {
     Failed,
 }
 
-/// What makes it unknown what the peer has got.
+/// Why the position in the peer's stream is unknown.
 #[derive(Clone, Copy, Debug)]
 enum Severed {
     /// A transport that took more than it was offered.
@@ -143,8 +143,8 @@ impl<S: Seal> CorkPolicy<S> {
     /// Without [`SendFlags::MORE`], while uncorked, everything written so far is released; an empty write does that too. With it, or while corked,
     /// whole records are released and the tail is held.
     ///
-    /// Accepts a prefix: up to one batch if a large write can be sealed straight from `bufs`, else up to
-    /// [`send_capacity`](Self::send_capacity). A short write counts as written with `MORE`.
+    /// Accepts a prefix: up to one batch if a large write can be sealed straight from `bufs`, else
+    /// up to [`send_capacity`](Self::send_capacity). A short write counts as written with `MORE`.
     ///
     /// # Errors
     ///
@@ -239,7 +239,8 @@ impl<S: Seal> CorkPolicy<S> {
 
     /// Gives up what is not yet sealed and refuses further writes; returns how many accepted bytes that costs.
     ///
-    /// Transmit afterwards: what was sealed before still leaves. Does not wait for keys. The peer gets a `close_notify` only if nothing was lost: otherwise it has to see that the stream was cut.
+    /// Does not wait for keys. The peer gets a `close_notify` only if nothing was lost: otherwise it has to see that the stream was cut.
+    /// Transmit afterwards: sealed records, and the `close_notify`, still leave.
     pub fn abort(&mut self) -> usize {
         if matches!(self.state, State::Closed | State::Failed) {
             return 0;
@@ -272,7 +273,8 @@ impl<S: Seal> CorkPolicy<S> {
         self.release(now, FlushReason::ReadWait)
     }
 
-    /// The handshake has ended: all that was written during it is released, and a [`close`](Self::close) that waited goes ahead.
+    /// The handshake has ended: all that was written during it is released, and a
+    /// [`close`](Self::close) that waited goes ahead.
     ///
     /// [`Connection`](crate::Connection) calls this; only users of a [`Seal`] of their own need to. Does nothing before
     /// [`Seal::is_ready`].
@@ -296,11 +298,13 @@ impl<S: Seal> CorkPolicy<S> {
                 && (self.hold.unsealed() > 0 || self.state == State::Closing || self.has_control()))
     }
 
-    /// Room in the buffer for plaintext, in bytes: what [`write_bytes`](Self::write_bytes) would accept now. Grows by transmitting.
+    /// Room in the buffer for plaintext, in bytes: what [`write_bytes`](Self::write_bytes) would
+    /// accept now. Grows by transmitting.
     ///
-    /// Zero means that any write of data is refused: [`WriteError::Blocked`] while open, otherwise [`is_closed`](Self::is_closed). If
-    /// it is not zero, [`write`](Self::write) accepts at least a byte; a large write that is sealed straight from its slices accepts up to one
-    /// batch, which may be more than this or less.
+    /// Zero means that any write of data is refused: [`WriteError::Blocked`] while open, otherwise
+    /// [`is_closed`](Self::is_closed). If it is not zero, [`write`](Self::write) accepts at least a
+    /// byte; a large write that is sealed straight from its slices accepts up to one batch, which
+    /// may be more than this or less.
     pub fn send_capacity(&self) -> usize {
         if self.is_closed() { 0 } else { self.send_buffer_limit.saturating_sub(self.queue.len()) }
     }
@@ -326,7 +330,8 @@ impl<S: Seal> CorkPolicy<S> {
             && self.deferred.is_none()
     }
 
-    /// Returns an error if a failure has discarded accepted bytes. What [`abort`](Self::abort) gave up does not count.
+    /// Returns an error if a failure has discarded accepted bytes. What [`abort`](Self::abort) gave
+    /// up does not count.
     ///
     /// # Errors
     ///
@@ -349,9 +354,10 @@ impl<S: Seal> CorkPolicy<S> {
     ///
     /// # Errors
     ///
-    /// [`TransmitError::Io`] and [`TransmitError::WriteZero`] leave everything waiting. [`TransmitError::Seal`] is final: the plaintext that waited is
-    /// discarded, and counted; an alert may still wait to be transmitted. [`TransmitError::Overrun`] is final too, nothing more is offered, and
-    /// further calls return it again.
+    /// [`TransmitError::Io`] and [`TransmitError::WriteZero`] leave everything waiting.
+    /// [`TransmitError::Seal`] is final: the plaintext that waited is discarded, and counted; an
+    /// alert may still wait to be transmitted. [`TransmitError::Overrun`] is final too, nothing
+    /// more is offered, and further calls return it again.
     pub fn transmit_with(
         &mut self,
         send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
@@ -668,7 +674,8 @@ impl<S: Seal> CorkPolicy<S> {
         }
     }
 
-    /// Gives up all that has not left, and what was on its way: how much of that the peer has got is unknown.
+    /// Fails for good: nothing more is offered. The batch in flight counts as lost, since an
+    /// unknown part of it has arrived.
     fn sever(&mut self, why: Severed) -> TransmitError {
         let on_its_way = std::mem::take(&mut self.in_flight);
         let discarded = self.handle_failure() + on_its_way;
@@ -698,7 +705,8 @@ impl<S: Seal> CorkPolicy<S> {
 }
 
 impl Sent {
-    /// One call of `send`, which has to be the only one of its transmit and offers something; notes what came of it.
+    /// Calls `send` and records the outcome. Refuses a second call in one transmit, and an empty
+    /// offer.
     #[inline]
     fn offer(
         &mut self,
@@ -728,7 +736,7 @@ impl FlushDecision {
         self
     }
 
-    /// The same, but for a flush if the end of the stream may leave now.
+    /// A flush also if nothing was released, but the end of the stream may leave now.
     fn or_end(self, ends: bool) -> Self {
         match self {
             Self::Hold { .. } if ends => Self::Flush { bytes: 0, reason: FlushReason::Close },
@@ -736,8 +744,8 @@ impl FlushDecision {
         }
     }
 
-    /// The decision about a write that was sealed at once and released so many bytes: what filled up a record counts, what was
-    /// not accepted after all does not.
+    /// The decision about a write that was sealed at once and released `bytes`. They include bytes
+    /// that filled up a record, and exclude those that the keys refused.
     fn of_sealed(self, bytes: usize) -> Self {
         match self {
             Self::Hold { .. } if bytes > 0 => Self::Flush { bytes, reason: FlushReason::Filled },

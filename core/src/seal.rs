@@ -8,32 +8,36 @@ use crate::{SealError, gather};
 
 /// The outbound half of a record protocol: turns plaintext into output and hands the output to a transport.
 ///
-/// A [`CorkPolicy`](crate::CorkPolicy) asks for one batch at a time and seals nothing while the last one still waits. An answer that
-/// contradicts this documentation ends the session with [`SealError::Contract`], as far as the policy can see it.
+/// A [`CorkPolicy`](crate::CorkPolicy) asks for one batch at a time and seals nothing while the
+/// last one still waits. An answer that contradicts this documentation ends the session with
+/// [`SealError::Contract`], as far as the policy can see it.
 pub trait Seal {
-    /// Whether keys exist, so that [`seal`](Self::seal) may be called. Asked no more once it was true.
+    /// Whether keys exist, so that [`seal`](Self::seal) may be called. Asked no more once it was
+    /// true.
     fn is_ready(&self) -> bool;
 
     /// Largest plaintext of one record, in bytes, over zero. Asked once, when the policy is made.
     fn max_record_size(&self) -> usize;
 
-    /// Seals the concatenation of `plaintext` into records of `record_size` bytes, the last one possibly shorter, and queues them
-    /// behind earlier output. Returns how many records that made: fewer than `plaintext` needs if the keys are used up, and then no more will be made;
-    /// never more than one for each byte. Their output is no shorter than their plaintext.
+    /// Seals the concatenation of `plaintext` into records of `record_size` bytes, the last one
+    /// possibly shorter, and queues them behind earlier output. Returns how many records that made:
+    /// fewer than `plaintext` needs if the keys are used up, and then no more will be made; never
+    /// more than one for each byte. Their output is no shorter than their plaintext.
     ///
     /// # Errors
     ///
     /// Nothing of `plaintext` was sealed, and never will be.
     fn seal(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError>;
 
-    /// Whether output waits for the transport. Once true, only [`transmit`](Self::transmit) makes it false.
+    /// Whether output waits for the transport. Once true, only [`transmit`](Self::transmit) makes
+    /// it false.
     fn has_output(&self) -> bool;
 
-    /// Offers waiting output to `send`, and forgets and returns as many bytes as it returns. Called while there is output; calls `send` once,
-    /// with at least one byte.
+    /// Offers waiting output to `send`, and forgets and returns as many bytes as it returns. Called
+    /// while there is output; calls `send` once, with at least one byte.
     ///
-    /// The flag says whether further output waits behind these slices. A policy's `send` never returns more than it was offered: it fails
-    /// then.
+    /// The flag says whether further output waits behind these slices. A policy's `send` never
+    /// returns more than it was offered: it fails then.
     ///
     /// # Errors
     ///
@@ -43,7 +47,8 @@ pub trait Seal {
     /// Queues the end of the stream (`close_notify`, RFC 8446, section 6.1) behind earlier output.
     fn close_notify(&mut self);
 
-    /// Whether [`queue_control`](Self::queue_control) might produce output, such as a reply to a KeyUpdate. False right behind that call.
+    /// Whether [`queue_control`](Self::queue_control) might produce output, such as a reply to a
+    /// KeyUpdate. False right behind that call.
     fn has_control(&self) -> bool {
         false
     }

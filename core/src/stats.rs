@@ -17,7 +17,8 @@ pub struct Stats {
     /// Plaintext bytes that were copied to wait; the rest was sealed from the caller's slices or
     /// kept as shared [`Bytes`](bytes::Bytes).
     pub copied_bytes: u64,
-    /// Sends in which the transport took bytes, and buffers taken by [`take_transmit`](crate::CorkPolicy::take_transmit).
+    /// Sends in which the transport took bytes, and buffers taken by
+    /// [`take_transmit`](crate::CorkPolicy::take_transmit).
     pub transmits: u64,
     /// The longest time for which a released tail had been held; one that went along to fill a record counts up to the last write.
     pub longest_hold: Duration,

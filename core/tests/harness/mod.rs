@@ -314,7 +314,8 @@ impl Bench {
         Before { released: self.released, wants_transmit: self.policy.wants_transmit() }
     }
 
-    /// A decision is a flush exactly if its call gave the transport something new: plaintext that may leave now, or the end.
+    /// A decision is a flush exactly if its call gave the transport something new: plaintext that
+    /// may leave now, or the end.
     pub(crate) fn decided(&self, before: Before, ends: bool, decision: FlushDecision) {
         let released = self.released - before.released;
         match decision {

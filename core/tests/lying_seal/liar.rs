@@ -1,4 +1,5 @@
-//! A sealer that does its work, and lies about it; and what a policy over it does with whatever calls there are.
+//! A sealer that does its work, and lies about it; and what a policy over it does with whatever
+//! calls there are.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
@@ -201,8 +202,9 @@ fn pattern(offset: usize) -> u8 {
     (offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[2]
 }
 
-/// Makes the calls that `ops` stands for over a [`Liar`] that draws from `lies`. However it lies, every call ends without a panic,
-/// what arrives is a prefix of what was accepted, and the rest is said to be lost.
+/// Makes the calls that `ops` stands for over a [`Liar`] that draws from `lies`. However it lies,
+/// every call ends without a panic, what arrives is a prefix of what was accepted, and the rest is
+/// said to be lost.
 pub(crate) fn run(ready: bool, ops: &[(u8, u8)], lies: &[u8]) {
     let numbers = Rc::new(RefCell::new(lies.iter().rev().copied().collect::<Vec<u8>>()));
     let liar = Liar::new(ready, Script::Chosen(Rc::clone(&numbers)));

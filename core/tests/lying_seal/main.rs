@@ -1,4 +1,5 @@
-//! Sealers that are not ours, and lie: every wrong answer ends in an error, never in a loop, a panic or a loss without a word.
+//! Sealers that are not ours, and lie: every wrong answer ends in an error, never in a loop, a
+//! panic or a loss without a word.
 #![allow(clippy::disallowed_methods)] // a starting point for virtual time
 
 mod liar;
