@@ -41,6 +41,9 @@ impl TlsAcceptor {
     /// Shakes hands over `stream`.
     ///
     /// Without a limit on time: a client that says nothing is waited for. Put one around the future; dropping it drops `stream`.
+    ///
+    /// Ends when the transport has taken the session tickets too. If it has little room, the client has to read them before it writes more than
+    /// fits the transport: otherwise both ends wait for each other.
     pub fn accept<IO>(&self, stream: IO) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

@@ -366,10 +366,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         }
         match self.try_transmit(cx, Role::Writer) {
             Ok(blocked) => Ok(blocked),
-            Err(error @ (TransmitError::Seal { .. } | TransmitError::Overrun { .. })) => Err(told(error)),
-            Err(error) if done == 0 => Err(told(error)),
+            Err(error @ (TransmitError::Seal { .. } | TransmitError::Overrun { .. })) => Err(error.into()),
+            Err(error) if done == 0 => Err(error.into()),
             Err(error) => {
-                self.keep(told(error));
+                self.keep(error.into());
                 Ok(true)
             }
         }
@@ -435,7 +435,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
 
     /// True if not everything has left: the transport pushed back, or the poll has done its share. `role` is woken to go on.
     fn transmit(&mut self, cx: &mut Context<'_>, role: Role) -> io::Result<bool> {
-        self.try_transmit(cx, role).map_err(told)
+        Ok(self.try_transmit(cx, role)?)
     }
 
     fn try_transmit(&mut self, cx: &mut Context<'_>, role: Role) -> Result<bool, TransmitError> {
@@ -535,13 +535,5 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     fn tell_failure(&mut self) -> io::Result<()> {
         self.reads_only = false;
         self.failure.take().map_or(Ok(()), Err)
-    }
-}
-
-/// The transport's own errors unchanged, those of TLS with what they cost.
-fn told(error: TransmitError) -> io::Error {
-    match error {
-        TransmitError::Io(error) => error,
-        error => error.into(),
     }
 }

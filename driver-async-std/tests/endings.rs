@@ -90,7 +90,8 @@ fn a_graceful_end_can_be_given_up_and_taken_up_again() {
         assert!(up.is_closed(), "the transport is closed behind the close_notify");
         assert_eq!(gets_all(&mut server).await.unwrap(), b"last words");
         let (ended, closed) = join(client.close_gracefully(), server.close_gracefully()).await;
-        (ended.unwrap(), closed.unwrap());
+        ended.unwrap();
+        closed.unwrap();
     });
 }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, IoSlice};
 use std::time::Duration;
 
 use async_io::Timer;
@@ -14,9 +14,10 @@ use proptest::prelude::*;
 use rustls::crypto::aws_lc_rs;
 use rustls::{SupportedCipherSuite, Tls12CipherSuite};
 use support::pair::{Pair, connected, connected_with, gets, gets_all};
-use support::pipe::Step;
+use support::pipe::{End, Step};
 use support::{configs, configs_with, noise, patient, run};
-use tls_cork_async_std::tls_cork::{CorkConfig, SendFlags};
+use tls_cork_async_std::client::TlsStream;
+use tls_cork_async_std::tls_cork::{CorkConfig, SendFlags, TransmitError};
 
 const MORE: SendFlags = SendFlags::MORE;
 const NONE: SendFlags = SendFlags::NONE;
@@ -223,6 +224,57 @@ fn point_9_close_behind_a_full_buffer_ends_the_stream() {
         closed.unwrap();
         assert_eq!(got.unwrap().len(), sent);
     });
+}
+
+/// What a stream is asked to do, each time with an error of the transport or of the call before.
+const CALLS: [&str; 7] = ["send", "send_vectored", "send_bytes", "write", "flush", "uncork", "close"];
+
+async fn call(name: &str, client: &mut TlsStream<End>) -> io::Result<()> {
+    match name {
+        "send" => client.send(b"x", NONE).await.map(drop),
+        "send_vectored" => client.send_vectored(&[IoSlice::new(b"x")], NONE).await.map(drop),
+        "send_bytes" => client.send_bytes(&mut Bytes::from_static(b"x"), NONE).await.map(drop),
+        "write" => client.write(b"x").await.map(drop),
+        "flush" => client.flush().await,
+        "uncork" => client.uncork().await,
+        _ => client.close().await,
+    }
+}
+
+#[test]
+fn an_error_of_the_operating_system_comes_through_unchanged() {
+    for code in [32, 104, 113, 90] {
+        for name in CALLS {
+            run(async {
+                let Pair { mut client, server: _server, up, .. } = connected(patient()).await;
+                client.send_all(b"held", MORE).await.unwrap();
+                up.script([Step::Os(code), Step::Os(code)]);
+                let first = call(name, &mut client).await;
+                // The bytes of a send are accepted: its error is returned by the next call.
+                let error = if first.is_ok() { client.flush().await } else { first }.unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(code), "{name}: {error}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_transport_that_reports_more_than_it_was_offered_ends_the_stream() {
+    for name in CALLS {
+        run(async {
+            let Pair { mut client, server: _server, up, .. } = connected(patient()).await;
+            client.send_all(b"held", MORE).await.unwrap();
+            up.script([Step::Surplus(50)]);
+            let first = call(name, &mut client).await;
+            let error = if first.is_ok() { client.flush().await } else { first }.unwrap_err();
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            assert!(matches!(inner, Some(TransmitError::Overrun { .. })), "{name}: {error:?}");
+            let calls = up.lane().calls;
+            assert!(client.send(b"x", NONE).await.is_err() && client.flush().await.is_err());
+            assert!(client.close().await.is_err());
+            assert_eq!(up.lane().calls, calls, "{name}: more was offered");
+        });
+    }
 }
 
 /// A TLS 1.2 suite whose keys are good for a few records.

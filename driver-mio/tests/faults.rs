@@ -3,17 +3,19 @@
 mod support;
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use bytes::Bytes;
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 use rustls::crypto::aws_lc_rs;
 use rustls::{CipherSuite, SupportedCipherSuite, Tls12CipherSuite};
 use socket2::{Domain, Socket, Type};
+use support::memory::{Endless, endless};
 use support::{APPLICATION_DATA, BOTH, CLIENT, Pair, Step, Watch, configs, drain, name, patient, pattern, send_some};
-use tls_cork::{CorkConfig, SendFlags};
+use tls_cork::{CorkConfig, SendFlags, TransmitError};
 use tls_cork_mio::TlsStream;
 
 #[test]
@@ -220,5 +222,54 @@ fn flush_and_close_do_not_hide_what_a_failure_cost() {
     for _ in 0..2 {
         assert_eq!(pair.server.flush().unwrap_err().kind(), ErrorKind::BrokenPipe);
         assert_eq!(pair.server.close().unwrap_err().kind(), ErrorKind::BrokenPipe);
+    }
+}
+
+/// Something that a stream is asked to do.
+type Call = fn(&mut TlsStream<Endless>) -> io::Result<()>;
+
+const SENDING_CALLS: [(&str, Call); 8] = [
+    ("send", |stream| stream.send(b"x", SendFlags::NONE).map(drop)),
+    ("send_vectored", |stream| stream.send_vectored(&[IoSlice::new(b"x")], SendFlags::NONE).map(drop)),
+    ("send_bytes", |stream| stream.send_bytes(&mut Bytes::from_static(b"x"), SendFlags::NONE).map(drop)),
+    ("flush", |stream| stream.flush()),
+    ("uncork", |stream| stream.uncork()),
+    ("before_poll", |stream| stream.before_poll().map(drop)),
+    ("handle_timeout", |stream| stream.handle_timeout()),
+    ("close", |stream| stream.close()),
+];
+
+#[test]
+fn an_error_of_the_operating_system_comes_through_unchanged() {
+    /// EPIPE and ECONNRESET have kinds of their own, EHOSTUNREACH and EMSGSIZE by their number alone.
+    const CODES: [i32; 4] = [32, 104, 113, 90];
+    for code in CODES {
+        for (name, call) in SENDING_CALLS {
+            let (mut stream, _peer) = endless(patient());
+            assert_eq!(stream.send(b"held", SendFlags::MORE).unwrap(), 4);
+            stream.get_mut().fails = Some(code);
+            // The bytes of a send are accepted: its error is returned by the next call.
+            let error = call(&mut stream).and_then(|()| call(&mut stream)).and_then(|()| stream.flush()).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(code), "{name}: {error}");
+        }
+        let (mut stream, _peer) = endless(patient());
+        stream.get_mut().fails = Some(code);
+        let error = stream.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(code), "read: {error}");
+    }
+}
+
+#[test]
+fn a_transport_that_reports_more_than_it_was_offered_ends_the_stream() {
+    for (name, call) in SENDING_CALLS {
+        let (mut stream, _peer) = endless(patient());
+        assert_eq!(stream.send(b"held", SendFlags::MORE).unwrap(), 4);
+        stream.get_mut().surplus = 50;
+        let error = call(&mut stream).and_then(|()| stream.flush()).unwrap_err();
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        assert!(matches!(inner, Some(TransmitError::Overrun { .. })), "{name}: {error:?}");
+        let sends = stream.get_ref().sends;
+        assert!(stream.send(b"x", SendFlags::NONE).is_err() && stream.flush().is_err() && stream.close().is_err());
+        assert_eq!(stream.get_ref().sends, sends, "{name}: more was offered");
     }
 }

@@ -32,6 +32,10 @@ pub enum Step {
     Interrupted,
     Zero,
     Reset,
+    /// Fails with an error of the operating system.
+    Os(i32),
+    /// Takes all, and reports so many bytes more.
+    Surplus(usize),
 }
 
 #[derive(Debug, Default)]
@@ -208,8 +212,14 @@ impl AsyncWrite for End {
     ) -> Poll<io::Result<usize>> {
         let mut lane = self.outgoing.lock().expect("no panic elsewhere");
         lane.calls += 1;
+        let mut surplus = 0;
         let most = match lane.script.pop_front() {
             None => usize::MAX,
+            Some(Step::Os(code)) => return Poll::Ready(Err(io::Error::from_raw_os_error(code))),
+            Some(Step::Surplus(n)) => {
+                surplus = n;
+                usize::MAX
+            }
             Some(Step::Take(n)) => n,
             Some(Step::Later) => {
                 cx.waker().wake_by_ref();
@@ -240,7 +250,7 @@ impl AsyncWrite for End {
         if !lane.buffering {
             wake(&mut lane.reader);
         }
-        Poll::Ready(Ok(taken))
+        Poll::Ready(Ok(taken + surplus))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -17,6 +17,10 @@ pub(crate) struct Endless {
     pub(crate) incoming: VecDeque<u8>,
     /// Takes nothing for now.
     pub(crate) full: bool,
+    /// Every call fails with this error of the operating system.
+    pub(crate) fails: Option<i32>,
+    /// A send reports so many bytes more than it was offered.
+    pub(crate) surplus: usize,
     /// Bytes taken, and in how many sends.
     pub(crate) taken: usize,
     pub(crate) sends: usize,
@@ -26,6 +30,7 @@ pub(crate) struct Endless {
 impl Read for Endless {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.reads += 1;
+        self.fail()?;
         match self.incoming.read(buf)? {
             0 => Err(ErrorKind::WouldBlock.into()),
             n => Ok(n),
@@ -35,13 +40,20 @@ impl Read for Endless {
 
 impl Transport for Endless {
     fn send(&mut self, bufs: &[IoSlice<'_>], _more: bool) -> io::Result<usize> {
+        self.fail()?;
         if self.full {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let taken = bufs.iter().map(|buf| buf.len()).sum();
+        let taken: usize = bufs.iter().map(|buf| buf.len()).sum();
         self.taken += taken;
         self.sends += 1;
-        Ok(taken)
+        Ok(taken + self.surplus)
+    }
+}
+
+impl Endless {
+    fn fail(&self) -> io::Result<()> {
+        self.fails.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(code)))
     }
 }
 
