@@ -1,7 +1,8 @@
 //! Per-write "more is coming" over TLS, without I/O.
 //!
 //! Write a header with [`SendFlags::MORE`] and its body without: both leave in one TLS record and one send. What is held is bounded in
-//! size (one record) and in time ([`CorkConfig::max_hold`], 10 ms), whatever the caller forgets.
+//! size (one record) and in time ([`CorkConfig::max_hold`], 10 ms, as long as the driver calls
+//! [`handle_timeout`](CorkPolicy::handle_timeout) in time).
 //!
 //! ```no_run
 //! # use std::{io::IoSlice, net::TcpStream, sync::Arc, time::Instant};
@@ -38,6 +39,10 @@
 //!    [`transmit_with`](CorkPolicy::transmit_with), until it is blocked or done.
 //! 3. Before waiting for the peer, call [`handle_read_wait`](CorkPolicy::handle_read_wait); wait no longer than
 //!    [`poll_timeout`](CorkPolicy::poll_timeout), then call [`handle_timeout`](CorkPolicy::handle_timeout).
+//!
+//! 4. To end a stream without loss, [`close`](CorkPolicy::close), transmit until [`is_finished`](CorkPolicy::is_finished), then receive and
+//!    discard until the peer's end, within a time limit. Dropping the transport earlier can make the kernel discard what it has taken:
+//!    it resets the connection if received bytes are unread, of which TLS 1.3 tickets are enough.
 //!
 //! A driver takes no corking decision of its own.
 //!

@@ -27,6 +27,8 @@ use tls_cork_mio::TlsStream;
 const USAGE: &str = "usage: echo server ADDRESS:PORT [--cert-out FILE]\n       echo client ADDRESS:PORT FILE MESSAGE";
 const LISTENER: Token = Token(0);
 const CLIENT: Token = Token(1);
+/// How long the server may take to end the stream after us.
+const END_LIMIT: Duration = Duration::from_secs(5);
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// How long the server waits after a failed `accept`.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -92,16 +94,16 @@ impl Echo {
                 }
             }
             match self.stream.read(&mut buf) {
-                Ok(0) => {
-                    self.ended = true;
-                    self.stream.close()?;
-                }
+                Ok(0) => self.ended = true,
                 Ok(n) => self.pending = Bytes::copy_from_slice(&buf[..n]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.stream.is_finished())
+        match self.stream.close_gracefully() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            done => done.map(|()| true),
+        }
     }
 }
 
@@ -116,11 +118,16 @@ fn server(address: &str, cert_out: Option<&str>) -> Outcome<()> {
     let mut door = Door { listener, config, next: LISTENER.0 + 1, retry_at: None, reported: None };
     let mut events = Events::with_capacity(256);
     let mut echoes: HashMap<Token, Echo> = HashMap::new();
+    // Streams that have something to do of which no event will tell.
+    let mut pressing = Vec::new();
     loop {
         let mut timeout = door.before_poll(&poll, &mut echoes);
         echoes.retain(|token, echo| match echo.stream.before_poll() {
             Ok(due) => {
                 timeout = timeout.into_iter().chain(due).min();
+                if due == Some(Duration::ZERO) {
+                    pressing.push(*token);
+                }
                 true
             }
             Err(error) => report(*token, &error),
@@ -135,11 +142,25 @@ fn server(address: &str, cert_out: Option<&str>) -> Outcome<()> {
                 continue;
             }
             let Some(echo) = echoes.get_mut(&event.token()) else { continue };
-            let done = echo.stream.handle_event(event).and_then(|()| echo.go_on());
-            if done.unwrap_or_else(|error| !report(event.token(), &error)) {
-                echoes.remove(&event.token());
+            match echo.stream.handle_event(event) {
+                Ok(()) => go_on(event.token(), &mut echoes),
+                Err(error) => {
+                    report(event.token(), &error);
+                    echoes.remove(&event.token());
+                }
             }
         }
+        for token in pressing.drain(..) {
+            go_on(token, &mut echoes);
+        }
+    }
+}
+
+/// Lets a connection go on, and forgets it when it is done or fails.
+fn go_on(token: Token, echoes: &mut HashMap<Token, Echo>) {
+    let Some(echo) = echoes.get_mut(&token) else { return };
+    if echo.go_on().unwrap_or_else(|error| !report(token, &error)) {
+        echoes.remove(&token);
     }
 }
 
@@ -243,6 +264,7 @@ fn exchange(poll: &mut Poll, stream: &mut TlsStream, message: &[u8]) -> io::Resu
     let expected = header.len() + message.len();
     let mut events = Events::with_capacity(16);
     let (mut rest, mut echo, mut buf) = (message, Vec::new(), vec![0; 16 * 1024]);
+    let mut limit = None;
     loop {
         while !rest.is_empty() {
             match stream.send(rest, SendFlags::NONE) {
@@ -259,13 +281,19 @@ fn exchange(poll: &mut Poll, stream: &mut TlsStream, message: &[u8]) -> io::Resu
                 Err(error) => return Err(error),
             }
         }
+        let mut left = None;
         if echo.len() >= expected {
-            stream.close()?;
-            if stream.is_finished() {
-                return Ok(echo);
+            match stream.close_gracefully() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return done.map(|()| echo),
+            }
+            let now = Instant::now();
+            left = Some(limit.get_or_insert(now + END_LIMIT).saturating_duration_since(now));
+            if left == Some(Duration::ZERO) {
+                return Err(io::Error::new(ErrorKind::TimedOut, "the server does not end the stream"));
             }
         }
-        let timeout = stream.before_poll()?;
+        let timeout = stream.before_poll()?.into_iter().chain(left).min();
         match poll.poll(&mut events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             polled => polled?,

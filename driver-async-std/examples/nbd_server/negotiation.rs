@@ -49,7 +49,7 @@ pub(crate) async fn negotiate(mut tcp: TcpStream, tls: &TlsAcceptor, size: u64) 
             Next::Option => {}
             Next::Transmission => return Ok(Some(Client { stream, structured: options.structured })),
             Next::End => {
-                stream.close().await?;
+                stream.close_gracefully().await?;
                 return Ok(None);
             }
         }

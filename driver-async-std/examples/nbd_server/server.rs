@@ -16,8 +16,8 @@ use async_std::io::timeout;
 use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
 use clap::Parser;
+use futures_util::StreamExt;
 use futures_util::future::{Either, select};
-use futures_util::{AsyncWriteExt, StreamExt};
 use tls_cork_async_std::TlsAcceptor;
 use tls_cork_async_std::tls_cork::CorkConfig;
 use tls_cork_bench::acceptor::{PAUSE, Reports};
@@ -30,7 +30,7 @@ use crate::{requests, tls};
 const MAX_CONNECTIONS: usize = 64;
 /// From the connection to the transmission phase.
 const NEGOTIATION_LIMIT: Duration = Duration::from_secs(30);
-/// From the last reply to the peer's taking our close_notify.
+/// From the last reply to the peer's end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// From a signal to the end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -129,7 +129,7 @@ async fn connection(
     };
     let served = requests::serve(&mut client, export, stop).await;
     // A client that has gone cannot take it; whether it was served is what counts.
-    let _ = timeout(CLOSE_LIMIT, client.stream.close()).await;
+    let _ = timeout(CLOSE_LIMIT, client.stream.close_gracefully()).await;
     served
 }
 
