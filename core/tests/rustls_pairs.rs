@@ -788,3 +788,19 @@ proptest! {
         prop_assert!(got == stream(0, accepted), "{} of {accepted} bytes", got.len());
     }
 }
+
+#[test]
+fn a_reader_that_reports_more_than_fits_is_an_error() {
+    struct Liar;
+    impl Read for Liar {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            Ok(buf.len() + 1)
+        }
+    }
+    let mut pair = Pair::connected(&TLS13);
+    let error = pair.client.receive_from(pair.now, &mut Liar).unwrap_err();
+    let ReceiveError::Io(error) = error else { panic!("{error}") };
+    assert!(error.to_string().contains("reported"), "{error}");
+    pair.write(b"still there", SendFlags::NONE).unwrap();
+    assert_eq!(pair.exchange().0, b"still there");
+}

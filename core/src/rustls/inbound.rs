@@ -52,6 +52,13 @@ struct Asked<'a> {
 impl Read for Asked<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.yes = true;
-        self.reader.read(buf)
+        match self.reader.read(buf)? {
+            taken if taken <= buf.len() => Ok(taken),
+            taken => {
+                let room = buf.len();
+                let what = format!("the transport reported that it read {taken} bytes into a buffer of {room}");
+                Err(io::Error::new(io::ErrorKind::InvalidData, what))
+            }
+        }
     }
 }
