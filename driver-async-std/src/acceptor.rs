@@ -10,7 +10,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustls::{ServerConfig, ServerConnection};
 use tls_cork::{ConfigError, Connection, CorkConfig, server_without_early_data};
 
-use crate::handshake::Handshake;
+use crate::io::{Handshake, Io};
 use crate::server::TlsStream;
 
 /// Makes server-side streams from one TLS configuration. Early data is refused, whatever that says, so that the client sends it again.
@@ -64,9 +64,9 @@ impl TlsAcceptor {
             Ok(mut session) => {
                 f(&mut session);
                 let fragment = self.config.max_fragment_size;
-                Accept(Handshake::new(stream, Connection::from_rustls(session, fragment, self.cork.clone())))
+                Accept(Handshake::new(Io(stream), Connection::from_rustls(session, fragment, self.cork.clone())))
             }
-            Err(error) => Accept(Handshake::refused(stream, error)),
+            Err(error) => Accept(Handshake::refused(Io(stream), error)),
         }
     }
 }
@@ -91,7 +91,7 @@ impl<IO> Accept<IO> {
 
     /// The transport; `None` after the end.
     pub fn get_ref(&self) -> Option<&IO> {
-        self.0.io()
+        self.0.io().map(|io| &io.0)
     }
 }
 
@@ -107,6 +107,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for FallibleAccept<IO> {
     type Output = Result<TlsStream<IO>, (io::Error, IO)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map(|done| done.map(TlsStream::new))
+        self.0.poll(cx).map(|done| done.map(TlsStream::new).map_err(|(error, Io(io))| (error, io)))
     }
 }

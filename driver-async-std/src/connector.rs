@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection};
 use tls_cork::{ConfigError, Connection, CorkConfig, client_without_early_data};
 
 use crate::client::TlsStream;
-use crate::handshake::Handshake;
+use crate::io::{Handshake, Io};
 
 /// Makes client-side streams from one TLS configuration. Early data is not offered, whatever that says.
 #[derive(Clone, Debug)]
@@ -62,9 +62,9 @@ impl TlsConnector {
             Ok(mut session) => {
                 f(&mut session);
                 let fragment = self.config.max_fragment_size;
-                Connect(Handshake::new(stream, Connection::from_rustls(session, fragment, self.cork.clone())))
+                Connect(Handshake::new(Io(stream), Connection::from_rustls(session, fragment, self.cork.clone())))
             }
-            Err(error) => Connect(Handshake::refused(stream, error)),
+            Err(error) => Connect(Handshake::refused(Io(stream), error)),
         }
     }
 }
@@ -89,7 +89,7 @@ impl<IO> Connect<IO> {
 
     /// The transport; `None` after the end.
     pub fn get_ref(&self) -> Option<&IO> {
-        self.0.io()
+        self.0.io().map(|io| &io.0)
     }
 }
 
@@ -105,6 +105,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for FallibleConnect<IO> {
     type Output = Result<TlsStream<IO>, (io::Error, IO)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map(|done| done.map(TlsStream::new))
+        self.0.poll(cx).map(|done| done.map(TlsStream::new).map_err(|(error, Io(io))| (error, io)))
     }
 }

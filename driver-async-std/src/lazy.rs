@@ -11,10 +11,10 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustls::server::{Accepted, AcceptedAlert, Acceptor, ClientHello};
 use rustls::{ServerConfig, ServerConnection};
 use tls_cork::{ConfigError, Connection, CorkConfig, server_without_early_data};
+use tls_cork_engine::{Reader, poll_alert};
 
 use crate::Accept;
-use crate::adapt::Reader;
-use crate::handshake::{Handshake, poll_alert};
+use crate::io::{Handshake, Io};
 
 /// Reads the client's first message, so that its wishes can choose the configuration.
 ///
@@ -33,19 +33,19 @@ use crate::handshake::{Handshake, poll_alert};
 #[must_use = "futures do nothing unless polled"]
 pub struct LazyConfigAcceptor<IO> {
     acceptor: Acceptor,
-    io: Option<IO>,
+    io: Option<Io<IO>>,
     alert: Option<(rustls::Error, AcceptedAlert)>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> LazyConfigAcceptor<IO> {
     /// Reads from `io` what `acceptor` asks for.
     pub fn new(acceptor: Acceptor, io: IO) -> Self {
-        Self { acceptor, io: Some(io), alert: None }
+        Self { acceptor, io: Some(Io(io)), alert: None }
     }
 
     /// Gives the transport back, for instance after an error; `None` once a [`StartHandshake`] has it.
     pub fn take_io(&mut self) -> Option<IO> {
-        self.io.take()
+        self.io.take().map(|io| io.0)
     }
 }
 
@@ -64,7 +64,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for LazyConfigAcceptor<IO> {
             if let Some((error, _)) = this.alert.take() {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
-            match this.acceptor.read_tls(&mut Reader { io, cx } as &mut dyn Read) {
+            match this.acceptor.read_tls(&mut Reader::new(io, cx) as &mut dyn Read) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
@@ -74,7 +74,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for LazyConfigAcceptor<IO> {
             match this.acceptor.accept() {
                 Ok(None) => {}
                 Ok(Some(accepted)) => {
-                    if let Some(io) = this.io.take() {
+                    if let Some(Io(io)) = this.io.take() {
                         return Poll::Ready(Ok(StartHandshake { accepted, io, cork: CorkConfig::default() }));
                     }
                 }
@@ -135,9 +135,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         match self.accepted.into_connection(server_without_early_data(config)) {
             Ok(mut session) => {
                 f(&mut session);
-                Accept(Handshake::new(self.io, Connection::from_rustls(session, fragment, self.cork)))
+                Accept(Handshake::new(Io(self.io), Connection::from_rustls(session, fragment, self.cork)))
             }
-            Err((error, alert)) => Accept(Handshake::alert(self.io, alert, error)),
+            Err((error, alert)) => Accept(Handshake::alert(Io(self.io), alert, error)),
         }
     }
 }

@@ -63,17 +63,12 @@
 //! its own. It cannot be told that more is coming (`MSG_MORE`); set TCP_NODELAY on a socket, since Nagle's algorithm would be one more delay.
 
 mod acceptor;
-mod adapt;
 mod connector;
-mod deadline;
-mod driver;
-mod handshake;
+mod io;
 mod lazy;
 mod methods;
 mod shared;
-mod slices;
 mod stream;
-mod wakers;
 
 pub use acceptor::{Accept, FallibleAccept, TlsAcceptor};
 pub use connector::{Connect, FallibleConnect, TlsConnector};

@@ -1,6 +1,6 @@
 //! What every kind of stream has in common.
 //!
-//! Each type has `with`, which gives its [`Driver`](crate::driver::Driver) to a closure; `Pin::get_mut` is fine because all are `Unpin`.
+//! Each type has `with`, which gives its [`Engine`](crate::io::Engine) to a closure; `Pin::get_mut` is fine because all are `Unpin`.
 
 use std::task::{Context, Poll};
 
@@ -75,7 +75,7 @@ macro_rules! writing {
                 data: &[u8],
                 flags: SendFlags,
             ) -> Poll<io::Result<usize>> {
-                self.with(|driver| driver.poll_send(cx, data, flags))
+                self.with(|engine| engine.poll_send(cx, data, flags))
             }
 
             /// Polls one step of [`send_vectored`](Self::send_vectored).
@@ -89,7 +89,7 @@ macro_rules! writing {
                 bufs: &[IoSlice<'_>],
                 flags: SendFlags,
             ) -> Poll<io::Result<usize>> {
-                self.with(|driver| driver.poll_send_vectored(cx, bufs, flags))
+                self.with(|engine| engine.poll_send_vectored(cx, bufs, flags))
             }
 
             /// Polls one step of [`send_bytes`](Self::send_bytes): what is accepted is split off the front of `data`.
@@ -103,12 +103,12 @@ macro_rules! writing {
                 data: &mut Bytes,
                 flags: SendFlags,
             ) -> Poll<io::Result<usize>> {
-                self.with(|driver| driver.poll_send_bytes(cx, data, flags))
+                self.with(|engine| engine.poll_send_bytes(cx, data, flags))
             }
 
             /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and deadline stay in force.
             pub fn cork(&mut self) {
-                self.with(|driver| driver.cork());
+                self.with(|engine| engine.cork());
             }
 
             /// Ends [`cork`](Self::cork), releases everything and transmits. Never waits: what the transport does not take leaves with later calls.
@@ -117,12 +117,12 @@ macro_rules! writing {
             ///
             /// Those of the transport and of TLS.
             pub async fn uncork(&mut self) -> io::Result<()> {
-                poll_fn(|cx| Poll::Ready(self.with(|driver| driver.uncork(cx)))).await
+                poll_fn(|cx| Poll::Ready(self.with(|engine| engine.uncork(cx)))).await
             }
 
             /// What was counted so far.
             pub fn stats(&self) -> Stats {
-                self.look(|driver| driver.connection().stats())
+                self.look(|engine| engine.session().stats())
             }
         }
 
@@ -130,7 +130,7 @@ macro_rules! writing {
             /// `send` without flags, but nothing is accepted while the transport pushes back and bytes wait: a caller that goes on to
             /// do something else, as `io::copy` does when its source falls silent, leaves little behind.
             fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-                self.get_mut().with(|driver| driver.poll_write(cx, buf))
+                self.get_mut().with(|engine| engine.poll_write(cx, buf))
             }
 
             /// As `poll_write`, from several slices that make one write.
@@ -139,19 +139,19 @@ macro_rules! writing {
                 cx: &mut Context<'_>,
                 bufs: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                self.get_mut().with(|driver| driver.poll_write_vectored(cx, bufs))
+                self.get_mut().with(|engine| engine.poll_write_vectored(cx, bufs))
             }
 
             /// Releases everything; ready when the transport has taken all of it and is flushed itself. A cork stays on.
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.get_mut().with(|driver| driver.poll_flush(cx))
+                self.get_mut().with(|engine| engine.poll_flush(cx))
             }
 
             /// Releases everything, sends `close_notify` behind the last byte, and closes the transport; reading may go on.
             ///
             /// Ready when the transport has taken all of it, which does not promise that the peer gets it: see `close_gracefully`.
             fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.get_mut().with(|driver| driver.poll_close(cx))
+                self.get_mut().with(|engine| engine.poll_close(cx))
             }
         }
     };
@@ -174,7 +174,7 @@ macro_rules! ending {
             /// Those of closing and of reading, after which the peer may not have got everything. An end without `close_notify` is none: what
             /// is received does not count any more.
             pub async fn close_gracefully(&mut self) -> io::Result<()> {
-                poll_fn(|cx| self.with(|driver| driver.poll_close_gracefully(cx))).await
+                poll_fn(|cx| self.with(|engine| engine.poll_close_gracefully(cx))).await
             }
         }
     };
@@ -194,7 +194,7 @@ macro_rules! reading {
             ///
             /// Fires a deadline that has come, and before it waits, releases what the same task holds.
             fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-                self.get_mut().with(|driver| driver.poll_read(cx, buf))
+                self.get_mut().with(|engine| engine.poll_read(cx, buf))
             }
         }
     };

@@ -3,29 +3,28 @@
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use tls_cork::{Connection, SendFlags, Stats};
 
-use crate::driver::Driver;
+use crate::io::{Alarm, Engine, Io, Shared};
 use crate::methods::{ending, next_turn, reading, writing};
 
 /// A TLS stream whose deadlines a [`DeadlineTask`] keeps, and which can be split for two tasks.
 #[derive(Debug)]
-pub struct SharedStream<IO>(Arc<Shared<IO>>);
+pub struct SharedStream<IO>(Shared<IO>);
 
 /// The reading half of a stream, for a task of its own.
 #[derive(Debug)]
-pub struct ReadHalf<IO>(Arc<Shared<IO>>);
+pub struct ReadHalf<IO>(Shared<IO>);
 
 /// The writing half of a stream, for a task of its own.
 ///
 /// Dropping it does not close the stream; [`poll_close`](AsyncWrite::poll_close) does.
 #[derive(Debug)]
-pub struct WriteHalf<IO>(Arc<Shared<IO>>);
+pub struct WriteHalf<IO>(Shared<IO>);
 
 /// Makes the deadlines of a stream fire while nothing of it is polled: spawn it on any executor.
 ///
@@ -34,38 +33,22 @@ pub struct WriteHalf<IO>(Arc<Shared<IO>>);
 /// An error of the transport is told by the stream's next call.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless spawned or polled"]
-pub struct DeadlineTask<IO>(Weak<Shared<IO>>);
-
-#[derive(Debug)]
-struct Shared<IO>(Mutex<Driver<IO>>);
-
-impl<IO> Shared<IO> {
-    fn lock(&self) -> MutexGuard<'_, Driver<IO>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<IO> Drop for Shared<IO> {
-    fn drop(&mut self) {
-        // Lets a deadline task see that there is nothing left to do.
-        self.lock().wake();
-    }
-}
+pub struct DeadlineTask<IO>(tls_cork_engine::DeadlineTask<Io<IO>, Connection, Alarm>);
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> SharedStream<IO> {
-    pub(crate) fn new(driver: Driver<IO>) -> Self {
-        Self(Arc::new(Shared(Mutex::new(driver))))
+    pub(crate) fn new(engine: Engine<IO>) -> Self {
+        Self(Shared::new(engine))
     }
 
     /// Halves for two tasks; a deadline task stays on.
     ///
     /// What the writing half holds is not released by a reading half that waits in another task.
     pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
-        (ReadHalf(Arc::clone(&self.0)), WriteHalf(self.0))
+        (ReadHalf(self.0.clone()), WriteHalf(self.0))
     }
 
     pub(crate) fn deadline_task(&self) -> DeadlineTask<IO> {
-        DeadlineTask(Arc::downgrade(&self.0))
+        DeadlineTask(self.0.deadline_task())
     }
 }
 
@@ -75,11 +58,11 @@ macro_rules! handle {
         impl<IO> $stream<IO> {
             /// Looks at the transport and at the session: what was agreed on, and what waits. `f` must not use the stream itself.
             pub fn with_ref<R>(&self, f: impl FnOnce(&IO, &Connection) -> R) -> R {
-                let driver = self.0.lock();
-                f(driver.io(), driver.connection())
+                let engine = self.0.lock();
+                f(&engine.io().0, engine.session())
             }
 
-            fn with<R>(&mut self, f: impl FnOnce(&mut Driver<IO>) -> R) -> R {
+            fn with<R>(&mut self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
                 f(&mut self.0.lock())
             }
         }
@@ -96,7 +79,7 @@ ending!(SharedStream);
 writing!(WriteHalf);
 
 impl<IO> SharedStream<IO> {
-    fn look<R>(&self, f: impl FnOnce(&Driver<IO>) -> R) -> R {
+    fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
         f(&self.0.lock())
     }
 }
@@ -108,10 +91,10 @@ impl<IO> WriteHalf<IO> {
     ///
     /// The halves, unchanged.
     pub fn reunite(self, reader: ReadHalf<IO>) -> Result<SharedStream<IO>, (Self, ReadHalf<IO>)> {
-        if Arc::ptr_eq(&self.0, &reader.0) { Ok(SharedStream(self.0)) } else { Err((self, reader)) }
+        if self.0.is_same(&reader.0) { Ok(SharedStream(self.0)) } else { Err((self, reader)) }
     }
 
-    fn look<R>(&self, f: impl FnOnce(&Driver<IO>) -> R) -> R {
+    fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
         f(&self.0.lock())
     }
 }
@@ -119,13 +102,7 @@ impl<IO> WriteHalf<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Future for DeadlineTask<IO> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.0.upgrade() {
-            Some(shared) => {
-                shared.lock().attend(cx);
-                Poll::Pending
-            }
-            None => Poll::Ready(()),
-        }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx)
     }
 }

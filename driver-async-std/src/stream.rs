@@ -9,11 +9,11 @@ use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use tls_cork::{Connection, SendFlags, Stats};
 
-use crate::driver::Driver;
+use crate::io::{Engine, Io};
 use crate::methods::{ending, next_turn, reading, writing};
 use crate::{DeadlineTask, ReadHalf, SharedStream, WriteHalf};
 
-/// One side's stream over one driver.
+/// One side's stream over one engine.
 macro_rules! side {
     ($side:literal) => {
         use super::*;
@@ -21,39 +21,41 @@ macro_rules! side {
         #[doc = concat!("The ", $side, " side of a TLS stream over `IO`, with flags on its writes.")]
         #[derive(Debug)]
         pub struct TlsStream<IO> {
-            driver: Driver<IO>,
+            engine: Engine<IO>,
         }
 
         impl<IO> TlsStream<IO> {
-            pub(crate) fn new(driver: Driver<IO>) -> Self {
-                Self { driver }
+            pub(crate) fn new(engine: Engine<IO>) -> Self {
+                Self { engine }
             }
 
             /// The transport, and the session: what was agreed on, and what waits.
             pub fn get_ref(&self) -> (&IO, &Connection) {
-                (self.driver.io(), self.driver.connection())
+                (&self.engine.io().0, self.engine.session())
             }
 
             /// The transport, for instance to set its options, and the session. Reading from the transport or writing to it breaks the stream.
             pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
-                self.driver.parts_mut()
+                let (io, session) = self.engine.parts_mut();
+                (&mut io.0, session)
             }
 
             /// Takes the stream apart. What waits is in the connection still; it can be transmitted by hand.
             pub fn into_inner(self) -> (IO, Connection) {
-                self.driver.into_parts()
+                let (Io(io), session) = self.engine.into_parts();
+                (io, session)
             }
 
-            pub(crate) fn into_driver(self) -> Driver<IO> {
-                self.driver
+            pub(crate) fn into_engine(self) -> Engine<IO> {
+                self.engine
             }
 
-            pub(crate) fn look<R>(&self, f: impl FnOnce(&Driver<IO>) -> R) -> R {
-                f(&self.driver)
+            pub(crate) fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
+                f(&self.engine)
             }
 
-            pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut Driver<IO>) -> R) -> R {
-                f(&mut self.driver)
+            pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
+                f(&mut self.engine)
             }
         }
 
@@ -73,7 +75,7 @@ macro_rules! sharing {
             ///
             /// What the writing half holds is not released by a reading half that waits in another task.
             pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
-                SharedStream::new(self.into_driver()).into_split()
+                SharedStream::new(self.into_engine()).into_split()
             }
 
             /// The same stream, and a future that makes its deadlines fire while nothing of it is polled.
@@ -88,7 +90,7 @@ macro_rules! sharing {
             where
                 IO: Send + 'static,
             {
-                let stream = SharedStream::new(self.into_driver());
+                let stream = SharedStream::new(self.into_engine());
                 let task = stream.deadline_task();
                 (stream, task)
             }
@@ -152,24 +154,25 @@ impl<IO> TlsStream<IO> {
 
     /// Takes the stream apart. What waits is in the connection still; it can be transmitted by hand.
     pub fn into_inner(self) -> (IO, Connection) {
-        self.into_driver().into_parts()
+        let (Io(io), session) = self.into_engine().into_parts();
+        (io, session)
     }
 
-    fn into_driver(self) -> Driver<IO> {
+    fn into_engine(self) -> Engine<IO> {
         match self {
-            Self::Client(stream) => stream.into_driver(),
-            Self::Server(stream) => stream.into_driver(),
+            Self::Client(stream) => stream.into_engine(),
+            Self::Server(stream) => stream.into_engine(),
         }
     }
 
-    fn look<R>(&self, f: impl FnOnce(&Driver<IO>) -> R) -> R {
+    fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
         match self {
             Self::Client(stream) => stream.look(f),
             Self::Server(stream) => stream.look(f),
         }
     }
 
-    fn with<R>(&mut self, f: impl FnOnce(&mut Driver<IO>) -> R) -> R {
+    fn with<R>(&mut self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
         match self {
             Self::Client(stream) => stream.with(f),
             Self::Server(stream) => stream.with(f),

@@ -1,10 +1,9 @@
 //! Polls as the non-blocking calls that rustls takes.
 
-use std::io::{self, Read, Write};
-use std::pin::Pin;
+use std::io::{self, IoSlice, Read, Write};
 use std::task::{Context, Poll};
 
-use futures_io::{AsyncRead, AsyncWrite};
+use crate::Transport;
 
 pub(crate) fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
     match poll {
@@ -21,15 +20,23 @@ pub(crate) fn or_pending(poll: Poll<io::Result<()>>) -> io::Result<bool> {
     }
 }
 
-/// A poll for bytes as a non-blocking read.
-pub(crate) struct Reader<'a, 'b, IO> {
-    pub(crate) io: &'a mut IO,
-    pub(crate) cx: &'a mut Context<'b>,
+/// A poll for bytes as a non-blocking read: `Pending` is `WouldBlock`.
+#[derive(Debug)]
+pub struct Reader<'a, 'b, IO> {
+    io: &'a mut IO,
+    cx: &'a mut Context<'b>,
 }
 
-impl<IO: AsyncRead + Unpin> Read for Reader<'_, '_, IO> {
+impl<'a, 'b, IO> Reader<'a, 'b, IO> {
+    /// Reads from `io`, for the task of `cx`.
+    pub fn new(io: &'a mut IO, cx: &'a mut Context<'b>) -> Self {
+        Self { io, cx }
+    }
+}
+
+impl<IO: Transport> Read for Reader<'_, '_, IO> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        or_would_block(Pin::new(&mut *self.io).poll_read(self.cx, buf))
+        or_would_block(self.io.poll_read(self.cx, buf))
     }
 }
 
@@ -39,9 +46,9 @@ pub(crate) struct Writer<'a, 'b, IO> {
     pub(crate) cx: &'a mut Context<'b>,
 }
 
-impl<IO: AsyncWrite + Unpin> Write for Writer<'_, '_, IO> {
+impl<IO: Transport> Write for Writer<'_, '_, IO> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        or_would_block(Pin::new(&mut *self.io).poll_write(self.cx, buf))
+        or_would_block(self.io.poll_send(self.cx, &[IoSlice::new(buf)], false))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,0 +1,67 @@
+//! `futures_io` and async-io as the engine takes them.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use async_io::Timer;
+use futures_io::{AsyncRead, AsyncWrite};
+use tls_cork::Connection;
+use tls_cork_engine::Transport;
+
+pub(crate) type Engine<IO> = tls_cork_engine::Engine<Io<IO>, Connection, Alarm>;
+pub(crate) type Handshake<IO> = tls_cork_engine::Handshake<Io<IO>, Alarm>;
+pub(crate) type Shared<IO> = tls_cork_engine::Shared<Io<IO>, Connection, Alarm>;
+
+/// A transport that cannot be told that more is coming.
+pub(crate) struct Io<IO>(pub(crate) IO);
+
+impl<IO: fmt::Debug> fmt::Debug for Io<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Transport for Io<IO> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>], _more: bool) -> Poll<io::Result<usize>> {
+        let io = Pin::new(&mut self.0);
+        match bufs {
+            // write(2) costs the kernel less than writev(2).
+            [one] => io.poll_write(cx, one),
+            many => io.poll_write_vectored(cx, many),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
+
+/// A timer of async-io, whose one reactor thread serves the whole process.
+#[derive(Debug)]
+pub(crate) struct Alarm(Box<(Instant, Timer)>);
+
+impl tls_cork_engine::Timer for Alarm {
+    fn arm(at: Instant, waker: &Waker) -> Option<Self> {
+        let mut timer = Timer::at(at);
+        match Pin::new(&mut timer).poll(&mut Context::from_waker(waker)) {
+            Poll::Ready(_) => None,
+            Poll::Pending => Some(Self(Box::new((at, timer)))),
+        }
+    }
+
+    fn at(&self) -> Instant {
+        self.0.0
+    }
+}

@@ -1,0 +1,171 @@
+//! Flushes, closes, and what leaves by itself.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use tls_cork::TransmitError;
+
+use super::{CALL_LIMIT, Engine};
+use crate::adapt::or_would_block;
+use crate::wakers::Role;
+use crate::{Session, Timer, Transport};
+
+/// What is read at a time while a stream ends, to be discarded.
+const DISCARD: usize = 4 * 1024;
+
+impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
+    /// Releases everything. Ready when the transport has taken all of it and is flushed itself. A cork stays on.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of the session.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tell_failure()?;
+        self.session.flush(T::now());
+        if self.transmit(cx, Role::Writer)? || self.session.waiting() > 0 {
+            return Poll::Pending;
+        }
+        self.session.check_loss()?;
+        self.unflushed = true;
+        self.poll_flush_io(cx, Role::Writer)
+    }
+
+    /// Releases everything, ends the session behind it, and closes the transport. Reading may go on.
+    ///
+    /// Ready when the transport has taken all of it, which does not promise that the peer gets it: see
+    /// [`poll_close_gracefully`](Self::poll_close_gracefully).
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of the session.
+    pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let earlier = self.tell_failure();
+        self.session.close(T::now());
+        earlier?;
+        if self.transmit(cx, Role::Writer)? || !self.session.is_finished() {
+            return Poll::Pending;
+        }
+        ready!(self.poll_close_io(cx))?;
+        Poll::Ready(Ok(self.session.check_loss()?))
+    }
+
+    fn poll_close_io(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.closed {
+            return Poll::Ready(Ok(()));
+        }
+        self.wakers.register(Role::Writer, cx.waker());
+        if !self.wakers.is_flushable() {
+            return Poll::Pending;
+        }
+        self.wakers.set_flushable(false);
+        let closed = ready!(self.io.poll_close(&mut Context::from_waker(self.wakers.waker())));
+        self.wakers.set_flushable(true);
+        self.closed = closed.is_ok();
+        match closed {
+            // The peer was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            done => Poll::Ready(done),
+        }
+    }
+
+    /// Closes, then reads and discards until the peer's end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of the session. An end without `close_notify` is none.
+    pub fn poll_close_gracefully(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = self.poll_close(cx)?;
+        let mut discarded = 0;
+        let mut buf = [0; DISCARD];
+        while discarded < CALL_LIMIT {
+            match ready!(self.poll_read(cx, &mut buf)) {
+                Ok(n) if n > 0 => discarded += n,
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
+                // The peer has ended; what it has not taken yet, it still may.
+                _ => return closed.map(Ok),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Fires a deadline that has come, and transmits; keeps an error for the next call.
+    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, role: Role) {
+        self.session.handle_timeout(T::now());
+        self.transmit_or_keep(cx, role);
+    }
+
+    pub(super) fn transmit_or_keep(&mut self, cx: &mut Context<'_>, role: Role) {
+        if self.failure.is_none()
+            && !self.reads_only
+            && let Err(error) = self.transmit(cx, role)
+        {
+            self.keep(error);
+        }
+    }
+
+    /// True if not everything has left: the transport pushed back, or the poll has done its share. `role` is woken to go on.
+    pub(super) fn transmit(&mut self, cx: &mut Context<'_>, role: Role) -> io::Result<bool> {
+        Ok(self.try_transmit(cx, role)?)
+    }
+
+    pub(super) fn try_transmit(&mut self, cx: &mut Context<'_>, role: Role) -> Result<bool, TransmitError> {
+        if !self.session.wants_transmit() {
+            return Ok(false);
+        }
+        self.wakers.register(role, cx.waker());
+        if !self.wakers.is_writable() {
+            return Ok(true);
+        }
+        self.wakers.set_writable(false);
+        let io = &mut self.io;
+        let mut io_cx = Context::from_waker(self.wakers.waker());
+        let mut pending = false;
+        let sent = self.session.transmit_up_to(CALL_LIMIT, |bufs, more| {
+            let taken = io.poll_send(&mut io_cx, bufs, more);
+            pending = taken.is_pending();
+            or_would_block(taken)
+        });
+        if !pending {
+            self.wakers.set_writable(true);
+        }
+        let sent = sent?;
+        if sent.bytes > 0 {
+            self.unflushed = true;
+            self.wakers.set_flushable(true);
+        }
+        if !sent.blocked && self.session.wants_transmit() {
+            self.wakers.wake();
+            return Ok(true);
+        }
+        Ok(sent.blocked)
+    }
+
+    /// Not while a write is `Pending`: the transport may forget whom to wake for it once it is flushed, as async-net's sockets do. `role`
+    /// waits for that write too; it is woken, writes the rest, and flushes then.
+    pub(super) fn flush_io_if_sent(&mut self, cx: &mut Context<'_>, role: Role) {
+        if self.session.wants_transmit() && !self.wakers.is_writable() {
+            return;
+        }
+        if let Poll::Ready(Err(error)) = self.poll_flush_io(cx, role) {
+            self.keep(error);
+        }
+    }
+
+    /// Flushes the transport if it took bytes since it was last flushed.
+    pub(super) fn poll_flush_io(&mut self, cx: &mut Context<'_>, role: Role) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            self.wakers.register(role, cx.waker());
+            if !self.wakers.is_flushable() {
+                return Poll::Pending;
+            }
+            self.wakers.set_flushable(false);
+            let flushed = ready!(self.io.poll_flush(&mut Context::from_waker(self.wakers.waker())));
+            self.wakers.set_flushable(true);
+            // Tried once, also if it failed: a reader goes on reading.
+            self.unflushed = false;
+            flushed?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

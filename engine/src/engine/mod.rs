@@ -1,0 +1,247 @@
+//! Moves bytes between a transport and a session, and wakes whoever waits.
+
+mod leaving;
+mod writing;
+
+use std::io;
+use std::task::{Context, Poll, Waker};
+
+use tls_cork::ReceiveError;
+
+use crate::adapt::{Reader, or_pending};
+use crate::deadline::Deadline;
+use crate::wakers::{Role, Wakers};
+use crate::{Session, Timer, Transport};
+
+/// R16: after this many bytes, one poll leaves the rest to the next.
+const CALL_LIMIT: usize = 256 * 1024;
+
+/// One session over one transport, with what wakes the tasks that wait for either.
+///
+/// Three tasks may use it: one that reads, one that writes, and one that keeps deadlines
+/// ([`attend`](Self::attend)). Each method that takes a [`Context`] works for one poll, and moves
+/// about 256 KiB at most (R16). One that returns `Pending` has arranged for the task to be woken.
+#[derive(Debug)]
+pub struct Engine<IO, S, T> {
+    io: IO,
+    session: S,
+    wakers: Wakers,
+    deadline: Deadline<T>,
+    /// The task whose write was held last.
+    holder: Option<Waker>,
+    /// A deferred error, returned by the next call.
+    failure: Option<io::Error>,
+    /// The reader was told that sending fails; it goes on reading, and does not try again.
+    reads_only: bool,
+    /// The transport took bytes since it was last flushed.
+    unflushed: bool,
+    /// The transport has been closed.
+    closed: bool,
+    /// The last read had to wait.
+    reader_waits: bool,
+    /// A [`DeadlineTask`](crate::DeadlineTask) waits for deadlines.
+    attended: bool,
+}
+
+impl<IO, S, T> Engine<IO, S, T> {
+    /// An engine for a `session` over `io`, of which nothing has been transmitted.
+    pub fn new(io: IO, session: S) -> Self {
+        Self {
+            io,
+            session,
+            wakers: Wakers::new(),
+            deadline: Deadline::new(),
+            holder: None,
+            failure: None,
+            reads_only: false,
+            unflushed: false,
+            closed: false,
+            reader_waits: false,
+            attended: false,
+        }
+    }
+
+    /// The transport.
+    pub fn io(&self) -> &IO {
+        &self.io
+    }
+
+    /// The session.
+    pub fn session(&self) -> &S {
+        &self.session
+    }
+
+    /// Both; reading from the transport or writing to it breaks the stream.
+    pub fn parts_mut(&mut self) -> (&mut IO, &S) {
+        (&mut self.io, &self.session)
+    }
+
+    /// Takes the engine apart. What waits is still in the session.
+    pub fn into_parts(self) -> (IO, S) {
+        (self.io, self.session)
+    }
+
+    /// Wakes whoever waits, once more.
+    pub(crate) fn wake(&self) {
+        self.wakers.wake();
+    }
+}
+
+impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
+    /// Ready when the handshake is done and all that it had to say has left.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of the session.
+    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut taken = 0;
+        let mut unsent = None;
+        loop {
+            let flushed = match unsent {
+                None => self.poll_transmitted(cx).unwrap_or_else(|error| {
+                    unsent = Some(error);
+                    false
+                }),
+                Some(_) => false,
+            };
+            if !self.session.is_handshaking() {
+                return match unsent {
+                    Some(error) => Poll::Ready(Err(error)),
+                    None if flushed => Poll::Ready(Ok(())),
+                    None => Poll::Pending,
+                };
+            }
+            match (self.poll_receive(cx), unsent.take()) {
+                (Poll::Ready(Ok(bytes)), kept) => {
+                    unsent = kept;
+                    taken += bytes;
+                }
+                // What the peer said last, such as the alert for which it closed, counts before the failure of sending.
+                (Poll::Ready(Err(error)), Some(_)) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Poll::Ready(Err(error));
+                }
+                (_, Some(error)) | (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(error)),
+                (Poll::Pending, None) => return Poll::Pending,
+            }
+            if taken >= CALL_LIMIT {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Whether all that the handshake has to say has left.
+    fn poll_transmitted(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let blocked = self.transmit(cx, Role::Writer)?;
+        Ok(!blocked && or_pending(self.poll_flush_io(cx, Role::Writer))?)
+    }
+
+    /// Reads plaintext. Zero is the stream's proper end, `UnexpectedEof` one without `close_notify`.
+    ///
+    /// Fires a deadline that has come, and before it waits, releases what the same task holds (R12).
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of the session.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.reader_waits = false;
+        self.poll_due(cx, Role::Reader);
+        let mut ended = false;
+        let mut taken = 0;
+        loop {
+            match self.session.read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => {}
+                done => return Poll::Ready(done),
+            }
+            // R16: records without plaintext could keep this loop busy as long as the peer sends them.
+            if taken >= CALL_LIMIT {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.poll_receive(cx) {
+                Poll::Ready(Ok(bytes)) => {
+                    ended = bytes == 0;
+                    taken += bytes;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return self.wait_to_read(cx),
+            }
+        }
+    }
+
+    /// Does what is due, for a task that waits for nothing else, and has it woken for what is due next.
+    pub fn attend(&mut self, cx: &mut Context<'_>) {
+        self.attended = true;
+        self.wakers.register(Role::Deadline, cx.waker());
+        self.poll_due(cx, Role::Deadline);
+        self.flush_io_if_sent(cx, Role::Deadline);
+        self.wake_in_time();
+    }
+
+    /// Nothing to read: gets ready to sleep.
+    fn wait_to_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // A reader in another task is no reason to release what a writer gathers: that reader waits all the time.
+        if self.holder.as_ref().is_some_and(|holder| holder.will_wake(cx.waker())) {
+            self.session.handle_read_wait(T::now());
+        }
+        self.wakers.register(Role::Reader, cx.waker());
+        self.transmit_or_keep(cx, Role::Reader);
+        self.flush_io_if_sent(cx, Role::Reader);
+        if let Some(error) = self.failure.take() {
+            self.reads_only = true;
+            return Poll::Ready(Err(error));
+        }
+        self.reader_waits = true;
+        self.wake_in_time();
+        Poll::Pending
+    }
+
+    /// One read from the transport; zero is its end.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let received = loop {
+            let mut reader = Reader::new(&mut self.io, cx);
+            match self.session.receive_from(T::now(), &mut reader) {
+                Err(ReceiveError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => break done,
+            }
+        };
+        match received {
+            Ok(bytes) => Poll::Ready(Ok(bytes)),
+            Err(ReceiveError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(ReceiveError::Io(error)) => Poll::Ready(Err(error)),
+            Err(error) => {
+                // The alert leaves if it can; the error that caused it counts.
+                let _ = self.transmit(cx, Role::Reader);
+                self.flush_io_if_sent(cx, Role::Reader);
+                Poll::Ready(Err(match error {
+                    ReceiveError::Tls { error, discarded: 0 } => io::Error::new(io::ErrorKind::InvalidData, error),
+                    error => error.into(),
+                }))
+            }
+        }
+    }
+
+    /// Has whoever waits woken when something is due.
+    fn wake_in_time(&mut self) {
+        let now = T::now();
+        match self.session.poll_timeout() {
+            Some(at) => self.deadline.wake_by(now, at, &self.wakers),
+            None => self.deadline.rest(now),
+        }
+    }
+
+    /// Keeps `error` for the next call. A reader that waits is woken: its answer would never come.
+    fn keep(&mut self, error: io::Error) {
+        if self.failure.is_none() {
+            self.failure = Some(error);
+            if self.reader_waits {
+                self.wakers.wake();
+            }
+        }
+    }
+
+    fn tell_failure(&mut self) -> io::Result<()> {
+        self.reads_only = false;
+        self.failure.take().map_or(Ok(()), Err)
+    }
+}

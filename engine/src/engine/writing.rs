@@ -1,0 +1,210 @@
+//! Writes: what is accepted, and what leaves behind it.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tls_cork::{SendFlags, TransmitError, WriteError};
+
+use super::{CALL_LIMIT, Engine};
+use crate::slices::Rest;
+use crate::wakers::Role;
+use crate::{Session, Timer, Transport};
+
+/// R7: what a write without flags hands over at a time, as rustls's buffer limit makes plain drivers do.
+const PLAIN_STEP: usize = 64 * 1024;
+
+impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
+    /// Writes as send(2) does: without [`SendFlags::MORE`] the data leaves in the call, as far as the transport takes it.
+    ///
+    /// Returns how many bytes were accepted. `Pending` only if none can be.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe` after a close or a fatal error; otherwise those of the transport and of the session. An error that was met
+    /// after bytes had been accepted is returned by the next call.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
+        self.poll_write_parts(cx, |session, now, done| {
+            let accepted = session.write(now, &[IoSlice::new(&data[done..])], flags)?;
+            Ok((accepted, done + accepted == data.len()))
+        })
+    }
+
+    /// As [`poll_send`](Self::poll_send), from several slices that make one write.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_send`](Self::poll_send).
+    pub fn poll_send_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+        flags: SendFlags,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slices(cx, bufs, flags, CALL_LIMIT)
+    }
+
+    /// As [`poll_send`](Self::poll_send) without flags, for `AsyncWrite`: while the transport pushes back and bytes wait, nothing is accepted.
+    ///
+    /// R7's exception. A program on `AsyncWrite` does not poll this stream again while it has nothing to write, as `io::copy` does not: what was
+    /// accepted and is kept back then stays for good. Other drivers of rustls accept up to 64 KiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_send`](Self::poll_send).
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if !data.is_empty() {
+            ready!(self.poll_nothing_waits(cx))?;
+        }
+        self.poll_write_parts(cx, |session, now, done| {
+            let step = &data[done..data.len().min(done + PLAIN_STEP)];
+            let rest_follows = done + step.len() < data.len();
+            let accepted = session.write(now, &[IoSlice::new(step)], SendFlags::more_if(rest_follows))?;
+            Ok((accepted, done + accepted == data.len()))
+        })
+    }
+
+    /// As [`poll_write`](Self::poll_write), from several slices.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_send`](Self::poll_send).
+    pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if bufs.iter().any(|buf| !buf.is_empty()) {
+            ready!(self.poll_nothing_waits(cx))?;
+        }
+        self.poll_write_slices(cx, bufs, SendFlags::NONE, PLAIN_STEP)
+    }
+
+    fn poll_nothing_waits(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tell_failure()?;
+        if self.transmit(cx, Role::Writer)? { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Writes `bufs`, of which no more than `step` bytes are handed over at a time.
+    fn poll_write_slices(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+        flags: SendFlags,
+        step: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut rest = Rest::new(bufs);
+        let mut before = 0;
+        self.poll_write_parts(cx, |session, now, done| {
+            rest.advance(done - before);
+            before = done;
+            let (part, len, all) = rest.part(step);
+            let flags = if all { flags } else { flags | SendFlags::MORE };
+            let accepted = session.write(now, &part, flags)?;
+            Ok((accepted, all && accepted == len))
+        })
+    }
+
+    /// As [`poll_send`](Self::poll_send), of owned bytes: what is accepted is split off the front of `data`.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_send`](Self::poll_send).
+    pub fn poll_send_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+        flags: SendFlags,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_parts(cx, |session, now, _done| {
+            let accepted = session.write_bytes(now, data, flags)?;
+            Ok((accepted, data.is_empty()))
+        })
+    }
+
+    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none.
+    pub fn cork(&mut self) {
+        self.session.cork(T::now());
+    }
+
+    /// Ends [`cork`](Self::cork), releases everything and transmits. Never waits: what the transport does not take leaves later.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of the session.
+    pub fn uncork(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.tell_failure()?;
+        self.session.uncork(T::now());
+        self.transmit(cx, Role::Writer)?;
+        Ok(self.session.check_loss()?)
+    }
+
+    /// Writes until all is accepted, the transport pushes back, or the poll has done its share.
+    ///
+    /// `write` is told how much has been accepted; it returns how much it accepted, and whether that was the last.
+    fn poll_write_parts(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&mut S, Instant, usize) -> Result<(usize, bool), WriteError>,
+    ) -> Poll<io::Result<usize>> {
+        self.tell_failure()?;
+        let mut done = 0;
+        loop {
+            let now = T::now();
+            match write(&mut self.session, now, done) {
+                Ok((accepted, all)) => {
+                    done += accepted;
+                    self.session.handle_timeout(now);
+                    let blocked = self.transmit_after(cx, done)?;
+                    if all || accepted == 0 || blocked || done >= CALL_LIMIT {
+                        break;
+                    }
+                }
+                Err(WriteError::Blocked) if done == 0 => {
+                    let blocked = self.transmit(cx, Role::Writer)?;
+                    if self.session.send_capacity() == 0 {
+                        return if blocked { Poll::Pending } else { Poll::Ready(Err(WriteError::Blocked.into())) };
+                    }
+                }
+                Err(WriteError::Failed) => {
+                    // The reason may not have been told yet.
+                    let _ = self.transmit(cx, Role::Writer)?;
+                    return Poll::Ready(Err(WriteError::Failed.into()));
+                }
+                Err(_) if done > 0 => break,
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+        self.note_holder(cx);
+        if self.reader_waits || self.attended {
+            self.wake_in_time();
+        }
+        Poll::Ready(Ok(done))
+    }
+
+    /// Transmits behind a write that accepted `done` bytes.
+    ///
+    /// They are accepted: an error of the transport belongs to the next call. One of the session is told now, because they are lost.
+    fn transmit_after(&mut self, cx: &mut Context<'_>, done: usize) -> io::Result<bool> {
+        if !self.wakers.is_writable() {
+            // The bytes join what waits; an operation that waits for the transport goes on trying.
+            return Ok(true);
+        }
+        match self.try_transmit(cx, Role::Writer) {
+            Ok(blocked) => Ok(blocked),
+            Err(error @ (TransmitError::Seal { .. } | TransmitError::Overrun { .. })) => Err(error.into()),
+            Err(error) if done == 0 => Err(error.into()),
+            Err(error) => {
+                self.keep(error.into());
+                Ok(true)
+            }
+        }
+    }
+
+    fn note_holder(&mut self, cx: &Context<'_>) {
+        if self.session.waiting() == 0 {
+            return;
+        }
+        match &mut self.holder {
+            Some(holder) => holder.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The part of tls-cork that drivers for poll-based runtimes share.
+//!
+//! An [`Engine`] is one [`tls_cork`] session over one transport: it moves bytes, wakes the tasks
+//! that wait, and has deadlines fire. It knows no runtime. A driver crate, such as
+//! `tls-cork-async-std`, adds four things:
+//!
+//! 1. its runtime's sockets or I/O traits as a [`Transport`],
+//! 2. its runtime's timers as a [`Timer`],
+//! 3. connectors and acceptors, whose futures poll a [`Handshake`],
+//! 4. stream types, which implement the runtime's I/O traits by the engine's polls.
+//!
+//! ```
+//! # use std::{io::{self, IoSlice}, task::{Context, Poll}};
+//! # use tls_cork_engine::Transport;
+//! struct Io<T>(T); // the transport of a driver for the runtime whose trait is `Stream`
+//! # trait Stream { fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>; }
+//!
+//! impl<T: Stream> Transport for Io<T> {
+//!     fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>], _more: bool) -> Poll<io::Result<usize>> {
+//!         self.0.poll_write_vectored(cx, bufs) // a socket would pass `more` on as MSG_MORE
+//!     }
+//!     // …
+//! #   fn poll_read(&mut self, _cx: &mut Context<'_>, _buf: &mut [u8]) -> Poll<io::Result<usize>> { Poll::Pending }
+//! #   fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> { Poll::Ready(Ok(())) }
+//! #   fn poll_close(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> { Poll::Ready(Ok(())) }
+//! }
+//! ```
+//!
+//! Programs use a driver; this crate is for those who write one. ARCHITECTURE.md in the repository
+//! lists what a driver must do.
+
+mod adapt;
+mod deadline;
+mod engine;
+mod handshake;
+mod session;
+mod shared;
+mod slices;
+mod transport;
+mod wakers;
+
+pub use adapt::Reader;
+pub use engine::Engine;
+pub use handshake::{Handshake, Outcome, poll_alert};
+pub use session::Session;
+pub use shared::{DeadlineTask, Shared};
+pub use tls_cork;
+pub use transport::{Timer, Transport};
