@@ -17,7 +17,7 @@ pub(crate) type Handshake<IO> = tls_cork_engine::Handshake<Io<IO>, Alarm>;
 pub(crate) type Shared<IO> = tls_cork_engine::Shared<Io<IO>, Connection, Alarm>;
 
 /// A transport that cannot be told that more is coming.
-pub(crate) struct Io<IO>(pub(crate) IO);
+pub struct Io<IO>(pub(crate) IO);
 
 impl<IO: fmt::Debug> fmt::Debug for Io<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,7 +50,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Transport for Io<IO> {
 
 /// A timer of async-io, whose one reactor thread serves the whole process.
 #[derive(Debug)]
-pub(crate) struct Alarm(Box<(Instant, Timer)>);
+pub struct Alarm(Box<(Instant, Timer)>);
 
 impl tls_cork_engine::Timer for Alarm {
     fn arm(at: Instant, waker: &Waker) -> Option<Self> {

@@ -64,10 +64,11 @@
 
 mod acceptor;
 mod connector;
+mod handle;
 mod io;
 mod lazy;
-mod methods;
 mod shared;
+mod sides;
 mod stream;
 
 pub use acceptor::{Accept, FallibleAccept, TlsAcceptor};
@@ -76,5 +77,6 @@ pub use lazy::{LazyConfigAcceptor, StartHandshake};
 pub use rustls;
 pub use rustls::pki_types;
 pub use shared::{DeadlineTask, ReadHalf, SharedStream, WriteHalf};
-pub use stream::{TlsStream, client, server};
+pub use sides::{TlsStream, client, server};
+pub use stream::Stream;
 pub use tls_cork;

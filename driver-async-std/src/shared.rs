@@ -1,30 +1,26 @@
 //! Streams that more than one task reaches.
 
-use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
-use tls_cork::{Connection, SendFlags, Stats};
+use tls_cork::Connection;
 
-use crate::io::{Alarm, Engine, Io, Shared};
-use crate::methods::{ending, next_turn, reading, writing};
+use crate::Stream;
+use crate::handle::{Handle, Reading, Share, Whole, Writing};
+use crate::io::{Alarm, Io};
 
 /// A TLS stream whose deadlines a [`DeadlineTask`] keeps, and which can be split for two tasks.
-#[derive(Debug)]
-pub struct SharedStream<IO>(Shared<IO>);
+pub type SharedStream<IO> = Stream<Share<IO, Whole>>;
 
 /// The reading half of a stream, for a task of its own.
-#[derive(Debug)]
-pub struct ReadHalf<IO>(Shared<IO>);
+pub type ReadHalf<IO> = Stream<Share<IO, Reading>>;
 
 /// The writing half of a stream, for a task of its own.
 ///
 /// Dropping it does not close the stream; [`poll_close`](AsyncWrite::poll_close) does.
-#[derive(Debug)]
-pub struct WriteHalf<IO>(Shared<IO>);
+pub type WriteHalf<IO> = Stream<Share<IO, Writing>>;
 
 /// Makes the deadlines of a stream fire while nothing of it is polled: spawn it on any executor.
 ///
@@ -35,52 +31,25 @@ pub struct WriteHalf<IO>(Shared<IO>);
 #[must_use = "futures do nothing unless spawned or polled"]
 pub struct DeadlineTask<IO>(tls_cork_engine::DeadlineTask<Io<IO>, Connection, Alarm>);
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> SharedStream<IO> {
-    pub(crate) fn new(engine: Engine<IO>) -> Self {
-        Self(Shared::new(engine))
+/// Streams and halves that share a session.
+impl<IO, Part> Stream<Share<IO, Part>> {
+    /// Looks at the transport and at the session: what was agreed on, and what waits. `f` must not use the stream itself.
+    pub fn with_ref<R>(&self, f: impl FnOnce(&IO, &Connection) -> R) -> R {
+        self.0.look(|engine| f(&engine.io().0, engine.session()))
     }
+}
 
+impl<IO: AsyncRead + AsyncWrite + Unpin> SharedStream<IO> {
     /// Halves for two tasks; a deadline task stays on.
     ///
     /// What the writing half holds is not released by a reading half that waits in another task.
     pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
-        (ReadHalf(self.0.clone()), WriteHalf(self.0))
+        let engine = self.0.engine;
+        (Stream(Share::new(engine.clone())), Stream(Share::new(engine)))
     }
 
     pub(crate) fn deadline_task(&self) -> DeadlineTask<IO> {
-        DeadlineTask(self.0.deadline_task())
-    }
-}
-
-/// Access to what the handles share.
-macro_rules! handle {
-    ($stream:ident) => {
-        impl<IO> $stream<IO> {
-            /// Looks at the transport and at the session: what was agreed on, and what waits. `f` must not use the stream itself.
-            pub fn with_ref<R>(&self, f: impl FnOnce(&IO, &Connection) -> R) -> R {
-                let engine = self.0.lock();
-                f(&engine.io().0, engine.session())
-            }
-
-            fn with<R>(&mut self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
-                f(&mut self.0.lock())
-            }
-        }
-    };
-}
-
-handle!(SharedStream);
-handle!(ReadHalf);
-handle!(WriteHalf);
-reading!(SharedStream);
-reading!(ReadHalf);
-writing!(SharedStream);
-ending!(SharedStream);
-writing!(WriteHalf);
-
-impl<IO> SharedStream<IO> {
-    fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
-        f(&self.0.lock())
+        DeadlineTask(self.0.engine.deadline_task())
     }
 }
 
@@ -91,11 +60,11 @@ impl<IO> WriteHalf<IO> {
     ///
     /// The halves, unchanged.
     pub fn reunite(self, reader: ReadHalf<IO>) -> Result<SharedStream<IO>, (Self, ReadHalf<IO>)> {
-        if self.0.is_same(&reader.0) { Ok(SharedStream(self.0)) } else { Err((self, reader)) }
-    }
-
-    fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
-        f(&self.0.lock())
+        if self.0.engine.is_same(&reader.0.engine) {
+            Ok(Stream(Share::new(self.0.engine)))
+        } else {
+            Err((self, reader))
+        }
     }
 }
 

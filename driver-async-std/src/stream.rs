@@ -1,4 +1,4 @@
-//! Streams whose handshake is done.
+//! What all streams and halves can do.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -9,191 +9,292 @@ use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use tls_cork::{Connection, SendFlags, Stats};
 
-use crate::io::{Engine, Io};
-use crate::methods::{ending, next_turn, reading, writing};
+use crate::handle::{Handle, Own, Reads, Share, Whole, Writes};
+use crate::io::{Engine, Io, Shared};
 use crate::{DeadlineTask, ReadHalf, SharedStream, WriteHalf};
 
-/// One side's stream over one engine.
-macro_rules! side {
-    ($side:literal) => {
-        use super::*;
-
-        #[doc = concat!("The ", $side, " side of a TLS stream over `IO`, with flags on its writes.")]
-        #[derive(Debug)]
-        pub struct TlsStream<IO> {
-            engine: Engine<IO>,
-        }
-
-        impl<IO> TlsStream<IO> {
-            pub(crate) fn new(engine: Engine<IO>) -> Self {
-                Self { engine }
-            }
-
-            /// The transport, and the session: what was agreed on, and what waits.
-            pub fn get_ref(&self) -> (&IO, &Connection) {
-                (&self.engine.io().0, self.engine.session())
-            }
-
-            /// The transport, for instance to set its options, and the session. Reading from the transport or writing to it breaks the stream.
-            pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
-                let (io, session) = self.engine.parts_mut();
-                (&mut io.0, session)
-            }
-
-            /// Takes the stream apart. What waits is in the connection still; it can be transmitted by hand.
-            pub fn into_inner(self) -> (IO, Connection) {
-                let (Io(io), session) = self.engine.into_parts();
-                (io, session)
-            }
-
-            pub(crate) fn into_engine(self) -> Engine<IO> {
-                self.engine
-            }
-
-            pub(crate) fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
-                f(&self.engine)
-            }
-
-            pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
-                f(&mut self.engine)
-            }
-        }
-
-        reading!(TlsStream);
-        writing!(TlsStream);
-        ending!(TlsStream);
-        sharing!(TlsStream);
-        raw!(TlsStream);
-    };
-}
-
-/// What turns a stream into one that several tasks reach.
-macro_rules! sharing {
-    ($stream:ident) => {
-        impl<IO: AsyncRead + AsyncWrite + Unpin> $stream<IO> {
-            /// Halves for two tasks, of which the writing one has `send` and its like.
-            ///
-            /// What the writing half holds is not released by a reading half that waits in another task.
-            pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
-                SharedStream::new(self.into_engine()).into_split()
-            }
-
-            /// The same stream, and a future that makes its deadlines fire while nothing of it is polled.
-            ///
-            /// ```no_run
-            /// # async fn example(stream: tls_cork_async_std::TlsStream<async_std::net::TcpStream>) {
-            /// let (stream, deadlines) = stream.with_deadline_task();
-            /// async_std::task::spawn(deadlines); // or smol::spawn(deadlines).detach(), or tokio::spawn(deadlines)
-            /// # }
-            /// ```
-            pub fn with_deadline_task(self) -> (SharedStream<IO>, DeadlineTask<IO>)
-            where
-                IO: Send + 'static,
-            {
-                let stream = SharedStream::new(self.into_engine());
-                let task = stream.deadline_task();
-                (stream, task)
-            }
-        }
-    };
-}
-
-macro_rules! raw {
-    ($stream:ident) => {
-        #[cfg(unix)]
-        impl<IO: std::os::fd::AsRawFd> std::os::fd::AsRawFd for $stream<IO> {
-            fn as_raw_fd(&self) -> std::os::fd::RawFd {
-                self.get_ref().0.as_raw_fd()
-            }
-        }
-
-        #[cfg(windows)]
-        impl<IO: std::os::windows::io::AsRawSocket> std::os::windows::io::AsRawSocket for $stream<IO> {
-            fn as_raw_socket(&self) -> std::os::windows::io::RawSocket {
-                self.get_ref().0.as_raw_socket()
-            }
-        }
-    };
-}
-
-/// The client side.
-pub mod client {
-    side!("client");
-}
-
-/// The server side.
-pub mod server {
-    side!("server");
-}
-
-/// Either side of a TLS stream over `IO`, with flags on its writes.
+/// What the stream types and halves of this crate have in common. Programs name it by its aliases:
+///
+/// | alias | what it is |
+/// | --- | --- |
+/// | [`client::TlsStream`](crate::client::TlsStream) | the client side of a TLS stream |
+/// | [`server::TlsStream`](crate::server::TlsStream) | the server side |
+/// | [`SharedStream`] | either side, with a [`DeadlineTask`] |
+/// | [`ReadHalf`], [`WriteHalf`] | the halves of a stream, for two tasks |
+///
+/// The enum [`TlsStream`](crate::TlsStream) is either side.
 #[derive(Debug)]
-pub enum TlsStream<IO> {
-    /// The client side.
-    Client(client::TlsStream<IO>),
-    /// The server side.
-    Server(server::TlsStream<IO>),
+pub struct Stream<H>(pub(crate) H);
+
+/// Streams and halves that write.
+impl<H: Writes> Stream<H>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as the transport takes it.
+    ///
+    /// Returns how many bytes were accepted, counted from the front: all of them, unless the transport pushes back or they are more than about
+    /// 256 KiB, the share of one call. Offer the rest again, with the same flags. Waits only while nothing can be accepted, and then nothing has been: dropping the future loses and repeats nothing. Empty
+    /// data without `MORE` releases what is held.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe` after a close or a fatal error; otherwise those of the transport and of TLS. An error that was met after bytes had been
+    /// accepted is told by the next call.
+    pub async fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_send(cx, data, flags)).await
+    }
+
+    /// As [`send`](Self::send), from several slices that make one write.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_vectored(&mut self, bufs: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_send_vectored(cx, bufs, flags)).await
+    }
+
+    /// As [`send`](Self::send), repeated until all of `data` is accepted.
+    ///
+    /// Dropping the future forgets how much that was; where that matters, use [`send_bytes`](Self::send_bytes) or [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_all(&mut self, data: &[u8], flags: SendFlags) -> io::Result<()> {
+        send_all(&mut self.0, data, flags).await
+    }
+
+    /// Sends owned bytes until all are accepted; large ones are never copied.
+    ///
+    /// What is accepted is split off the front of `data`: after an error, or if the future is dropped, the rest is still there. Returns how
+    /// many bytes that were. Shared bytes keep their whole allocation alive until they are sealed.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<usize> {
+        send_bytes(&mut self.0, data, flags).await
+    }
+
+    /// Polls one step of [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
+        self.0.with(|engine| engine.poll_send(cx, data, flags))
+    }
+
+    /// Polls one step of [`send_vectored`](Self::send_vectored).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn poll_send_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+        flags: SendFlags,
+    ) -> Poll<io::Result<usize>> {
+        self.0.with(|engine| engine.poll_send_vectored(cx, bufs, flags))
+    }
+
+    /// Polls one step of [`send_bytes`](Self::send_bytes): what is accepted is split off the front of `data`.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn poll_send_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+        flags: SendFlags,
+    ) -> Poll<io::Result<usize>> {
+        self.0.with(|engine| engine.poll_send_bytes(cx, data, flags))
+    }
+
+    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and deadline stay in force.
+    pub fn cork(&mut self) {
+        self.0.with(|engine| engine.cork());
+    }
+
+    /// Ends [`cork`](Self::cork), releases everything and transmits. Never waits: what the transport does not take leaves with later calls.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of TLS.
+    pub async fn uncork(&mut self) -> io::Result<()> {
+        poll_fn(|cx| Poll::Ready(self.0.with(|engine| engine.uncork(cx)))).await
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        self.0.look(|engine| engine.session().stats())
+    }
 }
 
-impl<IO> TlsStream<IO> {
+/// Streams that both read and write.
+impl<H: Reads + Writes> Stream<H>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's end.
+    ///
+    /// Closing and dropping a stream can cost what the transport has taken: if received bytes are unread then, and TLS 1.3 tickets are
+    /// enough, the kernel answers the peer's next segment with a reset, and the peer's kernel discards what its program has not read.
+    ///
+    /// The peer decides how long this takes: put a time limit around the future, and drop the stream when it has passed. Dropping the
+    /// future alone loses nothing; call it again.
+    ///
+    /// # Errors
+    ///
+    /// Those of closing and of reading, after which the peer may not have got everything. An end without `close_notify` is none: what
+    /// is received does not count any more.
+    pub async fn close_gracefully(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.0.with(|engine| engine.poll_close_gracefully(cx))).await
+    }
+}
+
+/// Streams that no other handle reaches.
+impl<IO, Side> Stream<Own<IO, Side>> {
+    pub(crate) fn new(engine: Engine<IO>) -> Self {
+        Self(Own::new(engine))
+    }
+
     /// The transport, and the session: what was agreed on, and what waits.
     pub fn get_ref(&self) -> (&IO, &Connection) {
-        match self {
-            Self::Client(stream) => stream.get_ref(),
-            Self::Server(stream) => stream.get_ref(),
-        }
+        (&self.0.engine.io().0, self.0.engine.session())
     }
 
     /// The transport, for instance to set its options, and the session. Reading from the transport or writing to it breaks the stream.
     pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
-        match self {
-            Self::Client(stream) => stream.get_mut(),
-            Self::Server(stream) => stream.get_mut(),
-        }
+        let (io, session) = self.0.engine.parts_mut();
+        (&mut io.0, session)
     }
 
     /// Takes the stream apart. What waits is in the connection still; it can be transmitted by hand.
     pub fn into_inner(self) -> (IO, Connection) {
-        let (Io(io), session) = self.into_engine().into_parts();
+        let (Io(io), session) = self.0.engine.into_parts();
         (io, session)
     }
+}
 
-    fn into_engine(self) -> Engine<IO> {
-        match self {
-            Self::Client(stream) => stream.into_engine(),
-            Self::Server(stream) => stream.into_engine(),
-        }
+/// Streams that become one for several tasks.
+impl<IO: AsyncRead + AsyncWrite + Unpin, Side> Stream<Own<IO, Side>> {
+    /// Halves for two tasks, of which the writing one has `send` and its like.
+    ///
+    /// What the writing half holds is not released by a reading half that waits in another task.
+    pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
+        self.into_shared().into_split()
     }
 
-    fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
-        match self {
-            Self::Client(stream) => stream.look(f),
-            Self::Server(stream) => stream.look(f),
-        }
+    /// The same stream, and a future that makes its deadlines fire while nothing of it is polled.
+    ///
+    /// ```no_run
+    /// # async fn example(stream: tls_cork_async_std::client::TlsStream<async_std::net::TcpStream>) {
+    /// let (stream, deadlines) = stream.with_deadline_task();
+    /// async_std::task::spawn(deadlines); // or smol::spawn(deadlines).detach(), or tokio::spawn(deadlines)
+    /// # }
+    /// ```
+    pub fn with_deadline_task(self) -> (SharedStream<IO>, DeadlineTask<IO>)
+    where
+        IO: Send + 'static,
+    {
+        let stream = self.into_shared();
+        let task = stream.deadline_task();
+        (stream, task)
     }
 
-    fn with<R>(&mut self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
-        match self {
-            Self::Client(stream) => stream.with(f),
-            Self::Server(stream) => stream.with(f),
-        }
+    fn into_shared(self) -> SharedStream<IO> {
+        Stream(Share::<IO, Whole>::new(Shared::new(self.0.engine)))
     }
 }
 
-reading!(TlsStream);
-writing!(TlsStream);
-ending!(TlsStream);
-sharing!(TlsStream);
-raw!(TlsStream);
-
-impl<IO> From<client::TlsStream<IO>> for TlsStream<IO> {
-    fn from(stream: client::TlsStream<IO>) -> Self {
-        Self::Client(stream)
+impl<H: Reads + Unpin> AsyncRead for Stream<H>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Reads plaintext; zero is the stream's proper end, `UnexpectedEof` one without `close_notify`.
+    ///
+    /// Fires a deadline that has come, and before it waits, releases what the same task holds.
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().0.with(|engine| engine.poll_read(cx, buf))
     }
 }
 
-impl<IO> From<server::TlsStream<IO>> for TlsStream<IO> {
-    fn from(stream: server::TlsStream<IO>) -> Self {
-        Self::Server(stream)
+impl<H: Writes + Unpin> AsyncWrite for Stream<H>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    /// `send` without flags, but nothing is accepted while the transport pushes back and bytes wait: a caller that goes on to
+    /// do something else, as `io::copy` does when its source falls silent, leaves little behind.
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().0.with(|engine| engine.poll_write(cx, buf))
     }
+
+    /// As `poll_write`, from several slices that make one write.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().0.with(|engine| engine.poll_write_vectored(cx, bufs))
+    }
+
+    /// Releases everything; ready when the transport has taken all of it and is flushed itself. A cork stays on.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().0.with(|engine| engine.poll_flush(cx))
+    }
+
+    /// Releases everything, sends `close_notify` behind the last byte, and closes the transport; reading may go on.
+    ///
+    /// Ready when the transport has taken all of it, which does not promise that the peer gets it: see `close_gracefully`.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().0.with(|engine| engine.poll_close(cx))
+    }
+}
+
+#[cfg(unix)]
+impl<IO: std::os::fd::AsRawFd, Side> std::os::fd::AsRawFd for Stream<Own<IO, Side>> {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.get_ref().0.as_raw_fd()
+    }
+}
+
+#[cfg(windows)]
+impl<IO: std::os::windows::io::AsRawSocket, Side> std::os::windows::io::AsRawSocket for Stream<Own<IO, Side>> {
+    fn as_raw_socket(&self) -> std::os::windows::io::RawSocket {
+        self.get_ref().0.as_raw_socket()
+    }
+}
+
+pub(crate) async fn send_all<H: Handle>(handle: &mut H, data: &[u8], flags: SendFlags) -> io::Result<()>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut done = 0;
+    poll_fn(|cx| {
+        done += ready!(handle.with(|engine| engine.poll_send(cx, &data[done..], flags)))?;
+        if done == data.len() { Poll::Ready(Ok(())) } else { next_turn(cx) }
+    })
+    .await
+}
+
+pub(crate) async fn send_bytes<H: Handle>(handle: &mut H, data: &mut Bytes, flags: SendFlags) -> io::Result<usize>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut done = 0;
+    poll_fn(|cx| {
+        done += ready!(handle.with(|engine| engine.poll_send_bytes(cx, data, flags)))?;
+        if data.is_empty() { Poll::Ready(Ok(done)) } else { next_turn(cx) }
+    })
+    .await
+}
+
+/// R16: lets others have their turn, and goes on in the next.
+fn next_turn<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }

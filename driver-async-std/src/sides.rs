@@ -1,0 +1,264 @@
+//! Streams whose handshake is done: client side, server side, and either.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_io::{AsyncRead, AsyncWrite};
+use tls_cork::{Connection, SendFlags, Stats};
+
+use crate::handle::Handle;
+use crate::io::Engine;
+use crate::stream::{send_all, send_bytes};
+use crate::{DeadlineTask, ReadHalf, SharedStream, WriteHalf};
+
+/// The client side.
+pub mod client {
+    use crate::Stream;
+    use crate::handle::{Client, Own};
+
+    /// The client side of a TLS stream over `IO`, with flags on its writes.
+    pub type TlsStream<IO> = Stream<Own<IO, Client>>;
+}
+
+/// The server side.
+pub mod server {
+    use crate::Stream;
+    use crate::handle::{Own, Server};
+
+    /// The server side of a TLS stream over `IO`, with flags on its writes.
+    pub type TlsStream<IO> = Stream<Own<IO, Server>>;
+}
+
+/// Either side of a TLS stream over `IO`, with flags on its writes.
+///
+/// Its methods do what those of [`Stream`](crate::Stream) with their names do.
+#[derive(Debug)]
+pub enum TlsStream<IO> {
+    /// The client side.
+    Client(client::TlsStream<IO>),
+    /// The server side.
+    Server(server::TlsStream<IO>),
+}
+
+impl<IO> Handle for TlsStream<IO> {
+    type Io = IO;
+
+    fn with<R>(&mut self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
+        match self {
+            Self::Client(stream) => stream.0.with(f),
+            Self::Server(stream) => stream.0.with(f),
+        }
+    }
+
+    fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
+        match self {
+            Self::Client(stream) => stream.0.look(f),
+            Self::Server(stream) => stream.0.look(f),
+        }
+    }
+}
+
+impl<IO> TlsStream<IO> {
+    /// The transport, and the session: what was agreed on, and what waits.
+    pub fn get_ref(&self) -> (&IO, &Connection) {
+        match self {
+            Self::Client(stream) => stream.get_ref(),
+            Self::Server(stream) => stream.get_ref(),
+        }
+    }
+
+    /// The transport, for instance to set its options, and the session. Reading from the transport or writing to it breaks the stream.
+    pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
+        match self {
+            Self::Client(stream) => stream.get_mut(),
+            Self::Server(stream) => stream.get_mut(),
+        }
+    }
+
+    /// Takes the stream apart. What waits is in the connection still; it can be transmitted by hand.
+    pub fn into_inner(self) -> (IO, Connection) {
+        match self {
+            Self::Client(stream) => stream.into_inner(),
+            Self::Server(stream) => stream.into_inner(),
+        }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
+    /// Sends a prefix of `data` as `send(2)` does, and returns its length.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::send`](crate::Stream::send).
+    pub async fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_send(cx, data, flags)).await
+    }
+
+    /// As [`send`](Self::send), from several slices that make one write.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::send_vectored`](crate::Stream::send_vectored).
+    pub async fn send_vectored(&mut self, bufs: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_send_vectored(cx, bufs, flags)).await
+    }
+
+    /// As [`send`](Self::send), repeated until all of `data` is accepted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::send_all`](crate::Stream::send_all).
+    pub async fn send_all(&mut self, data: &[u8], flags: SendFlags) -> io::Result<()> {
+        send_all(self, data, flags).await
+    }
+
+    /// Sends owned bytes until all are accepted; large ones are never copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::send_bytes`](crate::Stream::send_bytes).
+    pub async fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<usize> {
+        send_bytes(self, data, flags).await
+    }
+
+    /// Polls one step of [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::poll_send`](crate::Stream::poll_send).
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
+        self.with(|engine| engine.poll_send(cx, data, flags))
+    }
+
+    /// Polls one step of [`send_vectored`](Self::send_vectored).
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::poll_send_vectored`](crate::Stream::poll_send_vectored).
+    pub fn poll_send_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+        flags: SendFlags,
+    ) -> Poll<io::Result<usize>> {
+        self.with(|engine| engine.poll_send_vectored(cx, bufs, flags))
+    }
+
+    /// Polls one step of [`send_bytes`](Self::send_bytes).
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::poll_send_bytes`](crate::Stream::poll_send_bytes).
+    pub fn poll_send_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+        flags: SendFlags,
+    ) -> Poll<io::Result<usize>> {
+        self.with(|engine| engine.poll_send_bytes(cx, data, flags))
+    }
+
+    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and deadline stay in force.
+    pub fn cork(&mut self) {
+        self.with(|engine| engine.cork());
+    }
+
+    /// Ends [`cork`](Self::cork), releases everything and transmits. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::uncork`](crate::Stream::uncork).
+    pub async fn uncork(&mut self) -> io::Result<()> {
+        poll_fn(|cx| Poll::Ready(self.with(|engine| engine.uncork(cx)))).await
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        self.look(|engine| engine.session().stats())
+    }
+
+    /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::close_gracefully`](crate::Stream::close_gracefully).
+    pub async fn close_gracefully(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.with(|engine| engine.poll_close_gracefully(cx))).await
+    }
+
+    /// Halves for two tasks: [`Stream::into_split`](crate::Stream::into_split).
+    pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
+        match self {
+            Self::Client(stream) => stream.into_split(),
+            Self::Server(stream) => stream.into_split(),
+        }
+    }
+
+    /// Deadlines that fire while nothing of the stream is polled: [`Stream::with_deadline_task`](crate::Stream::with_deadline_task).
+    pub fn with_deadline_task(self) -> (SharedStream<IO>, DeadlineTask<IO>)
+    where
+        IO: Send + 'static,
+    {
+        match self {
+            Self::Client(stream) => stream.with_deadline_task(),
+            Self::Server(stream) => stream.with_deadline_task(),
+        }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().with(|engine| engine.poll_read(cx, buf))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().with(|engine| engine.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().with(|engine| engine.poll_write_vectored(cx, bufs))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().with(|engine| engine.poll_flush(cx))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().with(|engine| engine.poll_close(cx))
+    }
+}
+
+#[cfg(unix)]
+impl<IO: std::os::fd::AsRawFd> std::os::fd::AsRawFd for TlsStream<IO> {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.get_ref().0.as_raw_fd()
+    }
+}
+
+#[cfg(windows)]
+impl<IO: std::os::windows::io::AsRawSocket> std::os::windows::io::AsRawSocket for TlsStream<IO> {
+    fn as_raw_socket(&self) -> std::os::windows::io::RawSocket {
+        self.get_ref().0.as_raw_socket()
+    }
+}
+
+impl<IO> From<client::TlsStream<IO>> for TlsStream<IO> {
+    fn from(stream: client::TlsStream<IO>) -> Self {
+        Self::Client(stream)
+    }
+}
+
+impl<IO> From<server::TlsStream<IO>> for TlsStream<IO> {
+    fn from(stream: server::TlsStream<IO>) -> Self {
+        Self::Server(stream)
+    }
+}
