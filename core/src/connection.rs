@@ -1,5 +1,7 @@
 //! `Connection`: a TLS session's two halves, the outbound one under a [`CorkPolicy`].
 
+mod error;
+
 use std::io::{self, IoSlice, Read};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,9 +16,10 @@ use bytes::Bytes;
 
 use crate::rustls::{Session, client_without_early_data, has_early_data, server_without_early_data};
 use crate::{
-    ConnectionError, CorkConfig, CorkPolicy, FlushDecision, Output, ReceiveError, SendFlags, Stats, TransmitError,
-    Transmitted, WriteError, Written,
+    CorkConfig, CorkPolicy, FlushDecision, Output, SendFlags, Stats, TransmitError, Transmitted, WriteError, Written,
 };
+
+pub use error::{ConnectionError, ReceiveError};
 
 /// What became of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

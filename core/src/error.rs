@@ -115,74 +115,8 @@ impl From<TransmitError> for io::Error {
     }
 }
 
-/// Received bytes could not be used.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ReceiveError {
-    /// The reader failed; `WouldBlock` and `Interrupted` come through here too.
-    #[error("the transport failed to receive")]
-    Io(#[source] io::Error),
-    /// The peer broke the protocol, or the handshake failed. The connection is dead; the alert for the peer, if there
-    /// is one, waits to be transmitted.
-    #[error("TLS failed: {error}{}", Lost(*discarded))]
-    Tls {
-        /// What rustls found. Its text is part of this error's own.
-        error: rustls::Error,
-        /// Accepted plaintext bytes that will never reach the peer.
-        discarded: usize,
-    },
-    /// The transport ended before the handshake did.
-    #[error("the peer closed the connection during the TLS handshake{}", Lost(*discarded))]
-    HandshakeEof {
-        /// Accepted plaintext bytes that will never reach the peer.
-        discarded: usize,
-    },
-}
-
-/// [`ReceiveError::Io`] becomes the transport's own error, unchanged. The others are inside the new
-/// error.
-impl From<ReceiveError> for io::Error {
-    fn from(error: ReceiveError) -> Self {
-        let kind = match error {
-            ReceiveError::Io(source) => return source,
-            ReceiveError::Tls { .. } => io::ErrorKind::InvalidData,
-            ReceiveError::HandshakeEof { .. } => io::ErrorKind::UnexpectedEof,
-        };
-        Self::new(kind, error)
-    }
-}
-
-/// A connection could not be set up.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ConnectionError {
-    /// The cork configuration is invalid.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The session can send early data or has accepted some, which is out of scope and would be lost.
-    #[error(
-        "early data is not supported: turn off enable_early_data in the client's configuration, set max_early_data_size to 0 in the server's"
-    )]
-    EarlyData,
-    /// rustls refused the session's configuration.
-    #[error("cannot set up the TLS session: {0}")]
-    Tls(rustls::Error),
-}
-
-impl From<rustls::Error> for ConnectionError {
-    fn from(error: rustls::Error) -> Self {
-        Self::Tls(error)
-    }
-}
-
-impl From<ConnectionError> for io::Error {
-    fn from(error: ConnectionError) -> Self {
-        Self::new(io::ErrorKind::InvalidInput, error)
-    }
-}
-
 /// Says how much accepted data an error costs, if any.
-struct Lost(usize);
+pub(crate) struct Lost(pub(crate) usize);
 
 impl std::fmt::Display for Lost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

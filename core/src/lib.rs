@@ -4,7 +4,8 @@
 //! size (one record) and in time ([`CorkConfig::max_hold`], 10 ms, as long as the driver calls
 //! [`handle_timeout`](CorkPolicy::handle_timeout) in time).
 //!
-//! ```no_run
+#![cfg_attr(feature = "rustls", doc = "```no_run")]
+#![cfg_attr(not(feature = "rustls"), doc = "```ignore")]
 //! # use std::{io::IoSlice, net::TcpStream, sync::Arc, time::Instant};
 //! # use bytes::Bytes;
 //! # use rustls::{ClientConfig, pki_types::ServerName};
@@ -46,6 +47,12 @@
 //!
 //! A driver takes no corking decision of its own.
 //!
+//! # Features
+//!
+//! - `rustls`, on by default: [`Connection`], a session of rustls 0.23. Without it this crate is the policy alone, and depends on no TLS
+//!   library: [`CorkPolicy`] over a [`Seal`] of your own, or over [`Passthrough`].
+//! - `aws-lc-rs`, `ring`, `fips`, `tls12`, `logging`: the features of rustls with these names. No crypto provider is enabled by default.
+//!
 //! # Out of scope
 //!
 //! Early data (0-RTT) and half-RTT data: plaintext waits until the handshake has ended. A client offers no early data, and a server
@@ -61,8 +68,12 @@
 //!
 //! ARCHITECTURE.md in the repository has all words and the rules (R1 to R17) that comments and tests cite; CONTRIBUTING.md has where a change goes.
 
+// Without rustls there is no `Connection` to link to.
+#![cfg_attr(not(feature = "rustls"), allow(rustdoc::broken_intra_doc_links))]
+
 mod batch;
 mod config;
+#[cfg(feature = "rustls")]
 mod connection;
 mod decision;
 mod error;
@@ -70,15 +81,18 @@ mod gather;
 mod hold;
 mod policy;
 mod queue;
+#[cfg(feature = "rustls")]
 mod rustls;
 mod seal;
 mod stats;
 
 pub use config::{CorkConfig, DynamicRecords, MAX_RECORD_SIZE};
-pub use connection::{Connection, Received};
+#[cfg(feature = "rustls")]
+pub use connection::{Connection, ConnectionError, ReceiveError, Received};
 pub use decision::{FlushDecision, FlushReason, Output, SendFlags, Transmitted, Written};
-pub use error::{ConfigError, ConnectionError, ReceiveError, SealError, TransmitError, WriteError};
+pub use error::{ConfigError, SealError, TransmitError, WriteError};
 pub use policy::CorkPolicy;
+#[cfg(feature = "rustls")]
 pub use rustls::{client_without_early_data, server_without_early_data};
 pub use seal::{Passthrough, Seal};
 pub use stats::Stats;
