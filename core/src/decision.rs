@@ -57,6 +57,24 @@ impl FlushDecision {
     pub fn is_flush(&self) -> bool {
         matches!(self, Self::Flush { .. })
     }
+
+    /// A flush also if nothing was released, but the end of the stream may leave now.
+    pub(crate) fn or_end(self, ends: bool) -> Self {
+        match self {
+            Self::Hold { .. } if ends => Self::Flush { bytes: 0, reason: FlushReason::Close },
+            decision => decision,
+        }
+    }
+
+    /// The decision about a write that was sealed at once and released `bytes`. They include bytes
+    /// that filled up a record, and exclude those that the keys refused.
+    pub(crate) fn of_sealed(self, bytes: usize) -> Self {
+        match self {
+            Self::Hold { .. } if bytes > 0 => Self::Flush { bytes, reason: FlushReason::Filled },
+            Self::Flush { reason, .. } => Self::Flush { bytes, reason },
+            hold @ Self::Hold { .. } => hold,
+        }
+    }
 }
 
 /// Why held bytes were released.

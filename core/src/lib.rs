@@ -79,11 +79,13 @@ mod decision;
 mod error;
 mod gather;
 mod hold;
+mod outlet;
 mod policy;
 mod queue;
 #[cfg(feature = "rustls")]
 mod rustls;
 mod seal;
+mod spare;
 mod stats;
 
 pub use config::{CorkConfig, DynamicRecords, MAX_RECORD_SIZE};

@@ -1,26 +1,23 @@
 //! `CorkPolicy`: write events in; flush decisions and encrypted output out.
 
-use std::io::{self, IoSlice};
-use std::time::{Duration, Instant};
+mod transmit;
 
-use bytes::{Bytes, BytesMut};
+use std::io::IoSlice;
+use std::time::Instant;
+
+use bytes::Bytes;
 
 use crate::batch::BatchSize;
 use crate::config::in_range;
 use crate::gather::{self, Slices};
 use crate::hold::{Batch, Hold};
+use crate::outlet::{Outlet, Severed};
 use crate::queue::Queue;
+use crate::spare::Spare;
 use crate::{
-    ConfigError, CorkConfig, FlushDecision, FlushReason, Output, Seal, SealError, SendFlags, Stats, TransmitError,
-    Transmitted, WriteError, Written,
+    ConfigError, CorkConfig, FlushDecision, FlushReason, Seal, SealError, SendFlags, Stats, TransmitError, WriteError,
+    Written,
 };
-
-/// After how long without a write an idle policy gives its buffer back.
-const IDLE_BUFFER: Duration = Duration::from_secs(1);
-/// Wire bytes of output in a row that no handshake comes near to.
-const OUTPUT_MAX: usize = 64 << 20;
-/// Wire bytes for each byte of plaintext that no record comes near to.
-const RECORD_OVERHEAD: usize = 512;
 
 /// Decides when plaintext becomes records and when records leave.
 ///
@@ -48,25 +45,14 @@ const RECORD_OVERHEAD: usize = 512;
 /// ```
 #[derive(Debug)]
 pub struct CorkPolicy<S> {
-    seal: S,
+    outlet: Outlet<S>,
     hold: Hold,
     queue: Queue,
-    batch: BatchSize,
+    spare: Spare,
     send_buffer_limit: usize,
     flush_on_read_wait: bool,
-    /// Plaintext bytes of the batch that waits, sealed, for the transport.
-    in_flight: usize,
-    /// Wire bytes of the output that waits which have been transmitted already.
-    sent_of_output: usize,
-    /// It is as large as batches may be now.
-    whole_batch: bool,
-    /// The buffer of the last `Output`, to be filled again once that has been dropped.
-    taken: Option<BytesMut>,
-    pushed_back: bool,
     state: State,
     deferred: Option<TransmitError>,
-    /// Why nothing more may be transmitted.
-    severed: Option<Severed>,
     /// Accepted bytes that a failure discarded.
     lost: usize,
     stats: Stats,
@@ -81,33 +67,6 @@ enum State {
     Failed,
 }
 
-/// Why the position in the peer's stream is unknown.
-#[derive(Clone, Copy, Debug)]
-enum Severed {
-    /// A transport that took more than it was offered.
-    Overrun { offered: usize, reported: usize },
-    /// A sealer that broke its contract.
-    Seal(&'static str),
-}
-
-impl Severed {
-    fn error(self, discarded: usize) -> TransmitError {
-        match self {
-            Self::Overrun { offered, reported } => TransmitError::Overrun { offered, reported, discarded },
-            Self::Seal(how) => TransmitError::Seal { error: SealError::Contract(how), discarded },
-        }
-    }
-}
-
-/// What became of the send that a sealer makes in one transmit.
-#[derive(Clone, Copy)]
-enum Sent {
-    NotAsked,
-    Took(usize),
-    Failed(io::ErrorKind),
-    Severed(Severed),
-}
-
 impl<S: Seal> CorkPolicy<S> {
     /// A policy over `seal`.
     ///
@@ -120,19 +79,13 @@ impl<S: Seal> CorkPolicy<S> {
         in_range("max_record_size of Seal", max_record, 1, usize::MAX)?;
         Ok(Self {
             hold: Hold::new(&config, max_record, seal.is_ready()),
-            seal,
+            outlet: Outlet::new(seal, BatchSize::new(config.batch_min, config.batch_max)),
             queue: Queue::default(),
-            batch: BatchSize::new(config.batch_min, config.batch_max),
+            spare: Spare::default(),
             send_buffer_limit: config.send_buffer_limit,
             flush_on_read_wait: config.flush_on_read_wait,
-            in_flight: 0,
-            sent_of_output: 0,
-            taken: None,
-            whole_batch: false,
-            pushed_back: false,
             state: State::Open,
             deferred: None,
-            severed: None,
             lost: 0,
             stats: Stats::default(),
         })
@@ -186,7 +139,7 @@ impl<S: Seal> CorkPolicy<S> {
         let joins = self.hold.join(data.len(), flags.contains(SendFlags::MORE));
         if joins {
             self.queue.push_copy(data);
-            self.stats.copied_bytes += data.len() as u64;
+            self.stats.count_copied(data.len());
         }
         joins
     }
@@ -202,7 +155,7 @@ impl<S: Seal> CorkPolicy<S> {
         self.check_open()?;
         let offered = data.len();
         let accepted = self.admit(offered)?;
-        self.stats.copied_bytes += self.queue.push_bytes(data.split_to(accepted)) as u64;
+        self.stats.count_copied(self.queue.push_bytes(data.split_to(accepted)));
         Ok(self.written(now, accepted, offered, flags))
     }
 
@@ -248,7 +201,7 @@ impl<S: Seal> CorkPolicy<S> {
         let discarded = self.discard();
         self.state = State::Closed;
         if discarded == 0 {
-            self.seal.close_notify();
+            self.outlet.get_mut().close_notify();
         }
         discarded
     }
@@ -256,8 +209,7 @@ impl<S: Seal> CorkPolicy<S> {
     /// Releases the held tail if its deadline has come, and gives an idle buffer back.
     pub fn handle_timeout(&mut self, now: Instant) -> FlushDecision {
         if self.idle_buffer_due().is_some_and(|due| due <= now) {
-            self.queue.clear();
-            self.taken = None;
+            self.spare.give_back(&mut self.queue);
         }
         self.hold.timeout(now).counted(&mut self.stats)
     }
@@ -279,7 +231,7 @@ impl<S: Seal> CorkPolicy<S> {
     /// [`Connection`](crate::Connection) calls this; only users of a [`Seal`] of their own need to. Does nothing before
     /// [`Seal::is_ready`].
     pub fn handle_handshake_done(&mut self, now: Instant) -> FlushDecision {
-        if self.hold.is_ready() || !self.seal.is_ready() || self.state == State::Failed {
+        if self.hold.is_ready() || !self.outlet.get_ref().is_ready() || self.state == State::Failed {
             return self.hold_until();
         }
         self.hold.keys_exist(now).counted(&mut self.stats).or_end(self.state == State::Closing)
@@ -292,7 +244,7 @@ impl<S: Seal> CorkPolicy<S> {
 
     /// Whether [`transmit_with`](Self::transmit_with) would have something to do.
     pub fn wants_transmit(&self) -> bool {
-        self.severed.is_none() && (self.in_flight > 0 || self.seal.has_output())
+        self.outlet.severed().is_none() && self.outlet.has_output()
             || self.deferred.is_some()
             || (self.hold.is_ready()
                 && (self.hold.unsealed() > 0 || self.state == State::Closing || self.has_control()))
@@ -325,8 +277,7 @@ impl<S: Seal> CorkPolicy<S> {
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed | State::Failed)
             && self.hold.waiting() == 0
-            && self.in_flight == 0
-            && (self.severed.is_some() || !self.seal.has_output())
+            && (self.outlet.severed().is_some() || !self.outlet.has_output())
             && self.deferred.is_none()
     }
 
@@ -347,111 +298,6 @@ impl<S: Seal> CorkPolicy<S> {
         stats
     }
 
-    /// Offers output to `send` until nothing is left or it returns `WouldBlock`.
-    ///
-    /// `send` gets slices of encrypted output, not copied, and whether further bytes are already waiting behind them (`MSG_MORE`);
-    /// it returns how many bytes the transport took. `Interrupted` is tried again.
-    ///
-    /// # Errors
-    ///
-    /// [`TransmitError::Io`] and [`TransmitError::WriteZero`] leave everything waiting.
-    /// [`TransmitError::Seal`] is final: the plaintext that waited is discarded, and counted; an
-    /// alert may still wait to be transmitted. [`TransmitError::Overrun`] is final too, nothing
-    /// more is offered, and further calls return it again.
-    pub fn transmit_with(
-        &mut self,
-        send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
-    ) -> Result<Transmitted, TransmitError> {
-        self.transmit_up_to(usize::MAX, send)
-    }
-
-    /// As [`transmit_with`](Self::transmit_with), but starts no further send after `limit` wire bytes.
-    ///
-    /// For drivers that must not be kept busy by one stream, however much waits in it. If the result is not `blocked` and
-    /// [`wants_transmit`](Self::wants_transmit) still holds, the limit was reached: call again in the next turn, without waiting for the
-    /// transport.
-    ///
-    /// # Errors
-    ///
-    /// As [`transmit_with`](Self::transmit_with).
-    pub fn transmit_up_to(
-        &mut self,
-        limit: usize,
-        mut send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
-    ) -> Result<Transmitted, TransmitError> {
-        let mut bytes = 0;
-        loop {
-            if bytes >= limit {
-                return Ok(Transmitted { bytes, blocked: false });
-            }
-            self.prepare()?;
-            if self.in_flight == 0 && !self.seal.has_output() {
-                return Ok(Transmitted { bytes, blocked: false });
-            }
-            match self.send_once(&mut send) {
-                Ok(0) => return Err(TransmitError::WriteZero),
-                Ok(n) => bytes += n,
-                Err(TransmitError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(TransmitError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.pushed_back = true;
-                    self.batch.pushed_back();
-                    return Ok(Transmitted { bytes, blocked: true });
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Appends all output that can leave now to `out`; returns how many bytes that was. For tests, simulators and memory transports.
-    ///
-    /// # Errors
-    ///
-    /// [`TransmitError::Seal`], as [`transmit_with`](Self::transmit_with).
-    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Result<usize, TransmitError> {
-        let done = self.transmit_with(|bufs, _more| {
-            bufs.iter().for_each(|buf| out.extend_from_slice(buf));
-            Ok(gather::total(bufs))
-        })?;
-        Ok(done.bytes)
-    }
-
-    /// Takes one batch of output as an owned buffer, for loops whose sends own their buffers until they complete.
-    ///
-    /// `None` if nothing can leave now. Take the next when this one has been sent: plaintext that waits meanwhile shares records.
-    ///
-    /// # Errors
-    ///
-    /// [`TransmitError::Seal`], as [`transmit_with`](Self::transmit_with).
-    pub fn take_transmit(&mut self) -> Result<Option<Output>, TransmitError> {
-        self.prepare()?;
-        if self.in_flight == 0 && !self.seal.has_output() {
-            return Ok(None);
-        }
-        let mut data = self.taken.take().unwrap_or_default();
-        let transmits = self.stats.transmits;
-        loop {
-            let sent = self.send_once(&mut |bufs, _more| {
-                data.reserve(gather::total(bufs));
-                bufs.iter().for_each(|buf| data.extend_from_slice(buf));
-                Ok(gather::total(bufs))
-            });
-            match sent {
-                Ok(_) if self.seal.has_output() => {}
-                Ok(_) => break,
-                Err(error) if data.is_empty() => return Err(error),
-                // What was taken before it is the caller's.
-                Err(error) => {
-                    self.deferred = Some(error);
-                    break;
-                }
-            }
-        }
-        self.stats.transmits = transmits + 1; // one send, however often the sealer was asked
-        let output = Output { data: data.split().freeze(), more: self.hold.unsealed() > 0 };
-        self.taken = Some(data);
-        Ok(Some(output))
-    }
-
     /// The session has failed, for instance by what it received: discards what is not sealed, refuses further writes, and returns how many accepted
     /// bytes that costs.
     ///
@@ -465,17 +311,17 @@ impl<S: Seal> CorkPolicy<S> {
 
     /// The session.
     pub fn get_ref(&self) -> &S {
-        &self.seal
+        self.outlet.get_ref()
     }
 
     /// The session, for its inbound half and its handshake. What it is given to send must come from this policy alone.
     pub fn get_mut(&mut self) -> &mut S {
-        &mut self.seal
+        self.outlet.get_mut()
     }
 
     /// Nothing follows `close_notify`.
     fn has_control(&self) -> bool {
-        matches!(self.state, State::Open | State::Closing) && self.seal.has_control()
+        matches!(self.state, State::Open | State::Closing) && self.outlet.get_ref().has_control()
     }
 
     fn check_open(&self) -> Result<(), WriteError> {
@@ -502,17 +348,17 @@ impl<S: Seal> CorkPolicy<S> {
 
     /// R7: nothing is sealed while sealed application bytes still wait.
     fn can_seal_now(&self) -> bool {
-        self.hold.is_ready() && self.in_flight == 0 && self.deferred.is_none()
+        self.hold.is_ready() && !self.outlet.is_in_flight() && self.deferred.is_none()
     }
 
     /// No batch is larger than this now, wherever a ramp ends.
     fn largest_write_through(&self) -> usize {
-        self.batch.current().max(self.hold.record_size())
+        self.outlet.batch_size().max(self.hold.record_size())
     }
 
     fn push_copies(&mut self, bufs: &[IoSlice<'_>], skip: usize, len: usize) {
         gather::pieces(bufs, skip, len, |piece| self.queue.push_copy(piece));
-        self.stats.copied_bytes += len as u64;
+        self.stats.count_copied(len);
     }
 
     /// Seals a large write straight from the caller's slices, behind what is queued; only a held tail is copied.
@@ -529,14 +375,14 @@ impl<S: Seal> CorkPolicy<S> {
         let queued = self.queue.len();
         let mut hold = self.hold;
         hold.restart_ramp(now);
-        let room = hold.largest_batch(self.batch.current()).saturating_sub(queued);
+        let room = hold.largest_batch(self.outlet.batch_size()).saturating_sub(queued);
         if room < offered && room < hold.record_size() {
             return Ok(None);
         }
         let mut accepted = offered.min(room);
         let released = hold.released();
         let decision = hold.write(now, accepted, is_more(accepted, offered, flags));
-        let batch = hold.next_batch(self.batch.current());
+        let batch = hold.next_batch(self.outlet.batch_size());
         let Some(direct) = batch.len.checked_sub(queued).filter(|direct| *direct > 0) else {
             return Ok(None);
         };
@@ -558,113 +404,18 @@ impl<S: Seal> CorkPolicy<S> {
         Ok(Some(Written { accepted, decision }))
     }
 
-    /// Has output ready if anything may leave: a batch, the end of the stream, or what the session itself has to say.
-    fn prepare(&mut self) -> Result<(), TransmitError> {
-        if let Some(error) = self.deferred.take() {
-            return Err(error);
-        }
-        if let Some(severed) = self.severed {
-            return Err(severed.error(0));
-        }
-        if self.in_flight > 0 {
-            let kept = self.seal.has_output();
-            return if kept { Ok(()) } else { Err(self.sever(Severed::Seal("sealed output was there and is gone"))) };
-        }
-        if !self.hold.is_ready() {
-            return Ok(());
-        }
-        if self.hold.unsealed() > 0 {
-            self.seal_queued()?;
-        }
-        if self.state == State::Closing && self.hold.waiting() == 0 {
-            self.seal.close_notify();
-            self.state = State::Closed;
-        }
-        if !self.seal.has_output() && self.has_control() {
-            self.seal.queue_control();
-            if self.has_control() {
-                return Err(self.sever(Severed::Seal("has_control stays true behind queue_control")));
-            }
-        }
-        Ok(())
-    }
-
-    fn seal_queued(&mut self) -> Result<(), TransmitError> {
-        let batch = self.hold.next_batch(self.batch.current());
-        self.seal_batch(batch, &[]).map_err(|(_, error)| self.seal_failed(error))
-    }
-
     /// Seals `batch`: what is queued, and behind it what `bufs` begins with. If not all could be sealed, says how many bytes were, and why no more.
     fn seal_batch(&mut self, batch: Batch, bufs: &[IoSlice<'_>]) -> Result<(), (usize, SealError)> {
         let queued = batch.len.min(self.queue.len());
         let mut slices = Slices::new();
         self.queue.front(queued, &mut slices);
         gather::pieces(bufs, 0, batch.len - queued, |piece| slices.push(IoSlice::new(piece)));
-        let records = self.seal.seal(&slices, batch.record_size).map_err(|error| (0, error))?;
+        let (sealed, records) = self.outlet.seal(&slices, batch).map_err(|error| (0, error))?;
         drop(slices);
-        if records > batch.len {
-            return Err((0, SealError::Contract("seal returned more records than it was given bytes")));
-        }
-        let sealed = batch.first(records);
-        if sealed.len > 0 && !self.seal.has_output() {
-            return Err((0, SealError::Contract("seal left no output")));
-        }
         self.queue.consume(sealed.len);
-        self.count_sealed(sealed, records);
+        self.hold.sealed(sealed);
+        self.stats.count_sealed(sealed, records);
         if sealed.len < batch.len { Err((sealed.len, SealError::KeysExhausted)) } else { Ok(()) }
-    }
-
-    fn count_sealed(&mut self, batch: Batch, records: usize) {
-        self.hold.sealed(batch);
-        self.whole_batch = batch.whole;
-        if batch.filled > 0 {
-            self.stats.count_flush(FlushReason::Filled);
-        }
-        self.in_flight = batch.len;
-        self.sent_of_output = 0;
-        self.pushed_back = false;
-        self.stats.records += records as u64;
-        self.stats.plaintext_bytes += batch.len as u64;
-        self.stats.largest_batch = self.stats.largest_batch.max(batch.len as u64);
-    }
-
-    fn send_once(
-        &mut self,
-        send: &mut impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
-    ) -> Result<usize, TransmitError> {
-        // R8: the kernel may wait for more exactly if more is already waiting here; held bytes do not count.
-        let released = self.hold.unsealed() > 0;
-        let mut seen = Sent::NotAsked;
-        let done = self.seal.transmit(&mut |bufs, rest| {
-            let result = seen.offer(bufs, |bufs| send(bufs, rest || released));
-            if let Sent::Severed(_) = seen { Err(io::ErrorKind::InvalidData.into()) } else { result }
-        });
-        let sent = match (seen, done) {
-            (Sent::Took(taken), Ok(sent)) if taken == sent => sent,
-            (Sent::Failed(kind), Err(error)) if kind == error.kind() => return Err(TransmitError::Io(error)),
-            (Sent::Severed(why), _) => return Err(self.sever(why)),
-            (Sent::NotAsked, _) => return Err(self.sever(Severed::Seal("transmit did not call send"))),
-            _ => return Err(self.sever(Severed::Seal("transmit did not return what send did"))),
-        };
-        self.sent_of_output += sent;
-        if sent > 0 {
-            self.stats.transmits += 1;
-            self.stats.wire_bytes += sent as u64;
-        }
-        if !self.seal.has_output() {
-            if self.sent_of_output < self.in_flight {
-                return Err(self.sever(Severed::Seal("its output ended before its plaintext did")));
-            }
-            if self.whole_batch && !self.pushed_back {
-                self.batch.taken_whole();
-            }
-            self.whole_batch = false;
-            self.in_flight = 0;
-            self.sent_of_output = 0;
-        } else if self.sent_of_output > OUTPUT_MAX && self.sent_of_output / RECORD_OVERHEAD > self.in_flight {
-            return Err(self.sever(Severed::Seal("its output has no end")));
-        }
-        Ok(sent)
     }
 
     fn seal_failed(&mut self, error: SealError) -> TransmitError {
@@ -677,10 +428,9 @@ impl<S: Seal> CorkPolicy<S> {
     /// Fails for good: nothing more is offered. The batch in flight counts as lost, since an
     /// unknown part of it has arrived.
     fn sever(&mut self, why: Severed) -> TransmitError {
-        let on_its_way = std::mem::take(&mut self.in_flight);
+        let on_its_way = self.outlet.sever(why);
         let discarded = self.handle_failure() + on_its_way;
         self.lost += on_its_way;
-        self.severed = Some(why);
         why.error(discarded)
     }
 
@@ -698,60 +448,7 @@ impl<S: Seal> CorkPolicy<S> {
     }
 
     fn idle_buffer_due(&self) -> Option<Instant> {
-        let last = self.hold.last_write()?;
-        let spare = self.queue.has_spare() || (self.taken.is_some() && self.queue.len() == 0);
-        spare.then(|| last + IDLE_BUFFER)
-    }
-}
-
-impl Sent {
-    /// Calls `send` and records the outcome. Refuses a second call in one transmit, and an empty
-    /// offer.
-    #[inline]
-    fn offer(
-        &mut self,
-        bufs: &[IoSlice<'_>],
-        send: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let offered = gather::total(bufs);
-        if !matches!(self, Self::NotAsked) || offered == 0 {
-            *self = Self::Severed(Severed::Seal("transmit called send twice, or with nothing to send"));
-            return Ok(0);
-        }
-        let result = send(bufs);
-        *self = match &result {
-            Ok(reported) if *reported > offered => Self::Severed(Severed::Overrun { offered, reported: *reported }),
-            Ok(taken) => Self::Took(*taken),
-            Err(error) => Self::Failed(error.kind()),
-        };
-        result
-    }
-}
-
-impl FlushDecision {
-    fn counted(self, stats: &mut Stats) -> Self {
-        if let Self::Flush { reason, .. } = self {
-            stats.count_flush(reason);
-        }
-        self
-    }
-
-    /// A flush also if nothing was released, but the end of the stream may leave now.
-    fn or_end(self, ends: bool) -> Self {
-        match self {
-            Self::Hold { .. } if ends => Self::Flush { bytes: 0, reason: FlushReason::Close },
-            decision => decision,
-        }
-    }
-
-    /// The decision about a write that was sealed at once and released `bytes`. They include bytes
-    /// that filled up a record, and exclude those that the keys refused.
-    fn of_sealed(self, bytes: usize) -> Self {
-        match self {
-            Self::Hold { .. } if bytes > 0 => Self::Flush { bytes, reason: FlushReason::Filled },
-            Self::Flush { reason, .. } => Self::Flush { bytes, reason },
-            hold @ Self::Hold { .. } => hold,
-        }
+        self.spare.due(&self.queue, self.hold.last_write())
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::FlushReason;
+use crate::hold::Batch;
+use crate::{FlushDecision, FlushReason};
 
 /// Counters of one connection's outbound half, since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,36 @@ impl Stats {
 
     pub(crate) fn count_flush(&mut self, reason: FlushReason) {
         self.flushes[reason as usize] += 1;
+    }
+
+    pub(crate) fn count_copied(&mut self, bytes: usize) {
+        self.copied_bytes += bytes as u64;
+    }
+
+    /// `batch` was sealed into so many records.
+    pub(crate) fn count_sealed(&mut self, batch: Batch, records: usize) {
+        if batch.filled > 0 {
+            self.count_flush(FlushReason::Filled);
+        }
+        self.records += records as u64;
+        self.plaintext_bytes += batch.len as u64;
+        self.largest_batch = self.largest_batch.max(batch.len as u64);
+    }
+
+    /// The transport took so many wire bytes in one send.
+    pub(crate) fn count_sent(&mut self, bytes: usize) {
+        self.transmits += u64::from(bytes > 0);
+        self.wire_bytes += bytes as u64;
+    }
+}
+
+impl FlushDecision {
+    /// Counts the release, if it is one.
+    pub(crate) fn counted(self, stats: &mut Stats) -> Self {
+        if let Self::Flush { reason, .. } = self {
+            stats.count_flush(reason);
+        }
+        self
     }
 }
 

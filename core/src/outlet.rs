@@ -1,0 +1,201 @@
+//! `Outlet`: a sealer, the output that it has made, and the check that it keeps its contract.
+
+use std::io::{self, IoSlice};
+
+use crate::batch::BatchSize;
+use crate::gather;
+use crate::hold::Batch;
+use crate::{Seal, SealError, TransmitError};
+
+/// Wire bytes of output in a row that no handshake comes near to.
+const OUTPUT_MAX: usize = 64 << 20;
+/// Wire bytes for each byte of plaintext that no record comes near to.
+const RECORD_OVERHEAD: usize = 512;
+
+#[derive(Debug)]
+pub(crate) struct Outlet<S> {
+    seal: S,
+    batch: BatchSize,
+    /// Plaintext bytes of the batch that waits, sealed, for the transport.
+    in_flight: usize,
+    /// Wire bytes of the output that waits which have been transmitted already.
+    sent_of_output: usize,
+    /// It is as large as batches may be now.
+    whole_batch: bool,
+    pushed_back: bool,
+    /// Why nothing more may be transmitted.
+    severed: Option<Severed>,
+}
+
+/// Why the position in the peer's stream is unknown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Severed {
+    /// A transport that took more than it was offered.
+    Overrun { offered: usize, reported: usize },
+    /// A sealer that broke its contract.
+    Seal(&'static str),
+}
+
+impl Severed {
+    pub(crate) fn error(self, discarded: usize) -> TransmitError {
+        match self {
+            Self::Overrun { offered, reported } => TransmitError::Overrun { offered, reported, discarded },
+            Self::Seal(how) => TransmitError::Seal { error: SealError::Contract(how), discarded },
+        }
+    }
+}
+
+/// Why a send failed.
+pub(crate) enum SendFault {
+    Io(io::Error),
+    Severed(Severed),
+}
+
+impl<S: Seal> Outlet<S> {
+    pub(crate) fn new(seal: S, batch: BatchSize) -> Self {
+        Self { seal, batch, in_flight: 0, sent_of_output: 0, whole_batch: false, pushed_back: false, severed: None }
+    }
+
+    pub(crate) fn batch_size(&self) -> usize {
+        self.batch.current()
+    }
+
+    pub(crate) fn severed(&self) -> Option<Severed> {
+        self.severed
+    }
+
+    /// Whether sealed plaintext waits for the transport.
+    #[inline]
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    /// Whether the transport can be offered something.
+    #[inline]
+    pub(crate) fn has_output(&self) -> bool {
+        self.in_flight > 0 || self.seal.has_output()
+    }
+
+    /// A batch in flight is still there.
+    pub(crate) fn check_in_flight(&self) -> Result<(), Severed> {
+        if self.seal.has_output() { Ok(()) } else { Err(Severed::Seal("sealed output was there and is gone")) }
+    }
+
+    /// Seals `plaintext`, which is all of `batch`. Returns the part of `batch` that was sealed, and the number of records.
+    pub(crate) fn seal(&mut self, plaintext: &[IoSlice<'_>], batch: Batch) -> Result<(Batch, usize), SealError> {
+        let records = self.seal.seal(plaintext, batch.record_size)?;
+        if records > batch.len {
+            return Err(SealError::Contract("seal returned more records than it was given bytes"));
+        }
+        let sealed = batch.first(records);
+        if sealed.len > 0 && !self.seal.has_output() {
+            return Err(SealError::Contract("seal left no output"));
+        }
+        self.whole_batch = sealed.whole;
+        self.in_flight = sealed.len;
+        self.sent_of_output = 0;
+        self.pushed_back = false;
+        Ok((sealed, records))
+    }
+
+    /// Has the session queue what it has to say of its own accord.
+    pub(crate) fn queue_control(&mut self) -> Result<(), Severed> {
+        self.seal.queue_control();
+        if self.seal.has_control() {
+            return Err(Severed::Seal("has_control stays true behind queue_control"));
+        }
+        Ok(())
+    }
+
+    /// Offers output to `send` once, with `more` or what the sealer adds to it; returns how many bytes it took.
+    pub(crate) fn send_once(
+        &mut self,
+        more: bool,
+        send: &mut impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
+    ) -> Result<usize, SendFault> {
+        let mut seen = Sent::NotAsked;
+        let done = self.seal.transmit(&mut |bufs, rest| {
+            let result = seen.offer(bufs, |bufs| send(bufs, rest || more));
+            if let Sent::Severed(_) = seen { Err(io::ErrorKind::InvalidData.into()) } else { result }
+        });
+        let sent = match (seen, done) {
+            (Sent::Took(taken), Ok(sent)) if taken == sent => sent,
+            (Sent::Failed(kind), Err(error)) if kind == error.kind() => return Err(SendFault::Io(error)),
+            (Sent::Severed(why), _) => return Err(SendFault::Severed(why)),
+            (Sent::NotAsked, _) => return contract("transmit did not call send"),
+            _ => return contract("transmit did not return what send did"),
+        };
+        self.sent_of_output += sent;
+        if !self.seal.has_output() {
+            if self.sent_of_output < self.in_flight {
+                return contract("its output ended before its plaintext did");
+            }
+            if self.whole_batch && !self.pushed_back {
+                self.batch.taken_whole();
+            }
+            self.whole_batch = false;
+            self.in_flight = 0;
+            self.sent_of_output = 0;
+        } else if self.sent_of_output > OUTPUT_MAX && self.sent_of_output / RECORD_OVERHEAD > self.in_flight {
+            return contract("its output has no end");
+        }
+        Ok(sent)
+    }
+
+    /// The transport takes no more for now.
+    pub(crate) fn pushed_back(&mut self) {
+        self.pushed_back = true;
+        self.batch.pushed_back();
+    }
+
+    /// Offers nothing more, for good; returns the plaintext bytes in flight, of which an unknown part has arrived.
+    pub(crate) fn sever(&mut self, why: Severed) -> usize {
+        self.severed = Some(why);
+        std::mem::take(&mut self.in_flight)
+    }
+
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.seal
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.seal
+    }
+}
+
+fn contract(how: &'static str) -> Result<usize, SendFault> {
+    Err(SendFault::Severed(Severed::Seal(how)))
+}
+
+/// What became of the send that a sealer makes in one transmit.
+#[derive(Clone, Copy)]
+enum Sent {
+    NotAsked,
+    Took(usize),
+    Failed(io::ErrorKind),
+    Severed(Severed),
+}
+
+impl Sent {
+    /// Calls `send` and records the outcome. Refuses a second call in one transmit, and an empty
+    /// offer.
+    #[inline]
+    fn offer(
+        &mut self,
+        bufs: &[IoSlice<'_>],
+        send: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let offered = gather::total(bufs);
+        if !matches!(self, Self::NotAsked) || offered == 0 {
+            *self = Self::Severed(Severed::Seal("transmit called send twice, or with nothing to send"));
+            return Ok(0);
+        }
+        let result = send(bufs);
+        *self = match &result {
+            Ok(reported) if *reported > offered => Self::Severed(Severed::Overrun { offered, reported: *reported }),
+            Ok(taken) => Self::Took(*taken),
+            Err(error) => Self::Failed(error.kind()),
+        };
+        result
+    }
+}
