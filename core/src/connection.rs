@@ -299,9 +299,9 @@ impl Connection {
         self.policy.waiting()
     }
 
-    /// See [`CorkPolicy::is_closed`].
-    pub fn is_closed(&self) -> bool {
-        self.policy.is_closed()
+    /// See [`CorkPolicy::is_write_closed`].
+    pub fn is_write_closed(&self) -> bool {
+        self.policy.is_write_closed()
     }
 
     /// See [`CorkPolicy::is_finished`].
@@ -309,13 +309,9 @@ impl Connection {
         self.policy.is_finished()
     }
 
-    /// See [`CorkPolicy::check_loss`].
-    ///
-    /// # Errors
-    ///
-    /// See [`CorkPolicy::check_loss`].
-    pub fn check_loss(&self) -> Result<(), WriteError> {
-        self.policy.check_loss()
+    /// See [`CorkPolicy::lost_bytes`].
+    pub fn lost_bytes(&self) -> usize {
+        self.policy.lost_bytes()
     }
 
     /// See [`CorkPolicy::stats`].

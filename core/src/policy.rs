@@ -254,11 +254,11 @@ impl<S: Seal> CorkPolicy<S> {
     /// accept now. Grows by transmitting.
     ///
     /// Zero means that any write of data is refused: [`WriteError::Blocked`] while open, otherwise
-    /// [`is_closed`](Self::is_closed). If it is not zero, [`write`](Self::write) accepts at least a
+    /// [`is_write_closed`](Self::is_write_closed). If it is not zero, [`write`](Self::write) accepts at least a
     /// byte; a large write that is sealed straight from its slices accepts up to one batch, which
     /// may be more than this or less.
     pub fn send_capacity(&self) -> usize {
-        if self.is_closed() { 0 } else { self.send_buffer_limit.saturating_sub(self.queue.len()) }
+        if self.is_write_closed() { 0 } else { self.send_buffer_limit.saturating_sub(self.queue.len()) }
     }
 
     /// Plaintext bytes accepted and not yet sealed.
@@ -267,7 +267,7 @@ impl<S: Seal> CorkPolicy<S> {
     }
 
     /// Whether no further write will be accepted: closed, aborted or failed.
-    pub fn is_closed(&self) -> bool {
+    pub fn is_write_closed(&self) -> bool {
         self.state != State::Open
     }
 
@@ -281,14 +281,12 @@ impl<S: Seal> CorkPolicy<S> {
             && self.deferred.is_none()
     }
 
-    /// Returns an error if a failure has discarded accepted bytes. What [`abort`](Self::abort) gave
-    /// up does not count.
+    /// Accepted plaintext bytes that a failure has discarded; zero while there was none.
     ///
-    /// # Errors
-    ///
-    /// [`WriteError::Failed`] from the failure on, if it discarded accepted bytes. The error that was returned then says how many.
-    pub fn check_loss(&self) -> Result<(), WriteError> {
-        if self.lost == 0 { Ok(()) } else { Err(WriteError::Failed) }
+    /// What [`abort`](Self::abort) gave up does not count. Look at it when a close is through: a
+    /// failure that was returned by another call may have cost bytes.
+    pub fn lost_bytes(&self) -> usize {
+        self.lost
     }
 
     /// What was counted so far.

@@ -140,10 +140,10 @@ impl Run {
         assert!(self.wire == model.output[..model.sent], "content and order");
         assert_eq!(policy.waiting(), model.waiting());
         assert_eq!(policy.send_capacity(), model.capacity(), "R9");
-        assert_eq!(policy.is_closed(), model.is_closed());
+        assert_eq!(policy.is_write_closed(), model.is_closed());
         assert_eq!(policy.is_finished(), model.is_finished(), "R11");
         assert_eq!(policy.wants_transmit(), model.wants_transmit());
-        assert_eq!(policy.check_loss(), Ok(()));
+        assert_eq!(policy.lost_bytes(), 0);
         match (policy.poll_timeout(), model.deadline()) {
             (Some(at), None) => assert_eq!(Some(at), model.last_write().map(|last| last + IDLE_BUFFER)),
             (at, deadline) => assert_eq!(at, deadline, "R5"),

@@ -405,9 +405,9 @@ fn nothing_fits_after_an_end() {
         let mut bench = Bench::new(Limits::default(), keys);
         bench.write(&[10], false).unwrap();
         assert_eq!(bench.policy.send_capacity(), bench.config.send_buffer - 10);
-        assert!(!bench.policy.is_closed());
+        assert!(!bench.policy.is_write_closed());
         end(&mut bench.policy, bench.now);
-        assert!(bench.policy.is_closed());
+        assert!(bench.policy.is_write_closed());
         assert_eq!(bench.policy.send_capacity(), 0);
         assert!(bench.policy.write(bench.now, &[IoSlice::new(b"x")], SendFlags::NONE).is_err());
     }
@@ -426,14 +426,14 @@ fn a_buffer_taken_whole_is_one_send() {
 #[test]
 fn a_close_alone_is_something_to_transmit() {
     let mut bench = ready();
-    assert!(!bench.policy.is_closed() && !bench.policy.wants_transmit());
+    assert!(!bench.policy.is_write_closed() && !bench.policy.wants_transmit());
     let decision = bench.policy.close(bench.now);
     assert_eq!(decision, FlushDecision::Flush { bytes: 0, reason: FlushReason::Close });
-    assert!(bench.policy.is_closed() && bench.policy.wants_transmit() && !bench.policy.is_finished());
+    assert!(bench.policy.is_write_closed() && bench.policy.wants_transmit() && !bench.policy.is_finished());
     assert!(!bench.policy.close(bench.now).is_flush(), "nothing new");
     bench.closed = true;
     bench.drain();
-    assert!(bench.policy.is_closed() && !bench.policy.wants_transmit() && bench.policy.is_finished());
+    assert!(bench.policy.is_write_closed() && !bench.policy.wants_transmit() && bench.policy.is_finished());
 }
 
 /// [`Framed`], with something of its own to say.
@@ -556,8 +556,8 @@ fn a_transport_that_took_more_than_it_was_offered_ends_the_session() {
         }
         assert!(text.contains(&(100 + surplus).to_string()) && text.contains("130 bytes"), "{text}");
         assert_eq!((policy.waiting(), policy.send_capacity()), (0, 0));
-        assert!(policy.is_closed() && policy.is_finished() && !policy.wants_transmit());
-        assert_eq!(policy.check_loss(), Err(WriteError::Failed));
+        assert!(policy.is_write_closed() && policy.is_finished() && !policy.wants_transmit());
+        assert_eq!(policy.lost_bytes(), 130);
         let refused = policy.write(now, &[IoSlice::new(b"x")], SendFlags::NONE);
         assert_eq!(refused, Err(WriteError::Failed));
         assert!(!policy.close(now).is_flush());

@@ -86,12 +86,8 @@ pub trait Session {
     /// Whether the handshake is still going on.
     fn is_handshaking(&self) -> bool;
 
-    /// Returns an error if a failure has discarded accepted bytes.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connection::check_loss`].
-    fn check_loss(&self) -> Result<(), WriteError>;
+    /// As [`Connection::lost_bytes`].
+    fn lost_bytes(&self) -> usize;
 }
 
 impl Session for Connection {
@@ -185,7 +181,7 @@ impl Session for Connection {
     }
 
     #[inline]
-    fn check_loss(&self) -> Result<(), WriteError> {
-        self.check_loss()
+    fn lost_bytes(&self) -> usize {
+        self.lost_bytes()
     }
 }

@@ -393,7 +393,7 @@ impl World {
         let waiting = self.ours.waiting();
         assert_eq!(self.accepted, stats.plaintext_bytes as usize + waiting + self.lost, "every byte is somewhere");
         assert!(waiting <= self.cork.send_buffer(), "R9");
-        assert_eq!(self.ours.is_closed(), self.closed || self.failed);
+        assert_eq!(self.ours.is_write_closed(), self.closed || self.failed);
         assert!(stats.largest_batch as usize <= self.cork.batches().1.max(self.cork.record_size()), "R7");
         if self.ours.is_handshaking() && waiting > 0 {
             assert_eq!(self.ours.poll_timeout(), None, "R6: no deadline before keys exist");

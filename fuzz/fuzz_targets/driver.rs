@@ -278,7 +278,7 @@ impl World {
             Op::Close => {
                 let done = self.stream.close();
                 // It may have told of an earlier failure, and has done nothing then.
-                self.closed |= done.is_ok() || self.stream.connection().is_closed();
+                self.closed |= done.is_ok() || self.stream.connection().is_write_closed();
                 self.done(done);
             }
             Op::Abort => {
@@ -404,7 +404,7 @@ impl World {
     /// A failure costs what waited.
     fn lost_in_handshake(&mut self) {
         let stats = self.stream.stats();
-        if self.stream.connection().is_closed() && !self.closed {
+        if self.stream.connection().is_write_closed() && !self.closed {
             assert!(self.early || self.stream.get_ref().eof);
             self.broken = true;
         }

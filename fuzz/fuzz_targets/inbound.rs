@@ -269,7 +269,7 @@ impl World {
     fn fail(&mut self, discarded: usize, waiting: usize) {
         assert_eq!(discarded, waiting);
         assert_eq!((self.ours.waiting(), self.ours.poll_timeout().is_some()), (0, self.spare_buffer_due()));
-        assert!(self.ours.is_closed());
+        assert!(self.ours.is_write_closed());
         self.accepted -= discarded;
         self.failed = true;
     }

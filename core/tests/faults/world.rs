@@ -386,7 +386,7 @@ impl World {
         assert!(self.conn.waiting() <= SEND_BUFFER, "R9: {} bytes wait", self.conn.waiting());
         assert!(self.conn.stats().largest_batch <= BATCH_MAX as u64, "R9");
         assert!(self.conn.is_handshaking() || self.conn.poll_timeout().is_some() || self.held() == 0, "point 4");
-        assert_eq!(self.conn.check_loss().is_err(), self.lost > 0 && !self.aborted);
+        assert_eq!(self.conn.lost_bytes() > 0, self.lost > 0 && !self.aborted);
         if self.conn.is_finished() && self.lost == 0 && self.transport.up.is_empty() {
             assert_eq!(self.arrived, self.accepted(), "finished, and not all arrived");
         }
@@ -425,7 +425,7 @@ impl World {
         assert!(self.conn.is_finished() && self.conn.waiting() == 0);
         assert!(all || self.told || self.aborted);
         if plan.is_survivable() {
-            assert!(all && self.received_end && self.conn.check_loss().is_ok(), "{plan:?} costs nothing");
+            assert!(all && self.received_end && self.conn.lost_bytes() == 0, "{plan:?} costs nothing");
         }
     }
 }

@@ -439,7 +439,7 @@ impl Bench {
         assert!(waiting <= bound, "R9: {waiting} bytes wait, {:?}", self.config);
         let room = if self.closed { 0 } else { self.config.send_buffer.saturating_sub(waiting) };
         assert_eq!(self.policy.send_capacity(), room, "R9");
-        assert_eq!(self.policy.is_closed(), self.closed);
+        assert_eq!(self.policy.is_write_closed(), self.closed);
         if !self.ready {
             assert_eq!(self.policy.poll_timeout().filter(|_| waiting > 0), None, "R6: no deadline before keys exist");
             return;

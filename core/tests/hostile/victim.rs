@@ -159,7 +159,7 @@ impl Victim {
             other => panic!("{expected:?} was due: {other:?}"),
         }
         assert_eq!(self.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
-        assert_eq!(self.conn.check_loss(), Err(WriteError::Failed));
+        assert_eq!(self.conn.lost_bytes(), lost);
         let last = self.output();
         match (peer.hear(&last), alert) {
             (Err(Error::AlertReceived(said)), Some(due)) => assert_eq!(said, due),

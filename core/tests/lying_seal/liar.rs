@@ -282,7 +282,7 @@ impl World {
         };
         match written {
             Ok(accepted) => self.accepted += accepted,
-            Err(error) => assert_eq!(error == WriteError::Blocked, room == 0 && !self.policy.is_closed()),
+            Err(error) => assert_eq!(error == WriteError::Blocked, room == 0 && !self.policy.is_write_closed()),
         }
     }
 
@@ -333,7 +333,7 @@ impl World {
             TransmitError::Seal { discarded, .. } | TransmitError::Overrun { discarded, .. } => {
                 self.lost += discarded;
                 self.failed = true;
-                assert!(self.policy.is_closed() && self.policy.waiting() == 0);
+                assert!(self.policy.is_write_closed() && self.policy.waiting() == 0);
             }
             _ => {}
         }

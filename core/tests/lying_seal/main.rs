@@ -44,8 +44,8 @@ fn given_up(policy: &mut CorkPolicy<Liar>, done: Result<usize, TransmitError>, l
         }
         other => panic!("{what}: {other:?}"),
     }
-    assert!(policy.is_closed() && policy.is_finished() && !policy.wants_transmit(), "{what}");
-    assert_eq!(policy.check_loss().is_err(), lost > 0, "{what}");
+    assert!(policy.is_write_closed() && policy.is_finished() && !policy.wants_transmit(), "{what}");
+    assert_eq!(policy.lost_bytes(), lost, "{what}");
     for _ in 0..2 {
         let again = policy.transmit_with(|_, _| panic!("nothing more may leave"));
         assert!(matches!(again, Err(TransmitError::Seal { error: SealError::Contract(_), discarded: 0 })), "{what}");

@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use tls_cork::TransmitError;
+use tls_cork::{TransmitError, WriteError};
 
 use super::{CALL_LIMIT, Engine};
 use crate::adapt::or_would_block;
@@ -25,7 +25,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         if self.transmit(cx, Role::Writer)? || self.session.waiting() > 0 {
             return Poll::Pending;
         }
-        self.session.check_loss()?;
+        self.check_loss()?;
         self.unflushed = true;
         self.poll_flush_io(cx, Role::Writer)
     }
@@ -46,7 +46,12 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
             return Poll::Pending;
         }
         ready!(self.poll_close_io(cx))?;
-        Poll::Ready(Ok(self.session.check_loss()?))
+        Poll::Ready(Ok(self.check_loss()?))
+    }
+
+    /// Returns an error if a failure that another call returned has cost accepted bytes.
+    pub(super) fn check_loss(&self) -> Result<(), WriteError> {
+        if self.session.lost_bytes() > 0 { Err(WriteError::Failed) } else { Ok(()) }
     }
 
     fn poll_close_io(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

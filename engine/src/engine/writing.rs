@@ -133,7 +133,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         self.tell_failure()?;
         self.session.uncork(T::now());
         self.transmit(cx, Role::Writer)?;
-        Ok(self.session.check_loss()?)
+        Ok(self.check_loss()?)
     }
 
     /// Writes until all is accepted, the transport pushes back, or the poll has done its share.

@@ -106,7 +106,7 @@ impl Session for Plain {
         false
     }
 
-    fn check_loss(&self) -> Result<(), WriteError> {
-        self.policy.check_loss()
+    fn lost_bytes(&self) -> usize {
+        self.policy.lost_bytes()
     }
 }
