@@ -1,8 +1,9 @@
 //! `Connection`: a TLS session's two halves, the outbound one under a [`CorkPolicy`].
 
 mod error;
+mod outbound;
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,12 +13,9 @@ use ::rustls::{
     ClientConfig, ClientConnection, HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig, ServerConnection,
     SupportedCipherSuite,
 };
-use bytes::Bytes;
 
 use crate::rustls::{Session, client_without_early_data, has_early_data, server_without_early_data};
-use crate::{
-    CorkConfig, CorkPolicy, FlushDecision, Output, SendFlags, Stats, TransmitError, Transmitted, WriteError, Written,
-};
+use crate::{CorkConfig, CorkPolicy, FlushDecision};
 
 pub use error::{ConnectionError, ReceiveError};
 
@@ -35,9 +33,9 @@ pub struct Received {
     pub decision: FlushDecision,
 }
 
-/// A TLS session without I/O, whose writes take [`SendFlags`].
+/// A TLS session without I/O, whose writes take [`SendFlags`](crate::SendFlags).
 ///
-/// The outbound methods are those of [`CorkPolicy`]. Inbound: [`receive_from`](Self::receive_from) or [`receive`](Self::receive) takes what the
+/// Outbound, it has the commands, the output and the getters of [`CorkPolicy`]. Inbound: [`receive_from`](Self::receive_from) or [`receive`](Self::receive) takes what the
 /// transport got, [`read`](Self::read) gives plaintext. After either, look at [`wants_transmit`](Self::wants_transmit): TLS has things to say of its own.
 ///
 /// In debug builds rustls 0.23 asserts that it sends one fatal alert at most, and garbage received after our own
@@ -174,149 +172,6 @@ impl Connection {
     /// something waits to be transmitted.
     pub fn wants_receive(&self) -> bool {
         self.failure.is_none() && self.policy.get_ref().wants_receive()
-    }
-
-    /// See [`CorkPolicy::write`].
-    ///
-    /// # Errors
-    ///
-    /// See [`CorkPolicy::write`].
-    pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
-        self.policy.write(now, bufs, flags)
-    }
-
-    /// See [`CorkPolicy::join_held`].
-    #[inline]
-    #[must_use = "false: nothing was written"]
-    pub fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {
-        self.policy.join_held(data, flags)
-    }
-
-    /// See [`CorkPolicy::write_bytes`].
-    ///
-    /// # Errors
-    ///
-    /// See [`CorkPolicy::write_bytes`].
-    pub fn write_bytes(&mut self, now: Instant, data: &mut Bytes, flags: SendFlags) -> Result<Written, WriteError> {
-        self.policy.write_bytes(now, data, flags)
-    }
-
-    /// See [`CorkPolicy::cork`].
-    pub fn cork(&mut self, now: Instant) {
-        self.policy.cork(now);
-    }
-
-    /// See [`CorkPolicy::uncork`].
-    pub fn uncork(&mut self, now: Instant) -> FlushDecision {
-        self.policy.uncork(now)
-    }
-
-    /// See [`CorkPolicy::flush`].
-    pub fn flush(&mut self, now: Instant) -> FlushDecision {
-        self.policy.flush(now)
-    }
-
-    /// See [`CorkPolicy::close`].
-    pub fn close(&mut self, now: Instant) -> FlushDecision {
-        self.policy.close(now)
-    }
-
-    /// See [`CorkPolicy::abort`].
-    pub fn abort(&mut self) -> usize {
-        self.policy.abort()
-    }
-
-    /// See [`CorkPolicy::handle_timeout`].
-    pub fn handle_timeout(&mut self, now: Instant) -> FlushDecision {
-        self.policy.handle_timeout(now)
-    }
-
-    /// See [`CorkPolicy::handle_read_wait`].
-    pub fn handle_read_wait(&mut self, now: Instant) -> FlushDecision {
-        self.policy.handle_read_wait(now)
-    }
-
-    /// See [`CorkPolicy::poll_timeout`].
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.policy.poll_timeout()
-    }
-
-    /// See [`CorkPolicy::wants_transmit`].
-    pub fn wants_transmit(&self) -> bool {
-        self.policy.wants_transmit()
-    }
-
-    /// See [`CorkPolicy::transmit_with`].
-    ///
-    /// # Errors
-    ///
-    /// See [`CorkPolicy::transmit_with`].
-    pub fn transmit_with(
-        &mut self,
-        send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
-    ) -> Result<Transmitted, TransmitError> {
-        self.policy.transmit_with(send)
-    }
-
-    /// See [`CorkPolicy::transmit_up_to`].
-    ///
-    /// # Errors
-    ///
-    /// See [`CorkPolicy::transmit_up_to`].
-    pub fn transmit_up_to(
-        &mut self,
-        limit: usize,
-        send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
-    ) -> Result<Transmitted, TransmitError> {
-        self.policy.transmit_up_to(limit, send)
-    }
-
-    /// See [`CorkPolicy::poll_transmit`].
-    ///
-    /// # Errors
-    ///
-    /// See [`CorkPolicy::poll_transmit`].
-    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Result<usize, TransmitError> {
-        self.policy.poll_transmit(out)
-    }
-
-    /// See [`CorkPolicy::take_transmit`].
-    ///
-    /// # Errors
-    ///
-    /// See [`CorkPolicy::take_transmit`].
-    pub fn take_transmit(&mut self) -> Result<Option<Output>, TransmitError> {
-        self.policy.take_transmit()
-    }
-
-    /// See [`CorkPolicy::send_capacity`].
-    pub fn send_capacity(&self) -> usize {
-        self.policy.send_capacity()
-    }
-
-    /// See [`CorkPolicy::waiting`].
-    pub fn waiting(&self) -> usize {
-        self.policy.waiting()
-    }
-
-    /// See [`CorkPolicy::is_write_closed`].
-    pub fn is_write_closed(&self) -> bool {
-        self.policy.is_write_closed()
-    }
-
-    /// See [`CorkPolicy::is_finished`].
-    pub fn is_finished(&self) -> bool {
-        self.policy.is_finished()
-    }
-
-    /// See [`CorkPolicy::lost_bytes`].
-    pub fn lost_bytes(&self) -> usize {
-        self.policy.lost_bytes()
-    }
-
-    /// See [`CorkPolicy::stats`].
-    pub fn stats(&self) -> Stats {
-        self.policy.stats()
     }
 
     /// Whether the handshake is still going on.

@@ -217,7 +217,7 @@ impl<S: Seal> CorkPolicy<S> {
     /// The caller is about to sleep until the peer sends something: releases what is held, since the peer may be waiting for it.
     ///
     /// Call it when about to sleep, not whenever a read would block. Does nothing if
-    /// [`flush_on_read_wait`](CorkConfig::flush_on_read_wait) is off. A cork stays on.
+    /// [`flush_on_read_wait`](crate::CorkConfig::flush_on_read_wait) is off. A cork stays on.
     pub fn handle_read_wait(&mut self, now: Instant) -> FlushDecision {
         if !self.flush_on_read_wait || self.hold.held() == 0 {
             return self.hold_until();
