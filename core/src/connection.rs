@@ -21,6 +21,7 @@ pub use error::{ConnectionError, ReceiveError};
 
 /// What became of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[must_use = "`bytes` may be fewer than offered, and zero at the transport's end"]
 pub struct Received {
     /// Bytes taken from the reader or the slice.

@@ -34,6 +34,7 @@ impl BitOr for SendFlags {
 
 /// What a call means for the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[must_use = "`Flush` means that there is something to transmit now"]
 pub enum FlushDecision {
     /// This call gave the transport nothing new to send.
@@ -105,7 +106,7 @@ pub enum FlushReason {
 
 impl FlushReason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: &'static [Self] = &[
         Self::Last,
         Self::RecordFull,
         Self::HoldLimit,
@@ -121,6 +122,7 @@ impl FlushReason {
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[must_use = "a write may accept only a prefix"]
 pub struct Written {
     /// How many of the bytes offered were accepted, counted from the front.
@@ -134,6 +136,7 @@ pub struct Written {
 
 /// What became of a transmit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[must_use = "a blocked transmit has to be repeated when the transport can take more"]
 pub struct Transmitted {
     /// Wire bytes that the transport took in this call.
@@ -146,6 +149,7 @@ pub struct Transmitted {
 
 /// Encrypted output that a completion loop owns until its send has completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Output {
     /// Whole or partial TLS records, to be sent in order.
     pub data: bytes::Bytes,

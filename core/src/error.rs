@@ -11,6 +11,7 @@ use thiserror::Error;
 /// A field of [`CorkConfig`](crate::CorkConfig) is out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("invalid cork configuration: {field} is {value}, must be {range}")]
+#[non_exhaustive]
 pub struct ConfigError {
     /// The field's name.
     pub field: &'static str,

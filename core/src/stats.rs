@@ -76,12 +76,12 @@ mod tests {
     #[test]
     fn each_reason_has_a_counter_of_its_own() {
         let mut stats = Stats::default();
-        for (n, reason) in FlushReason::ALL.into_iter().enumerate() {
+        for (n, reason) in FlushReason::ALL.iter().copied().enumerate() {
             for _ in 0..=n {
                 stats.count_flush(reason);
             }
         }
-        for (n, reason) in FlushReason::ALL.into_iter().enumerate() {
+        for (n, reason) in FlushReason::ALL.iter().copied().enumerate() {
             assert_eq!(stats.flushes(reason), n as u64 + 1, "{reason:?}");
         }
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use harness::{Bench, END, Framed, HANDSHAKE, Limits, parse, ready, stream};
 use tls_cork::{
     CorkConfig, CorkPolicy, DynamicRecords, FlushDecision, FlushReason, MAX_RECORD_SIZE, Passthrough, Seal, SealError,
-    SendFlags, TransmitError, Transmitted, WriteError,
+    SendFlags, TransmitError, WriteError,
 };
 
 #[test]
@@ -130,7 +130,8 @@ fn point_7_interrupted_is_tried_again() {
         calls += 1;
         if calls < 4 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(bufs[0].len()) }
     });
-    assert_eq!(done.unwrap(), Transmitted { bytes: 104, blocked: false });
+    let done = done.unwrap();
+    assert_eq!((done.bytes, done.blocked), (104, false));
     assert_eq!(calls, 4);
 }
 
@@ -309,7 +310,7 @@ fn the_longest_hold_and_each_reason_are_counted() {
     bench.drain();
     let stats = bench.policy.stats();
     assert_eq!(stats.longest_hold, Duration::from_millis(7));
-    for (reason, count) in FlushReason::ALL.map(|reason| (reason, stats.flushes(reason))) {
+    for (reason, count) in FlushReason::ALL.iter().map(|reason| (*reason, stats.flushes(*reason))) {
         let expected = matches!(reason, FlushReason::Flush | FlushReason::Uncork | FlushReason::Last);
         assert_eq!(count, u64::from(expected), "{reason:?}");
     }

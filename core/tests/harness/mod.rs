@@ -295,7 +295,7 @@ impl Bench {
         result: Result<Written, WriteError>,
     ) -> Result<usize, WriteError> {
         match result {
-            Ok(Written { accepted, decision }) => {
+            Ok(Written { accepted, decision, .. }) => {
                 assert!(!self.closed, "R11: a write after close was accepted");
                 assert!(accepted <= offered);
                 assert!(accepted > 0 || offered == 0, "nothing accepted, and no error");
@@ -329,6 +329,7 @@ impl Bench {
                 assert!(before.wants_transmit || !self.policy.wants_transmit(), "{decision:?}");
                 assert_eq!(until, self.deadline().and(self.policy.poll_timeout()), "R5");
             }
+            other => panic!("a decision that no rule makes: {other:?}"),
         }
     }
 
