@@ -1,6 +1,6 @@
 //! The words of the contract: what a write says, what the policy answers and why.
 
-use std::ops::BitOr;
+use std::ops::{BitOr, BitOrAssign};
 use std::time::Instant;
 
 /// Flags of one write, in the manner of `send(2)`.
@@ -29,6 +29,19 @@ impl BitOr for SendFlags {
 
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for SendFlags {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+/// [`SendFlags::more_if`], where a constant is not needed.
+impl From<bool> for SendFlags {
+    fn from(more: bool) -> Self {
+        Self::more_if(more)
     }
 }
 
@@ -155,4 +168,21 @@ pub struct Output {
     pub data: bytes::Bytes,
     /// Whether further bytes are already waiting behind these (`MSG_MORE` of `send(2)`).
     pub more: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_set_one_by_one_and_by_a_condition() {
+        let mut flags = SendFlags::NONE;
+        assert!(!flags.contains(SendFlags::MORE));
+        flags |= SendFlags::NONE;
+        assert_eq!(flags, SendFlags::from(false));
+        flags |= SendFlags::MORE;
+        assert_eq!(flags, SendFlags::from(true));
+        flags |= SendFlags::NONE;
+        assert!(flags.contains(SendFlags::MORE), "nothing takes a flag away");
+    }
 }
