@@ -1,12 +1,13 @@
 //! What the policy counted.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::hold::Batch;
 use crate::{FlushDecision, FlushReason};
 
 /// Counters of one connection's outbound half, since its start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Application records sealed.
@@ -59,6 +60,31 @@ impl Stats {
     }
 }
 
+/// Each counter by its name, and of the reasons those that occurred.
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stats")
+            .field("records", &self.records)
+            .field("plaintext_bytes", &self.plaintext_bytes)
+            .field("wire_bytes", &self.wire_bytes)
+            .field("copied_bytes", &self.copied_bytes)
+            .field("transmits", &self.transmits)
+            .field("longest_hold", &self.longest_hold)
+            .field("largest_batch", &self.largest_batch)
+            .field("flushes", &Flushes(self))
+            .finish()
+    }
+}
+
+struct Flushes<'a>(&'a Stats);
+
+impl fmt::Debug for Flushes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = FlushReason::ALL.iter().map(|reason| (reason, self.0.flushes(*reason)));
+        f.debug_map().entries(counts.filter(|(_, count)| *count > 0)).finish()
+    }
+}
+
 impl FlushDecision {
     /// Counts the release, if it is one.
     pub(crate) fn counted(self, stats: &mut Stats) -> Self {
@@ -84,5 +110,17 @@ mod tests {
         for (n, reason) in FlushReason::ALL.iter().copied().enumerate() {
             assert_eq!(stats.flushes(reason), n as u64 + 1, "{reason:?}");
         }
+    }
+
+    #[test]
+    fn its_debug_text_names_the_reasons_that_occurred() {
+        let mut stats = Stats { records: 9, ..Stats::default() };
+        stats.count_flush(FlushReason::Deadline);
+        stats.count_flush(FlushReason::Deadline);
+        stats.count_flush(FlushReason::Close);
+        let text = format!("{stats:?}");
+        assert!(text.contains("records: 9") && text.contains("flushes: {Deadline: 2, Close: 1}"), "{text}");
+        // Whoever adds a counter adds it to the text.
+        assert_eq!(text.matches(": ").count(), 8 + 2, "{text}");
     }
 }
