@@ -18,6 +18,9 @@ const MAX_BUFFER: usize = usize::MAX / 4;
 ///
 /// The defaults suit storage, RPC and message protocols alike. Values are checked when a policy is made from them.
 ///
+/// `record_size(…)` sets a field and `get_record_size()` reads it, as with
+/// [`std::process::Command`].
+///
 /// ```
 /// # use std::time::Duration;
 /// use tls_cork::CorkConfig;
@@ -37,6 +40,7 @@ pub struct CorkConfig {
     pub(crate) batch_min: usize,
     pub(crate) batch_max: usize,
     pub(crate) flush_on_read_wait: bool,
+    pub(crate) corked: bool,
     pub(crate) dynamic_records: Option<DynamicRecords>,
 }
 
@@ -50,6 +54,7 @@ impl Default for CorkConfig {
             batch_min: 64 * 1024,
             batch_max: 96 * 1024,
             flush_on_read_wait: true,
+            corked: false,
             dynamic_records: None,
         }
     }
@@ -102,10 +107,62 @@ impl CorkConfig {
         self
     }
 
+    /// Whether the stream begins corked, so that every write holds its tail as if it had
+    /// [`SendFlags::MORE`](crate::SendFlags::MORE); false by default.
+    ///
+    /// This stands in for a `BufWriter`: small writes wait for a flush
+    /// ([`flush`](crate::CorkPolicy::flush), or that of a driver's stream), for a full record, or
+    /// for [`max_hold`](Self::max_hold), whichever comes first.
+    /// [`uncork`](crate::CorkPolicy::uncork) ends it.
+    pub fn corked(mut self, yes: bool) -> Self {
+        self.corked = yes;
+        self
+    }
+
     /// Starts with small records that a receiver can use before the congestion window has opened; off by default.
     pub fn dynamic_records(mut self, ramp: DynamicRecords) -> Self {
         self.dynamic_records = Some(ramp);
         self
+    }
+
+    /// The value of [`record_size`](Self::record_size), in bytes.
+    pub fn get_record_size(&self) -> usize {
+        self.record_size
+    }
+
+    /// The value of [`hold_limit`](Self::hold_limit), in bytes: `record_size` if it was not set.
+    pub fn get_hold_limit(&self) -> usize {
+        self.hold_limit.unwrap_or(self.record_size)
+    }
+
+    /// The value of [`max_hold`](Self::max_hold).
+    pub fn get_max_hold(&self) -> Duration {
+        self.max_hold
+    }
+
+    /// The value of [`send_buffer_limit`](Self::send_buffer_limit), in bytes.
+    pub fn get_send_buffer_limit(&self) -> usize {
+        self.send_buffer_limit
+    }
+
+    /// The value of [`batch_size`](Self::batch_size), in bytes.
+    pub fn get_batch_size(&self) -> RangeInclusive<usize> {
+        self.batch_min..=self.batch_max
+    }
+
+    /// The value of [`flush_on_read_wait`](Self::flush_on_read_wait).
+    pub fn get_flush_on_read_wait(&self) -> bool {
+        self.flush_on_read_wait
+    }
+
+    /// The value of [`corked`](Self::corked).
+    pub fn get_corked(&self) -> bool {
+        self.corked
+    }
+
+    /// The value of [`dynamic_records`](Self::dynamic_records), if it was set.
+    pub fn get_dynamic_records(&self) -> Option<&DynamicRecords> {
+        self.dynamic_records.as_ref()
     }
 
     /// Checks every field against its range.
@@ -163,6 +220,21 @@ impl DynamicRecords {
         self
     }
 
+    /// The value of [`segment_size`](Self::segment_size), in bytes.
+    pub fn get_segment_size(&self) -> usize {
+        self.segment_size
+    }
+
+    /// The value of [`ramp_bytes`](Self::ramp_bytes).
+    pub fn get_ramp_bytes(&self) -> usize {
+        self.ramp_bytes
+    }
+
+    /// The value of [`idle_reset`](Self::idle_reset).
+    pub fn get_idle_reset(&self) -> Duration {
+        self.idle_reset
+    }
+
     /// After how long without a write the records are small again: over zero to 60 s, 1 s by default.
     pub fn idle_reset(mut self, time: Duration) -> Self {
         self.idle_reset = time;
@@ -193,6 +265,23 @@ mod tests {
         assert_eq!(CorkConfig::default().validate(), Ok(()));
         let ramp = CorkConfig::default().dynamic_records(DynamicRecords::default());
         assert_eq!(ramp.validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_was_set_can_be_read() {
+        let ms = Duration::from_millis;
+        let ramp = DynamicRecords::default().segment_size(100).ramp_bytes(1000).idle_reset(ms(7));
+        assert_eq!((ramp.get_segment_size(), ramp.get_ramp_bytes(), ramp.get_idle_reset()), (100, 1000, ms(7)));
+        let config = CorkConfig::default().record_size(200);
+        assert_eq!((config.get_record_size(), config.get_hold_limit()), (200, 200), "no limit was set");
+        let config = config.hold_limit(50).max_hold(ms(3)).send_buffer_limit(1000).batch_size(300..=400);
+        assert_eq!((config.get_hold_limit(), config.get_max_hold()), (50, ms(3)));
+        assert_eq!((config.get_send_buffer_limit(), config.get_batch_size()), (1000, 300..=400));
+        assert_eq!((config.get_flush_on_read_wait(), config.get_corked()), (true, false));
+        assert_eq!(config.get_dynamic_records(), None);
+        let config = config.flush_on_read_wait(false).corked(true).dynamic_records(ramp.clone());
+        assert_eq!((config.get_flush_on_read_wait(), config.get_corked()), (false, true));
+        assert_eq!(config.get_dynamic_records(), Some(&ramp));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Hold {
             max_hold: config.max_hold,
             ramp: config.dynamic_records.as_ref().map(Ramp::new),
             ready,
-            corked: false,
+            corked: config.corked,
             written: 0,
             released: 0,
             sealed: 0,

@@ -580,3 +580,38 @@ fn a_passthrough_of_ones_own_refuses_a_report_of_more_than_it_offered() {
     assert_eq!(seal.transmit(&mut |_, _| Ok(4)).unwrap(), 4);
     assert!(!seal.has_output());
 }
+
+/// What moves a program off `BufWriter`.
+#[test]
+fn a_stream_that_starts_corked_gathers_plain_writes_until_a_flush_a_full_record_or_the_deadline() {
+    let limits = CorkConfig::default().corked(true);
+    let mut policy = CorkPolicy::new(Passthrough::new(), limits.clone()).unwrap();
+    let (mut now, mut out) = (Instant::now(), Vec::new());
+    let write = |policy: &mut CorkPolicy<Passthrough>, now, len| {
+        policy.write(now, &[IoSlice::new(&[7; MAX_RECORD_SIZE][..len])], SendFlags::NONE).unwrap().decision
+    };
+
+    // Flush.
+    for _ in 0..10 {
+        assert!(!write(&mut policy, now, 100).is_flush());
+    }
+    assert_eq!(policy.poll_transmit(&mut out).unwrap(), 0);
+    assert_eq!(policy.flush(now), FlushDecision::Flush { bytes: 1000, reason: FlushReason::Flush });
+    assert_eq!(policy.poll_transmit(&mut out).unwrap(), 1000);
+    assert_eq!(policy.stats().records, 1);
+
+    // Size; the cork stays on behind a flush.
+    assert!(!write(&mut policy, now, 1000).is_flush());
+    let full = FlushDecision::Flush { bytes: MAX_RECORD_SIZE, reason: FlushReason::RecordFull };
+    assert_eq!(write(&mut policy, now, MAX_RECORD_SIZE - 500), full);
+    assert_eq!(policy.poll_transmit(&mut out).unwrap(), MAX_RECORD_SIZE);
+
+    // Time.
+    now += limits.get_max_hold();
+    assert_eq!(policy.handle_timeout(now), FlushDecision::Flush { bytes: 500, reason: FlushReason::Deadline });
+    assert_eq!(policy.poll_transmit(&mut out).unwrap(), 500);
+
+    // Uncorked, a plain write leaves.
+    let _ = policy.uncork(now);
+    assert!(write(&mut policy, now, 5).is_flush());
+}
