@@ -67,8 +67,8 @@ impl Connection {
         name: ServerName<'static>,
         cork: CorkConfig,
     ) -> Result<Self, ConnectionError> {
-        let fragment = config.max_fragment_size;
-        Self::from_rustls(ClientConnection::new(client_without_early_data(config), name)?, fragment, cork)
+        let config = client_without_early_data(config);
+        Self::from_client(ClientConnection::new(Arc::clone(&config), name)?, &config, cork)
     }
 
     /// The server side of a new session. Early data is refused, whatever `config` says, so that the client sends it again.
@@ -79,24 +79,50 @@ impl Connection {
     ///
     /// If rustls refuses the configuration, or `cork` is invalid.
     pub fn server(config: Arc<ServerConfig>, cork: CorkConfig) -> Result<Self, ConnectionError> {
-        let fragment = config.max_fragment_size;
-        Self::from_rustls(ServerConnection::new(server_without_early_data(config))?, fragment, cork)
+        let config = server_without_early_data(config);
+        Self::from_server(ServerConnection::new(Arc::clone(&config))?, &config, cork)
     }
 
-    /// A session that was set up with rustls, for instance by its `Acceptor`.
+    /// A client's session that was set up with rustls.
     ///
-    /// `max_fragment_size` has to be what the session's configuration says. No plaintext may have been written to it.
+    /// `config` is the one that it was made from: it has the size of its records, which rustls 0.23
+    /// does not report. No plaintext may have been written to the session.
     ///
     /// # Errors
     ///
-    /// If `cork` is invalid, or [`ConnectionError::EarlyData`] if the session can send early data or has accepted some. A server's session
-    /// that accepts some with the ClientHello fails then, before it answers: make its configuration with [`server_without_early_data`].
-    pub fn from_rustls(
-        conn: impl Into<::rustls::Connection>,
+    /// If `cork` is invalid, or [`ConnectionError::EarlyData`] if the session can send early data.
+    pub fn from_client(
+        conn: ClientConnection,
+        config: &ClientConfig,
+        cork: CorkConfig,
+    ) -> Result<Self, ConnectionError> {
+        Self::from_rustls(conn.into(), config.max_fragment_size, cork)
+    }
+
+    /// A server's session that was set up with rustls, for instance by its
+    /// [`Acceptor`](rustls::server::Acceptor).
+    ///
+    /// `config` is the one that it was made from: it has the size of its records, which rustls 0.23
+    /// does not report. No plaintext may have been written to the session.
+    ///
+    /// # Errors
+    ///
+    /// If `cork` is invalid, or [`ConnectionError::EarlyData`] if the session has accepted early data.
+    /// A session that accepts some later, with the ClientHello, fails then, before it answers: make
+    /// its configuration with [`server_without_early_data`].
+    pub fn from_server(
+        conn: ServerConnection,
+        config: &ServerConfig,
+        cork: CorkConfig,
+    ) -> Result<Self, ConnectionError> {
+        Self::from_rustls(conn.into(), config.max_fragment_size, cork)
+    }
+
+    fn from_rustls(
+        mut conn: ::rustls::Connection,
         max_fragment_size: Option<usize>,
         cork: CorkConfig,
     ) -> Result<Self, ConnectionError> {
-        let mut conn = conn.into();
         if has_early_data(&mut conn) {
             return Err(ConnectionError::EarlyData);
         }

@@ -137,12 +137,12 @@ fn a_client_does_not_offer_early_data() {
 #[test]
 fn a_session_with_early_data_is_refused() {
     let (client, server) = with_ticket();
-    let session = early_client(client, b"early");
-    let refused = Connection::from_rustls(session, None, CorkConfig::default());
+    let session = early_client(Arc::clone(&client), b"early");
+    let refused = Connection::from_client(session, &client, CorkConfig::default());
     assert!(matches!(refused, Err(ConnectionError::EarlyData)));
 
-    let fresh = ServerConnection::new(server).unwrap();
-    assert!(Connection::from_rustls(fresh, None, CorkConfig::default()).is_ok(), "none has come yet");
+    let fresh = ServerConnection::new(Arc::clone(&server)).unwrap();
+    assert!(Connection::from_server(fresh, &server, CorkConfig::default()).is_ok(), "none has come yet");
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn a_session_that_accepts_early_data_fails_before_it_answers() {
     let (client, server) = with_ticket();
     let now = Instant::now();
     let mut client = early_client(client, b"early");
-    let session = ServerConnection::new(server).unwrap();
-    let mut server = Connection::from_rustls(session, None, CorkConfig::default()).unwrap();
+    let session = ServerConnection::new(Arc::clone(&server)).unwrap();
+    let mut server = Connection::from_server(session, &server, CorkConfig::default()).unwrap();
     let ReceiveError::Tls { error, .. } = exchange(&mut client, &mut server, now).unwrap_err() else {
         panic!("no error of TLS")
     };

@@ -12,7 +12,7 @@ use pair::{Pair, configs, name, read_all, receive, stream, transmit};
 use proptest::prelude::*;
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConnection, ServerConnection, SupportedCipherSuite, Tls12CipherSuite};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedCipherSuite, Tls12CipherSuite};
 use tls_cork::{
     Connection, ConnectionError, CorkConfig, FlushDecision, FlushReason, ReceiveError, SealError, SendFlags,
     TransmitError, WriteError,
@@ -663,15 +663,39 @@ fn a_session_set_up_with_rustls_works() {
     let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
     let cork = CorkConfig::default();
     let invalid = cork.clone().record_size(0);
-    let refused = Connection::from_rustls(ClientConnection::new(client.clone(), name()).unwrap(), None, invalid);
+    let refused = Connection::from_client(ClientConnection::new(client.clone(), name()).unwrap(), &client, invalid);
     assert!(matches!(refused, Err(ConnectionError::Config(_))));
     let mut pair = Pair::new(&TLS13);
-    let client = ClientConnection::new(client, name()).unwrap();
-    pair.client = Connection::from_rustls(client, None, cork.clone()).unwrap();
-    pair.server = Connection::from_rustls(ServerConnection::new(server).unwrap(), None, cork).unwrap();
+    let session = ClientConnection::new(client.clone(), name()).unwrap();
+    pair.client = Connection::from_client(session, &client, cork.clone()).unwrap();
+    pair.server = Connection::from_server(ServerConnection::new(server.clone()).unwrap(), &server, cork).unwrap();
     pair.write(b"data", SendFlags::NONE).unwrap();
     assert_eq!(pair.exchange().0, b"data");
     assert_eq!(pair.client.stats().records, 1);
+}
+
+#[test]
+fn a_session_set_up_with_rustls_has_the_record_size_of_its_configuration() {
+    let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+    let (mut client, mut server) = (ClientConfig::clone(&client), ServerConfig::clone(&server));
+    (client.max_fragment_size, server.max_fragment_size) = (Some(105), Some(205));
+    let (client, server) = (Arc::new(client), Arc::new(server));
+    let mut pair = Pair::new(&TLS13);
+    let session = ClientConnection::new(client.clone(), name()).unwrap();
+    pair.client = Connection::from_client(session, &client, CorkConfig::default()).unwrap();
+    let session = ServerConnection::new(server.clone()).unwrap();
+    pair.server = Connection::from_server(session, &server, CorkConfig::default()).unwrap();
+    pair.exchange();
+    for (conn, record, pipe) in [(&mut pair.client, 100, &mut pair.up), (&mut pair.server, 200, &mut pair.down)] {
+        // Held as long as it is less than a record, whose size the policy has to know for that.
+        let written = conn.write(pair.now, &[IoSlice::new(&stream(0, record - 1))], SendFlags::MORE).unwrap();
+        assert!(!written.decision.is_flush());
+        let written = conn.write(pair.now, &[IoSlice::new(b"x")], SendFlags::MORE).unwrap();
+        assert_eq!(written.decision, FlushDecision::Flush { bytes: record, reason: FlushReason::RecordFull });
+        let before = pipe.log.len();
+        transmit(conn, pipe).unwrap();
+        assert_eq!(pipe.records(before), [APPLICATION]);
+    }
 }
 
 /// A transport that says it took `surplus` bytes more than it was offered; what it was offered.

@@ -63,8 +63,7 @@ impl TlsAcceptor {
         match ServerConnection::new(Arc::clone(&self.config)) {
             Ok(mut session) => {
                 f(&mut session);
-                let fragment = self.config.max_fragment_size;
-                Accept(Handshake::new(Io(stream), Connection::from_rustls(session, fragment, self.cork.clone())))
+                Accept(Handshake::new(Io(stream), Connection::from_server(session, &self.config, self.cork.clone())))
             }
             Err(error) => Accept(Handshake::refused(Io(stream), error)),
         }

@@ -61,8 +61,7 @@ impl TlsConnector {
         match ClientConnection::new(Arc::clone(&self.config), domain) {
             Ok(mut session) => {
                 f(&mut session);
-                let fragment = self.config.max_fragment_size;
-                Connect(Handshake::new(Io(stream), Connection::from_rustls(session, fragment, self.cork.clone())))
+                Connect(Handshake::new(Io(stream), Connection::from_client(session, &self.config, self.cork.clone())))
             }
             Err(error) => Connect(Handshake::refused(Io(stream), error)),
         }

@@ -131,11 +131,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     where
         F: FnOnce(&mut ServerConnection),
     {
-        let fragment = config.max_fragment_size;
-        match self.accepted.into_connection(server_without_early_data(config)) {
+        let config = server_without_early_data(config);
+        match self.accepted.into_connection(Arc::clone(&config)) {
             Ok(mut session) => {
                 f(&mut session);
-                Accept(Handshake::new(Io(self.io), Connection::from_rustls(session, fragment, self.cork)))
+                Accept(Handshake::new(Io(self.io), Connection::from_server(session, &config, self.cork)))
             }
             Err((error, alert)) => Accept(Handshake::alert(Io(self.io), alert, error)),
         }

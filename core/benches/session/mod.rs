@@ -12,21 +12,26 @@ use tls_cork::{Connection, CorkConfig};
 
 /// A session of rustls alone, which takes whatever it is given.
 pub(crate) fn plain() -> ClientConnection {
-    let (client, server) = configs();
+    connected().0
+}
+
+/// A like session, under a policy with default limits.
+pub(crate) fn corked() -> Connection {
+    let (client, config) = connected();
+    Connection::from_client(client, &config, CorkConfig::default()).expect("a valid configuration")
+}
+
+fn connected() -> (ClientConnection, Arc<ClientConfig>) {
+    let (config, server) = configs();
     let name = ServerName::try_from("localhost").expect("a name");
-    let mut client = ClientConnection::new(client, name).expect("a client");
+    let mut client = ClientConnection::new(Arc::clone(&config), name).expect("a client");
     let mut server = ServerConnection::new(server).expect("a server");
     while client.is_handshaking() || server.is_handshaking() {
         carry(&mut client, &mut server);
         carry(&mut server, &mut client);
     }
     client.set_buffer_limit(None);
-    client
-}
-
-/// A like session, under a policy with default limits.
-pub(crate) fn corked() -> Connection {
-    Connection::from_rustls(plain(), None, CorkConfig::default()).expect("a valid configuration")
+    (client, config)
 }
 
 fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
