@@ -4,7 +4,9 @@
 //! [`source`](std::error::Error::source), so that a chain of errors never repeats one. Causes of
 //! TLS are included: they are in the variant's field. Those of a transport are sources.
 
+use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -49,16 +51,18 @@ impl From<WriteError> for io::Error {
 }
 
 /// The TLS session could not turn plaintext into records.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum SealError {
     /// The keys may not encrypt another record: TLS 1.2 has no key update, and AES-GCM is good for
     /// 2^24 records (RFC 8446, section 5.5). Open a new connection, or use TLS 1.3.
     #[error("the session's keys are used up, open a new connection or use TLS 1.3")]
     KeysExhausted,
-    /// The session had failed before.
+    /// The session had failed before. Its own error is inside; its text is part of this one's.
+    ///
+    /// Over rustls it is a `rustls::Error`, sometimes in an [`io::Error`].
     #[error("the TLS session has failed: {0}")]
-    Session(String),
+    Session(Arc<dyn StdError + Send + Sync>),
     /// An implementation of [`Seal`](crate::Seal) broke its contract, which is a bug in that
     /// implementation. What the peer got is unknown then: nothing more is transmitted, and further
     /// transmits return the error again.

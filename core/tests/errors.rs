@@ -4,6 +4,7 @@ mod error_texts;
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use tls_cork::{CorkConfig, SealError, TransmitError, WriteError};
 
@@ -11,6 +12,7 @@ use tls_cork::{CorkConfig, SealError, TransmitError, WriteError};
 fn all() -> Vec<Box<dyn Error>> {
     let cause = || io::Error::other("THE CAUSE");
     let config = CorkConfig::default().record_size(15).validate().expect_err("15 is too small");
+    let session = || SealError::Session(Arc::new(cause()));
     vec![
         Box::new(config),
         Box::new(WriteError::Blocked),
@@ -18,12 +20,12 @@ fn all() -> Vec<Box<dyn Error>> {
         Box::new(WriteError::Failed),
         Box::new(SealError::KeysExhausted),
         Box::new(SealError::Contract("THE CAUSE")),
-        Box::new(SealError::Session("THE CAUSE".into())),
+        Box::new(session()),
         Box::new(TransmitError::Io(cause())),
         Box::new(TransmitError::WriteZero),
         Box::new(TransmitError::Overrun { offered: 5, reported: 6, discarded: 7 }),
         Box::new(TransmitError::Seal { error: SealError::KeysExhausted, discarded: 7 }),
-        Box::new(TransmitError::Seal { error: SealError::Session("THE CAUSE".into()), discarded: 0 }),
+        Box::new(TransmitError::Seal { error: session(), discarded: 0 }),
     ]
 }
 
@@ -55,4 +57,13 @@ fn other_errors_can_be_taken_out_of_an_io_error() {
         let inner = error_texts::check_inner(&error, kind, text);
         assert!(inner.is::<WriteError>() || inner.is::<TransmitError>(), "{inner:?}");
     }
+}
+
+#[test]
+fn a_session_s_own_error_can_be_looked_at_and_stays_with_a_clone() {
+    let error = SealError::Session(Arc::new(io::Error::from(io::ErrorKind::TimedOut)));
+    let SealError::Session(cause) = error.clone() else { panic!("{error}") };
+    let cause = cause.downcast_ref::<io::Error>().expect("what was put in");
+    assert_eq!(cause.kind(), io::ErrorKind::TimedOut);
+    assert!(error.to_string().contains(&cause.to_string()), "{error}");
 }

@@ -1,6 +1,8 @@
 //! Sealing with rustls 0.23, which keeps sealed records in a queue of its own.
 
+use std::error::Error;
 use std::io::{self, IoSlice, Write};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -150,8 +152,8 @@ impl Session {
     }
 }
 
-fn failed(error: impl ToString) -> SealError {
-    SealError::Session(error.to_string())
+fn failed(error: impl Error + Send + Sync + 'static) -> SealError {
+    SealError::Session(Arc::new(error))
 }
 
 /// Gives rustls's records to a closure instead of a writer.
@@ -209,8 +211,6 @@ impl Write for Look {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use ::rustls::pki_types::{PrivateKeyDer, ServerName};
     use ::rustls::{
         ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion,

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -139,7 +140,7 @@ impl Seal for Liar {
     fn seal(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError> {
         let data: Vec<u8> = plaintext.iter().flat_map(|piece| piece.iter().copied()).collect();
         match self.lie(Method::Seal, OF_SEAL) {
-            Lie::Fails => return Err(SealError::Session("it does not want to".into())),
+            Lie::Fails => return Err(SealError::Session(Arc::new(io::Error::other("it does not want to")))),
             // A short count is not a lie: so much was sealed, and no more.
             Lie::Records(records) => {
                 let len = records.saturating_mul(record_size).min(data.len());
