@@ -52,7 +52,7 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Failure {
-    Tls(::rustls::Error),
+    Tls { error: ::rustls::Error, not_tls: bool },
     HandshakeEof,
 }
 
@@ -145,7 +145,7 @@ impl Connection {
             return Ok(Received { bytes: 0, readable: true, decision: self.policy.handle_handshake_done(now) });
         }
         let Some(bytes) = self.policy.get_mut().receive_from(reader).map_err(ReceiveError::Io)? else {
-            return Err(self.fail(Failure::Tls(InvalidMessage::HandshakePayloadTooLarge.into())));
+            return Err(self.fail_tls(InvalidMessage::HandshakePayloadTooLarge.into()));
         };
         if bytes == 0 && self.is_handshaking() {
             return Err(self.fail(Failure::HandshakeEof));
@@ -271,8 +271,13 @@ impl Connection {
                 let readable = plaintext || self.is_readable() || self.ended;
                 Ok(Received { bytes, readable, decision: self.policy.handle_handshake_done(now) })
             }
-            Err(error) => Err(self.fail(Failure::Tls(error))),
+            Err(error) => Err(self.fail_tls(error)),
         }
+    }
+
+    fn fail_tls(&mut self, error: ::rustls::Error) -> ReceiveError {
+        let not_tls = !self.policy.get_ref().peer_speaks_tls();
+        self.fail(Failure::Tls { error, not_tls })
     }
 
     fn fail(&mut self, failure: Failure) -> ReceiveError {
@@ -290,7 +295,7 @@ impl Failure {
     /// The error to return, with what the failure costs in this call.
     fn error(&self, discarded: usize) -> ReceiveError {
         match self {
-            Self::Tls(error) => ReceiveError::Tls { error: error.clone(), discarded },
+            Self::Tls { error, not_tls } => ReceiveError::Tls { error: error.clone(), not_tls: *not_tls, discarded },
             Self::HandshakeEof => ReceiveError::HandshakeEof { discarded },
         }
     }

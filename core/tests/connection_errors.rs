@@ -14,8 +14,8 @@ fn all() -> Vec<Box<dyn Error>> {
     let config = CorkConfig::default().record_size(15).validate().expect_err("15 is too small");
     vec![
         Box::new(ReceiveError::Io(cause())),
-        Box::new(ReceiveError::Tls { error: tls(), discarded: 0 }),
-        Box::new(ReceiveError::Tls { error: tls(), discarded: 7 }),
+        Box::new(ReceiveError::Tls { error: tls(), not_tls: false, discarded: 0 }),
+        Box::new(ReceiveError::Tls { error: tls(), not_tls: true, discarded: 7 }),
         Box::new(ReceiveError::HandshakeEof { discarded: 7 }),
         Box::new(ConnectionError::Config(config)),
         Box::new(ConnectionError::EarlyData),
@@ -40,7 +40,7 @@ fn the_errors_of_a_transport_come_through_unchanged() {
 
 #[test]
 fn other_errors_can_be_taken_out_of_an_io_error() {
-    let receive = ReceiveError::Tls { error: rustls::Error::DecryptError, discarded: 7 };
+    let receive = ReceiveError::Tls { error: rustls::Error::DecryptError, not_tls: false, discarded: 7 };
     let connection = ConnectionError::Tls(rustls::Error::DecryptError);
     let cases: [(io::Error, io::ErrorKind, &str); 3] = [
         (receive.into(), io::ErrorKind::InvalidData, "cannot decrypt"),

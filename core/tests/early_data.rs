@@ -66,7 +66,7 @@ fn exchange(client: &mut ClientConnection, server: &mut Connection, now: Instant
         let sent = transmit(server, &mut down).unwrap();
         if sent > 0 {
             client.read_tls(&mut down.data).unwrap();
-            client.process_new_packets().map_err(|error| ReceiveError::Tls { error, discarded: 0 })?;
+            client.process_new_packets().map_err(|error| ReceiveError::Tls { error, not_tls: false, discarded: 0 })?;
         }
         if received? + sent == 0 && !client.wants_write() {
             return Ok(());

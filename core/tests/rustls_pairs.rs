@@ -828,3 +828,41 @@ fn a_reader_that_reports_more_than_fits_is_an_error() {
     pair.write(b"still there", SendFlags::NONE).unwrap();
     assert_eq!(pair.exchange().0, b"still there");
 }
+
+/// What a session says of a peer that begins with these bytes, in one piece and byte by byte; and says again.
+fn refused(server: bool, wire: &[u8]) -> [String; 3] {
+    let mut texts = Vec::new();
+    for step in [wire.len(), 1] {
+        let Pair { client, server: other, now, .. } = Pair::new(&TLS13);
+        let mut conn = if server { other } else { client };
+        conn.poll_transmit(&mut Vec::new()).unwrap();
+        let error = wire.chunks(step).find_map(|part| conn.receive(now, part).err()).expect("an error");
+        texts.push(error.to_string());
+        if step == 1 {
+            texts.push(conn.receive(now, b"x").unwrap_err().to_string());
+        }
+    }
+    texts.try_into().unwrap()
+}
+
+#[test]
+fn a_peer_that_does_not_speak_tls_gets_an_error_that_says_so() {
+    let other: [(bool, &[u8]); 4] = [
+        (true, b"GET / HTTP/1.1\r\n\r\n"),
+        (false, b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        (false, b"220 mail ESMTP\r\n"),
+        (true, &[22, b'x', 0, 0, 1, 0]), // only the first byte looks like TLS
+    ];
+    for (server, wire) in other {
+        for text in refused(server, wire) {
+            assert!(text.contains("the peer does not seem to speak TLS"), "{wire:?}: {text}");
+        }
+    }
+    // TLS, and wrong.
+    for wire in [[22, 3, 1, 0, 1, 99], [21, 3, 3, 0, 2, 2]] {
+        let wire = [&wire[..], &[40; 4]].concat();
+        for text in refused(false, &wire) {
+            assert!(!text.contains("speak TLS"), "{text}");
+        }
+    }
+}

@@ -291,7 +291,7 @@ impl World {
 
     fn failed(&mut self, error: ReceiveError, waiting: usize) {
         let discarded = match error {
-            ReceiveError::Tls { error, discarded } => {
+            ReceiveError::Tls { error, discarded, .. } => {
                 assert!(
                     self.peer_failed || self.aborted || self.peer_keys > PEER_KEYS_MAX,
                     "what an honest peer said: {error}"

@@ -7,6 +7,9 @@ use thiserror::Error;
 use crate::ConfigError;
 use crate::error::Lost;
 
+const NOT_TLS: &str =
+    "; the peer does not seem to speak TLS: check its address and port, and whether TLS begins later (STARTTLS)";
+
 /// Received bytes could not be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -16,10 +19,13 @@ pub enum ReceiveError {
     Io(#[source] io::Error),
     /// The peer broke the protocol, or the handshake failed. The connection is dead; the alert for the peer, if there
     /// is one, waits to be transmitted.
-    #[error("TLS failed: {error}{}", Lost(*discarded))]
+    #[error("TLS failed: {error}{}{}", if *not_tls { NOT_TLS } else { "" }, Lost(*discarded))]
     Tls {
         /// What rustls found. Its text is part of this error's own.
         error: ::rustls::Error,
+        /// The first bytes from the peer were no TLS record: it speaks another protocol, or speaks
+        /// TLS only after a command such as STARTTLS.
+        not_tls: bool,
         /// Accepted plaintext bytes that will never reach the peer.
         discarded: usize,
     },

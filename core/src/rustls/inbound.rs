@@ -1,6 +1,7 @@
 //! Received bytes in, plaintext out.
 
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 
 use ::rustls::Connection;
 
@@ -8,6 +9,9 @@ use super::{Session, has_early_data};
 
 const EARLY_DATA_ACCEPTED: &str =
     "the server's configuration accepts early data, which would be lost: set its max_early_data_size to 0";
+
+/// From change_cipher_spec to heartbeat.
+const CONTENT_TYPES: RangeInclusive<u8> = 20..=24;
 
 impl Session {
     /// Whether rustls takes more bytes: not while plaintext waits to be read, nor after the peer's `close_notify`.
@@ -18,7 +22,7 @@ impl Session {
     /// One read from `reader`; zero is the end of the transport. `None`, and nothing was read: a handshake message is gathered that
     /// takes more room than rustls gives it.
     pub(crate) fn receive_from(&mut self, reader: &mut dyn Read) -> io::Result<Option<usize>> {
-        let mut asked = Asked { reader, yes: false };
+        let mut asked = Asked { reader, yes: false, first: &mut self.first };
         match self.conn.read_tls(&mut asked) {
             Err(_) if !asked.yes => Ok(None),
             done => done.map(Some),
@@ -38,6 +42,11 @@ impl Session {
         Ok(state.plaintext_bytes_to_read() > 0)
     }
 
+    /// Whether what the peer sent first may have been TLS.
+    pub(crate) fn peer_speaks_tls(&self) -> bool {
+        self.first.is_tls()
+    }
+
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.conn.reader().read(buf)
     }
@@ -47,18 +56,50 @@ impl Session {
 struct Asked<'a> {
     reader: &'a mut dyn Read,
     yes: bool,
+    first: &'a mut FirstBytes,
 }
 
 impl Read for Asked<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.yes = true;
         match self.reader.read(buf)? {
-            taken if taken <= buf.len() => Ok(taken),
+            taken if taken <= buf.len() => {
+                self.first.look(&buf[..taken]);
+                Ok(taken)
+            }
             taken => {
                 let room = buf.len();
                 let what = format!("the transport reported that it read {taken} bytes into a buffer of {room}");
                 Err(io::Error::new(io::ErrorKind::InvalidData, what))
             }
+        }
+    }
+}
+
+/// The first bytes from the peer, which show whether it speaks TLS.
+#[derive(Debug, Default)]
+pub(super) struct FirstBytes {
+    bytes: [u8; 2],
+    len: usize,
+}
+
+impl FirstBytes {
+    #[inline]
+    fn look(&mut self, received: &[u8]) {
+        if self.len < self.bytes.len() {
+            for byte in received.iter().take(self.bytes.len() - self.len) {
+                self.bytes[self.len] = *byte;
+                self.len += 1;
+            }
+        }
+    }
+
+    /// Whether they may begin a record: a content type, and the major version (RFC 8446, section 5.1).
+    fn is_tls(&self) -> bool {
+        match self.bytes[..self.len] {
+            [] => true,
+            [kind] => CONTENT_TYPES.contains(&kind),
+            [kind, version, ..] => CONTENT_TYPES.contains(&kind) && version == 3,
         }
     }
 }

@@ -21,6 +21,7 @@ const FRAGMENT_OVERHEAD: usize = 5;
 pub(crate) struct Session {
     conn: Connection,
     max_record_size: usize,
+    first: inbound::FirstBytes,
     /// Whether something arrived since control output was last brought out.
     may_have_control: bool,
     /// What a record is longer than its plaintext, once a short one has told.
@@ -38,6 +39,7 @@ impl Session {
             max_record_size: max_fragment_size
                 .map_or(MAX_RECORD_SIZE, |size| size.saturating_sub(FRAGMENT_OVERHEAD))
                 .clamp(1, MAX_RECORD_SIZE),
+            first: inbound::FirstBytes::default(),
             may_have_control: false,
             overhead: None,
             last_bytes: None,

@@ -151,7 +151,7 @@ fn key_updates_in_a_row() -> Vec<Row> {
     // The first of them is answered yet.
     let held = victim.write(b"held", SendFlags::MORE).expect("room");
     match victim.hear(&flood) {
-        Err(ReceiveError::Tls { error, discarded }) => {
+        Err(ReceiveError::Tls { error, discarded, .. }) => {
             assert_eq!((error, discarded), (PeerMisbehaved::TooManyKeyUpdateRequests.into(), held));
         }
         other => panic!("{other:?}"),
@@ -307,7 +307,7 @@ fn after_our_close() -> Vec<Row> {
         let wire = record(APPLICATION, b"not encrypted").repeat(10_000);
         for _ in 0..3 {
             match victim.hear(&wire) {
-                Err(ReceiveError::Tls { error: Error::DecryptError, discarded: 0 }) => {}
+                Err(ReceiveError::Tls { error: Error::DecryptError, discarded: 0, not_tls: false }) => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -152,7 +152,7 @@ impl Victim {
         assert_eq!(self.write(b"held", SendFlags::MORE), Ok(4));
         let lost = self.conn.waiting();
         match self.hear(wire) {
-            Err(ReceiveError::Tls { error, discarded }) => {
+            Err(ReceiveError::Tls { error, discarded, .. }) => {
                 assert_eq!(error, expected);
                 assert_eq!(discarded, lost, "what the failure cost");
             }
@@ -169,7 +169,7 @@ impl Victim {
         assert!(self.conn.is_finished(), "nothing more to send");
         for _ in 0..2 {
             match self.hear(wire) {
-                Err(ReceiveError::Tls { error, discarded: 0 }) => assert_eq!(error, expected, "said again"),
+                Err(ReceiveError::Tls { error, discarded: 0, .. }) => assert_eq!(error, expected, "said again"),
                 other => panic!("{expected:?} again: {other:?}"),
             }
         }
