@@ -40,7 +40,6 @@
 //!    [`transmit_with`](CorkPolicy::transmit_with), until it is blocked or done.
 //! 3. Before waiting for the peer, call [`handle_read_wait`](CorkPolicy::handle_read_wait); wait no longer than
 //!    [`poll_timeout`](CorkPolicy::poll_timeout), then call [`handle_timeout`](CorkPolicy::handle_timeout).
-//!
 //! 4. To end a stream without loss, [`close`](CorkPolicy::close), transmit until [`is_finished`](CorkPolicy::is_finished), then receive and
 //!    discard until the peer's end, within a time limit. Dropping the transport earlier can make the kernel discard what it has taken:
 //!    it resets the connection if received bytes are unread, of which TLS 1.3 tickets are enough.
@@ -49,9 +48,11 @@
 //!
 //! # Features
 //!
-//! - `rustls`, on by default: [`Connection`], a session of rustls 0.23. Without it this crate is the policy alone, and depends on no TLS
-//!   library: [`CorkPolicy`] over a [`Seal`] of your own, or over [`Passthrough`].
-//! - `aws-lc-rs`, `ring`, `fips`, `tls12`, `logging`: the features of rustls with these names. No crypto provider is enabled by default.
+//! - `rustls`, on by default: [`Connection`], a session of rustls 0.23. Without it this crate is the
+//!   policy alone and depends on no TLS library: [`CorkPolicy`] over a [`Seal`] of your own, or over
+//!   [`Passthrough`].
+//! - `aws-lc-rs`, `ring`, `fips`, `tls12`, `logging`: the features of rustls with these names. No
+//!   crypto provider is enabled by default.
 //!
 //! # Out of scope
 //!

@@ -56,10 +56,12 @@ impl<S: Seal> Outlet<S> {
         Self { seal, batch, in_flight: 0, sent_of_output: 0, whole_batch: false, pushed_back: false, severed: None }
     }
 
+    #[inline]
     pub(crate) fn batch_size(&self) -> usize {
         self.batch.current()
     }
 
+    #[inline]
     pub(crate) fn severed(&self) -> Option<Severed> {
         self.severed
     }
@@ -81,7 +83,9 @@ impl<S: Seal> Outlet<S> {
         if self.seal.has_output() { Ok(()) } else { Err(Severed::Seal("sealed output was there and is gone")) }
     }
 
-    /// Seals `plaintext`, which is all of `batch`. Returns the part of `batch` that was sealed, and the number of records.
+    /// Seals `plaintext`, which is all of `batch`. Returns the part of `batch` that was sealed, and the
+    /// number of records.
+    #[inline]
     pub(crate) fn seal(&mut self, plaintext: &[IoSlice<'_>], batch: Batch) -> Result<(Batch, usize), SealError> {
         let records = self.seal.seal(plaintext, batch.record_size)?;
         if records > batch.len {
@@ -107,7 +111,9 @@ impl<S: Seal> Outlet<S> {
         Ok(())
     }
 
-    /// Offers output to `send` once, with `more` or what the sealer adds to it; returns how many bytes it took.
+    /// Offers output to `send` once, and returns how many bytes it took. `more`: further plaintext is
+    /// released; the sealer adds whether output of its own waits behind.
+    #[inline]
     pub(crate) fn send_once(
         &mut self,
         more: bool,
@@ -143,12 +149,14 @@ impl<S: Seal> Outlet<S> {
     }
 
     /// The transport takes no more for now.
+    #[inline]
     pub(crate) fn pushed_back(&mut self) {
         self.pushed_back = true;
         self.batch.pushed_back();
     }
 
-    /// Offers nothing more, for good; returns the plaintext bytes in flight, of which an unknown part has arrived.
+    /// Offers nothing more, for good; returns the plaintext bytes in flight, of which an unknown part
+    /// has arrived.
     pub(crate) fn sever(&mut self, why: Severed) -> usize {
         self.severed = Some(why);
         std::mem::take(&mut self.in_flight)

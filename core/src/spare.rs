@@ -9,7 +9,8 @@ use crate::queue::Queue;
 /// After how long without a write an idle policy gives its buffers back.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// The buffer of the last output that was taken whole, to be filled again once that output has been dropped.
+/// The buffer of the last output that was taken whole, to be filled again once that output has
+/// been dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
     output: Option<BytesMut>,

@@ -35,15 +35,18 @@ impl Stats {
         self.flushes[reason as usize]
     }
 
+    #[inline]
     pub(crate) fn count_flush(&mut self, reason: FlushReason) {
         self.flushes[reason as usize] += 1;
     }
 
+    #[inline]
     pub(crate) fn count_copied(&mut self, bytes: usize) {
         self.copied_bytes += bytes as u64;
     }
 
     /// `batch` was sealed into so many records.
+    #[inline]
     pub(crate) fn count_sealed(&mut self, batch: Batch, records: usize) {
         if batch.filled > 0 {
             self.count_flush(FlushReason::Filled);
@@ -54,6 +57,7 @@ impl Stats {
     }
 
     /// The transport took so many wire bytes in one send.
+    #[inline]
     pub(crate) fn count_sent(&mut self, bytes: usize) {
         self.transmits += u64::from(bytes > 0);
         self.wire_bytes += bytes as u64;
@@ -87,6 +91,7 @@ impl fmt::Debug for Flushes<'_> {
 
 impl FlushDecision {
     /// Counts the release, if it is one.
+    #[inline]
     pub(crate) fn counted(self, stats: &mut Stats) -> Self {
         if let Self::Flush { reason, .. } = self {
             stats.count_flush(reason);

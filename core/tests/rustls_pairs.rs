@@ -835,14 +835,14 @@ fn refused(server: bool, wire: &[u8]) -> [String; 3] {
     for step in [wire.len(), 1] {
         let Pair { client, server: other, now, .. } = Pair::new(&TLS13);
         let mut conn = if server { other } else { client };
-        conn.poll_transmit(&mut Vec::new()).unwrap();
+        conn.poll_transmit(&mut Vec::new()).expect("a transport that takes all");
         let error = wire.chunks(step).find_map(|part| conn.receive(now, part).err()).expect("an error");
         texts.push(error.to_string());
         if step == 1 {
-            texts.push(conn.receive(now, b"x").unwrap_err().to_string());
+            texts.push(conn.receive(now, b"x").expect_err("again").to_string());
         }
     }
-    texts.try_into().unwrap()
+    texts.try_into().expect("three texts")
 }
 
 #[test]

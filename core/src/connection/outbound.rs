@@ -1,6 +1,7 @@
 //! The outbound half: each method is that of the `CorkPolicy` inside.
 //!
-//! Each has the same signature and the same documentation as there; `core/tests/documentation.rs` compares them.
+//! Each has the same signature and the same documentation as there;
+//! `core/tests/documentation.rs` compares them.
 
 use std::io::{self, IoSlice};
 use std::time::Instant;
