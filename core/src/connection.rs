@@ -3,6 +3,7 @@
 mod error;
 mod outbound;
 
+use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +18,7 @@ use ::rustls::{
 use crate::rustls::{Session, client_without_early_data, has_early_data, server_without_early_data};
 use crate::{CorkConfig, CorkPolicy, FlushDecision};
 
-pub use error::{ConnectionError, ReceiveError};
+pub use error::{ConnectionError, Failure, ReceiveError};
 
 /// What became of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,19 +42,12 @@ pub struct Received {
 ///
 /// In debug builds rustls 0.23 asserts that it sends one fatal alert at most, and garbage received after our own
 /// `close_notify` fails that assertion; release builds are not affected.
-#[derive(Debug)]
 pub struct Connection {
     policy: CorkPolicy<Session>,
     /// What was received was a fatal error, which further calls return again.
-    failure: Option<Failure>,
+    failure: Option<ReceiveError>,
     /// The transport has ended, after the handshake.
     ended: bool,
-}
-
-#[derive(Debug)]
-enum Failure {
-    Tls { error: ::rustls::Error, not_tls: bool },
-    HandshakeEof,
 }
 
 impl Connection {
@@ -148,7 +142,9 @@ impl Connection {
             return Err(self.fail_tls(InvalidMessage::HandshakePayloadTooLarge.into()));
         };
         if bytes == 0 && self.is_handshaking() {
-            return Err(self.fail(Failure::HandshakeEof));
+            let discarded = self.policy.handle_failure();
+            self.failure = Some(ReceiveError::HandshakeEof { discarded });
+            return Err(ReceiveError::HandshakeEof { discarded });
         }
         self.ended |= bytes == 0;
         self.process(now, bytes)
@@ -188,10 +184,28 @@ impl Connection {
     /// stream may have been cut. `Ok(0)` is its proper end. After [`ReceiveError::HandshakeEof`],
     /// that error again.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if let Some(failure @ Failure::HandshakeEof) = &self.failure {
-            return Err(failure.error(0).into());
+        if let Some(ReceiveError::HandshakeEof { .. }) = &self.failure {
+            return Err(ReceiveError::HandshakeEof { discarded: 0 }.into());
         }
         self.policy.get_mut().read(buf)
+    }
+
+    /// The error that ended this session for good, as the call that found it returned it; `None`
+    /// while there was none.
+    ///
+    /// For a task that meets [`WriteError::Failed`](crate::WriteError::Failed), and for logs. An error
+    /// of the transport is not here: it ends nothing by itself.
+    ///
+    /// ```no_run
+    /// # fn example(conn: tls_cork::Connection) {
+    /// if let Some(failure) = conn.failure() {
+    ///     eprintln!("{failure}"); // with the number of bytes that it cost
+    /// }
+    /// # }
+    /// ```
+    pub fn failure(&self) -> Option<Failure<'_>> {
+        let received = self.failure.as_ref().map(Failure::Receive);
+        received.or_else(|| self.policy.failure().map(Failure::Transmit))
     }
 
     /// Whether received bytes are wanted: not while plaintext waits to be read, nor after the
@@ -277,26 +291,40 @@ impl Connection {
 
     fn fail_tls(&mut self, error: ::rustls::Error) -> ReceiveError {
         let not_tls = !self.policy.get_ref().peer_speaks_tls();
-        self.fail(Failure::Tls { error, not_tls })
+        let discarded = self.policy.handle_failure();
+        self.failure = Some(ReceiveError::Tls { error: error.clone(), not_tls, discarded });
+        ReceiveError::Tls { error, not_tls, discarded }
     }
 
-    fn fail(&mut self, failure: Failure) -> ReceiveError {
-        let error = failure.error(self.policy.handle_failure());
-        self.failure = Some(failure);
-        error
-    }
-
+    /// A fatal error again; what it cost was said the first time.
     fn check_failure(&self) -> Result<(), ReceiveError> {
-        self.failure.as_ref().map_or(Ok(()), |failure| Err(failure.error(0)))
+        match &self.failure {
+            None | Some(ReceiveError::Io(_)) => Ok(()),
+            Some(ReceiveError::Tls { error, not_tls, .. }) => {
+                Err(ReceiveError::Tls { error: error.clone(), not_tls: *not_tls, discarded: 0 })
+            }
+            Some(ReceiveError::HandshakeEof { .. }) => Err(ReceiveError::HandshakeEof { discarded: 0 }),
+        }
     }
 }
 
-impl Failure {
-    /// The error to return, with what the failure costs in this call.
-    fn error(&self, discarded: usize) -> ReceiveError {
-        match self {
-            Self::Tls { error, not_tls } => ReceiveError::Tls { error: error.clone(), not_tls: *not_tls, discarded },
-            Self::HandshakeEof => ReceiveError::HandshakeEof { discarded },
+/// One short line: side, version, state, and the plaintext bytes that wait.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = match self.policy.get_ref().rustls() {
+            ::rustls::Connection::Client(_) => "client",
+            ::rustls::Connection::Server(_) => "server",
+        };
+        write!(f, "Connection({side}, ")?;
+        if let Some(version) = self.protocol_version() {
+            write!(f, "{version:?}, ")?;
         }
+        let state = match () {
+            () if self.failure().is_some() => "failed",
+            () if self.is_handshaking() => "handshaking",
+            () if self.is_write_closed() => "closed",
+            () => "open",
+        };
+        write!(f, "{state}, {} bytes waiting)", self.waiting())
     }
 }

@@ -35,7 +35,7 @@ pub enum WriteError {
     #[error("write after close: the sending side of this connection is closed")]
     Closed,
     /// The connection failed. The call that found the error returned it; if that was a write, the
-    /// next transmit does.
+    /// next transmit does. `failure` of the connection or the policy has it, too.
     #[error("this connection has failed: it can send no more data, and what had not left is lost")]
     Failed,
 }

@@ -53,6 +53,8 @@ pub struct CorkPolicy<S> {
     flush_on_read_wait: bool,
     state: State,
     deferred: Option<TransmitError>,
+    /// The final error of a transmit, for whoever asks again.
+    failure: Option<TransmitError>,
     /// Accepted bytes that a failure discarded.
     lost: usize,
     stats: Stats,
@@ -86,6 +88,7 @@ impl<S: Seal> CorkPolicy<S> {
             flush_on_read_wait: config.flush_on_read_wait,
             state: State::Open,
             deferred: None,
+            failure: None,
             lost: 0,
             stats: Stats::default(),
         })
@@ -289,6 +292,15 @@ impl<S: Seal> CorkPolicy<S> {
         self.lost
     }
 
+    /// The error that ended this policy for good, as it was first returned by a transmit; `None`
+    /// while there was none.
+    ///
+    /// An error that a write has found is here at once, and returned by the next transmit. What
+    /// [`handle_failure`](Self::handle_failure) reported is its caller's to remember.
+    pub fn failure(&self) -> Option<&TransmitError> {
+        self.failure.as_ref()
+    }
+
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
@@ -419,7 +431,11 @@ impl<S: Seal> CorkPolicy<S> {
     fn seal_failed(&mut self, error: SealError) -> TransmitError {
         match error {
             SealError::Contract(how) => self.sever(Severed::Seal(how)),
-            error => TransmitError::Seal { error, discarded: self.handle_failure() },
+            error => {
+                let discarded = self.handle_failure();
+                self.failure = Some(TransmitError::Seal { error: error.clone(), discarded });
+                TransmitError::Seal { error, discarded }
+            }
         }
     }
 
@@ -429,6 +445,7 @@ impl<S: Seal> CorkPolicy<S> {
         let on_its_way = self.outlet.sever(why);
         let discarded = self.handle_failure() + on_its_way;
         self.lost += on_its_way;
+        self.failure = Some(why.error(discarded));
         why.error(discarded)
     }
 

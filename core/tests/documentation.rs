@@ -2,8 +2,8 @@
 
 const POLICY: [&str; 2] = [include_str!("../src/policy.rs"), include_str!("../src/policy/transmit.rs")];
 const CONNECTION: &str = include_str!("../src/connection/outbound.rs");
-/// Methods of the policy that `Connection` calls itself, or gives no access to.
-const NOT_FORWARDED: [&str; 5] = ["new", "handle_handshake_done", "handle_failure", "get_ref", "get_mut"];
+/// Methods of the policy that `Connection` calls itself, gives no access to, or has in a form of its own.
+const NOT_FORWARDED: [&str; 6] = ["new", "failure", "handle_handshake_done", "handle_failure", "get_ref", "get_mut"];
 
 #[derive(Debug, PartialEq, Eq)]
 struct Method {

@@ -559,6 +559,7 @@ fn a_transport_that_took_more_than_it_was_offered_ends_the_session() {
         assert_eq!((policy.waiting(), policy.send_capacity()), (0, 0));
         assert!(policy.is_write_closed() && policy.is_finished() && !policy.wants_transmit());
         assert_eq!(policy.lost_bytes(), 130);
+        assert!(matches!(policy.failure(), Some(TransmitError::Overrun { discarded: 130, .. })), "said again");
         let refused = policy.write(now, &[IoSlice::new(b"x")], SendFlags::NONE);
         assert_eq!(refused, Err(WriteError::Failed));
         assert!(!policy.close(now).is_flush());

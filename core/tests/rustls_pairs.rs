@@ -14,7 +14,7 @@ use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedCipherSuite, Tls12CipherSuite};
 use tls_cork::{
-    Connection, ConnectionError, CorkConfig, FlushDecision, FlushReason, ReceiveError, SealError, SendFlags,
+    Connection, ConnectionError, CorkConfig, Failure, FlushDecision, FlushReason, ReceiveError, SealError, SendFlags,
     TransmitError, WriteError,
 };
 
@@ -865,4 +865,51 @@ fn a_peer_that_does_not_speak_tls_gets_an_error_that_says_so() {
             assert!(!text.contains("speak TLS"), "{text}");
         }
     }
+}
+
+#[test]
+fn the_fatal_error_can_be_asked_for_again_with_what_it_cost() {
+    // Received.
+    let mut pair = Pair::connected(&TLS13);
+    assert!(pair.client.failure().is_none());
+    pair.write(b"held", SendFlags::MORE).unwrap();
+    let error = pair.client.receive(pair.now, &[23, 3, 3, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("4 bytes"), "{text}");
+    for _ in 0..2 {
+        let failure = pair.client.failure().expect("it has failed");
+        assert!(matches!(failure, Failure::Receive(ReceiveError::Tls { discarded: 4, .. })), "{failure:?}");
+        assert_eq!(failure.to_string(), text);
+        assert!(pair.client.receive(pair.now, b"x").is_err());
+    }
+    assert_eq!(pair.client.lost_bytes(), 4);
+
+    // Transmitted.
+    let mut pair = Pair::connected(&TLS13);
+    pair.write(b"data", SendFlags::NONE).unwrap();
+    let (_, done) = overrun(&mut pair.client, 1);
+    let text = done.unwrap_err().to_string();
+    let failure = pair.client.failure().expect("it has failed");
+    assert!(matches!(failure, Failure::Transmit(TransmitError::Overrun { discarded: 4, .. })), "{failure:?}");
+    assert_eq!(failure.to_string(), text);
+
+    // The transport's end during the handshake.
+    let mut pair = Pair::new(&TLS13);
+    pair.client.poll_transmit(&mut Vec::new()).unwrap();
+    assert!(pair.client.receive_from(pair.now, &mut io::empty()).is_err());
+    assert!(matches!(pair.client.failure(), Some(Failure::Receive(ReceiveError::HandshakeEof { discarded: 0 }))));
+}
+
+#[test]
+fn the_debug_text_of_a_session_is_one_short_line() {
+    let mut pair = Pair::new(&TLS13);
+    assert_eq!(format!("{:#?}", pair.client), "Connection(client, handshaking, 0 bytes waiting)");
+    pair.exchange();
+    pair.write(b"held", SendFlags::MORE).unwrap();
+    assert_eq!(format!("{:?}", pair.client), "Connection(client, TLSv1_3, open, 4 bytes waiting)");
+    assert_eq!(format!("{:?}", pair.server), "Connection(server, TLSv1_3, open, 0 bytes waiting)");
+    let _ = pair.client.close(pair.now);
+    assert_eq!(format!("{:?}", pair.client), "Connection(client, TLSv1_3, closed, 4 bytes waiting)");
+    assert!(overrun(&mut pair.client, 1).1.is_err());
+    assert_eq!(format!("{:?}", pair.client), "Connection(client, TLSv1_3, failed, 0 bytes waiting)");
 }

@@ -53,12 +53,10 @@ pub struct TlsStream<T = TcpStream> {
     pub(crate) broken: bool,
 }
 
-impl<T: fmt::Debug> fmt::Debug for TlsStream<T> {
+/// One short line, as that of the [`Connection`].
+impl<T> fmt::Debug for TlsStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsStream")
-            .field("connection", &self.connection)
-            .field("transport", &self.transport)
-            .finish_non_exhaustive()
+        write!(f, "TlsStream({:?})", self.connection)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Errors of a TLS session, as those of `error.rs`.
 
-use std::io;
+use std::error::Error as StdError;
+use std::{fmt, io};
 
 use thiserror::Error;
 
-use crate::ConfigError;
 use crate::error::Lost;
+use crate::{ConfigError, TransmitError};
 
 const NOT_TLS: &str =
     "; the peer does not seem to speak TLS: check its address and port, and whether TLS begins later (STARTTLS)";
@@ -47,6 +48,34 @@ impl From<ReceiveError> for io::Error {
             ReceiveError::HandshakeEof { .. } => io::ErrorKind::UnexpectedEof,
         };
         Self::new(kind, error)
+    }
+}
+
+/// Why a connection has ended for good. Its text and its source are those of the error inside.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Failure<'a> {
+    /// Received bytes could not be used.
+    Receive(&'a ReceiveError),
+    /// A transmit failed, of a kind that is final.
+    Transmit(&'a TransmitError),
+}
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receive(error) => error.fmt(f),
+            Self::Transmit(error) => error.fmt(f),
+        }
+    }
+}
+
+impl StdError for Failure<'_> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Receive(error) => error.source(),
+            Self::Transmit(error) => error.source(),
+        }
     }
 }
 
