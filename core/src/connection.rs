@@ -18,7 +18,7 @@ use ::rustls::{
 use crate::rustls::{Session, client_without_early_data, has_early_data, server_without_early_data};
 use crate::{CorkConfig, CorkPolicy, FlushDecision};
 
-pub use error::{ConnectionError, Failure, ReceiveError};
+pub use error::{ConnectionError, Failure, ReceiveError, RefreshError};
 
 /// What became of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +206,40 @@ impl Connection {
     pub fn failure(&self) -> Option<Failure<'_>> {
         let received = self.failure.as_ref().map(Failure::Receive);
         received.or_else(|| self.policy.failure().map(Failure::Transmit))
+    }
+
+    /// Refreshes the keys of a TLS 1.3 session, and asks the peer to do the same (KeyUpdate, RFC 8446,
+    /// section 4.6.3).
+    ///
+    /// The request goes out with the next transmit, behind what is sealed by then. Held and released
+    /// bytes are still plaintext and get the new keys. Does nothing while an earlier request waits
+    /// for the transport, so that one is waiting at most.
+    ///
+    /// rustls refreshes keys unasked before they are used up. A peer may take many requests without
+    /// data between them for an attack; rustls does so after 32.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError::Handshaking`] before the handshake's end, [`RefreshError::Unsupported`] with TLS
+    /// 1.2, [`RefreshError::Closed`] and [`RefreshError::Failed`] when no write would be accepted.
+    pub fn refresh_traffic_keys(&mut self) -> Result<(), RefreshError> {
+        if self.failure().is_some() {
+            return Err(RefreshError::Failed);
+        }
+        if self.is_write_closed() {
+            return Err(RefreshError::Closed);
+        }
+        if self.is_handshaking() {
+            return Err(RefreshError::Handshaking);
+        }
+        let session = self.policy.get_mut();
+        if !session.is_tls13() {
+            return Err(RefreshError::Unsupported);
+        }
+        session.refresh_traffic_keys().map_err(|error| {
+            self.fail_tls(error);
+            RefreshError::Failed
+        })
     }
 
     /// Whether received bytes are wanted: not while plaintext waits to be read, nor after the

@@ -91,7 +91,7 @@ mod stats;
 
 pub use config::{CorkConfig, DynamicRecords, MAX_RECORD_SIZE};
 #[cfg(feature = "rustls")]
-pub use connection::{Connection, ConnectionError, Failure, ReceiveError, Received};
+pub use connection::{Connection, ConnectionError, Failure, ReceiveError, Received, RefreshError};
 pub use decision::{FlushDecision, FlushReason, Output, SendFlags, Transmitted, Written};
 pub use error::{ConfigError, SealError, TransmitError, WriteError};
 pub use policy::CorkPolicy;

@@ -5,7 +5,7 @@ mod error_texts;
 use std::error::Error;
 use std::io;
 
-use tls_cork::{ConnectionError, CorkConfig, ReceiveError};
+use tls_cork::{ConnectionError, CorkConfig, ReceiveError, RefreshError};
 
 /// One of each kind; those with a cause of their own have a text that is easy to find.
 fn all() -> Vec<Box<dyn Error>> {
@@ -20,6 +20,10 @@ fn all() -> Vec<Box<dyn Error>> {
         Box::new(ConnectionError::Config(config)),
         Box::new(ConnectionError::EarlyData),
         Box::new(ConnectionError::Tls(tls())),
+        Box::new(RefreshError::Handshaking),
+        Box::new(RefreshError::Unsupported),
+        Box::new(RefreshError::Closed),
+        Box::new(RefreshError::Failed),
     ]
 }
 

@@ -14,8 +14,8 @@ use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedCipherSuite, Tls12CipherSuite};
 use tls_cork::{
-    Connection, ConnectionError, CorkConfig, Failure, FlushDecision, FlushReason, ReceiveError, SealError, SendFlags,
-    TransmitError, WriteError,
+    Connection, ConnectionError, CorkConfig, Failure, FlushDecision, FlushReason, ReceiveError, RefreshError,
+    SealError, SendFlags, TransmitError, WriteError,
 };
 
 const APPLICATION: u8 = 23;
@@ -912,4 +912,49 @@ fn the_debug_text_of_a_session_is_one_short_line() {
     assert_eq!(format!("{:?}", pair.client), "Connection(client, TLSv1_3, closed, 4 bytes waiting)");
     assert!(overrun(&mut pair.client, 1).1.is_err());
     assert_eq!(format!("{:?}", pair.client), "Connection(client, TLSv1_3, failed, 0 bytes waiting)");
+}
+
+#[test]
+fn keys_are_refreshed_by_the_next_transmit_once_and_held_bytes_stay_held() {
+    let mut pair = Pair::new(&TLS13);
+    assert_eq!(pair.client.refresh_traffic_keys(), Err(RefreshError::Handshaking));
+    pair.exchange();
+    pair.write(b"held", SendFlags::MORE).unwrap();
+    for round in 1..=3 {
+        let before = (pair.up.log.len(), pair.down.log.len());
+        for _ in 0..1000 {
+            assert_eq!(pair.client.refresh_traffic_keys(), Ok(()));
+        }
+        assert!(pair.client.wants_transmit());
+        assert_eq!(pair.exchange().0, b"");
+        // As all records of TLS 1.3, KeyUpdates look like application data.
+        assert_eq!(pair.up.records(before.0), [APPLICATION], "one request, round {round}");
+        assert_eq!(pair.down.records(before.1), [APPLICATION], "and its answer");
+        assert_eq!((pair.client.waiting(), pair.client.stats().records), (4, 0));
+    }
+    // Behind what is sealed already, and before what is not.
+    pair.up.capacity = Some(0);
+    pair.write(b" first", SendFlags::NONE).unwrap();
+    assert_eq!(transmit(&mut pair.client, &mut pair.up).unwrap(), 0);
+    assert_eq!(pair.client.refresh_traffic_keys(), Ok(()));
+    pair.write(b" second", SendFlags::NONE).unwrap();
+    pair.up.capacity = None;
+    let before = pair.up.log.len();
+    assert_eq!(pair.exchange().0, b"held first second");
+    assert_eq!(pair.up.records(before), [APPLICATION; 3]);
+    let _ = pair.client.close(pair.now);
+    assert_eq!(pair.client.refresh_traffic_keys(), Err(RefreshError::Closed));
+    assert!(pair.exchange().1);
+}
+
+#[test]
+fn keys_are_not_refreshed_in_tls_1_2_nor_after_a_failure() {
+    let mut pair = Pair::connected(&TLS12);
+    assert_eq!(pair.client.refresh_traffic_keys(), Err(RefreshError::Unsupported));
+    assert!(!pair.client.wants_transmit());
+    let mut pair = Pair::connected(&TLS13);
+    assert!(overrun(&mut pair.client, 0).1.is_ok() && !pair.client.wants_transmit());
+    pair.write(b"data", SendFlags::NONE).unwrap();
+    assert!(overrun(&mut pair.client, 1).1.is_err());
+    assert_eq!(pair.client.refresh_traffic_keys(), Err(RefreshError::Failed));
 }

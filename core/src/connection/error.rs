@@ -79,6 +79,35 @@ impl StdError for Failure<'_> {
     }
 }
 
+/// New keys could not be asked for ([`refresh_traffic_keys`](crate::Connection::refresh_traffic_keys)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RefreshError {
+    /// There are no keys yet.
+    #[error("the TLS handshake is not over: refresh the keys after it")]
+    Handshaking,
+    /// The session is one of TLS 1.2, which has no KeyUpdate.
+    #[error("TLS 1.2 cannot refresh its keys: use TLS 1.3, or open a new connection")]
+    Unsupported,
+    /// The sending side was closed, and nothing follows a `close_notify`.
+    #[error("the sending side of this connection is closed: its keys need no refreshing")]
+    Closed,
+    /// The connection has failed; [`failure`](crate::Connection::failure) has the cause.
+    #[error("this connection has failed: open a new one")]
+    Failed,
+}
+
+impl From<RefreshError> for io::Error {
+    fn from(error: RefreshError) -> Self {
+        let kind = match error {
+            RefreshError::Handshaking => io::ErrorKind::NotConnected,
+            RefreshError::Unsupported => io::ErrorKind::Unsupported,
+            RefreshError::Closed | RefreshError::Failed => io::ErrorKind::BrokenPipe,
+        };
+        Self::new(kind, error)
+    }
+}
+
 /// A connection could not be set up.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -24,6 +24,8 @@ pub(crate) struct Session {
     first: inbound::FirstBytes,
     /// Whether something arrived since control output was last brought out.
     may_have_control: bool,
+    /// A KeyUpdate of ours waits for the transport.
+    refreshing: bool,
     /// What a record is longer than its plaintext, once a short one has told.
     overhead: Option<usize>,
     /// With the keys used up: what may still leave.
@@ -41,6 +43,7 @@ impl Session {
                 .clamp(1, MAX_RECORD_SIZE),
             first: inbound::FirstBytes::default(),
             may_have_control: false,
+            refreshing: false,
             overhead: None,
             last_bytes: None,
         }
@@ -50,7 +53,7 @@ impl Session {
         &self.conn
     }
 
-    fn is_tls13(&self) -> bool {
+    pub(crate) fn is_tls13(&self) -> bool {
         self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 }

@@ -61,6 +61,9 @@ impl Seal for Session {
         if let Some(bytes) = &mut self.last_bytes {
             *bytes -= sent;
         }
+        if self.refreshing {
+            self.refreshing = self.conn.wants_write();
+        }
         Ok(sent)
     }
 
@@ -81,6 +84,15 @@ impl Seal for Session {
 }
 
 impl Session {
+    /// Queues a KeyUpdate behind earlier output, unless one is waiting already.
+    pub(crate) fn refresh_traffic_keys(&mut self) -> Result<(), ::rustls::Error> {
+        if !self.refreshing {
+            self.conn.refresh_traffic_keys()?;
+            self.refreshing = true;
+        }
+        Ok(())
+    }
+
     /// Returns how many records that made: none if the keys are used up.
     ///
     /// TLS 1.3 updates its keys before they are (RFC 8446, section 5.5): rustls does so unasked. In TLS 1.2 it then drops the
