@@ -10,7 +10,7 @@
 //! # use bytes::Bytes;
 //! # use mio::{Events, Interest, Poll, Token, net::TcpStream};
 //! # use rustls::{ClientConfig, pki_types::ServerName};
-//! # use tls_cork::{CorkConfig, SendFlags};
+//! # use tls_cork_mio::{CorkConfig, SendFlags};
 //! # const TOKEN: Token = Token(0);
 //! # fn example(
 //! #     tcp: TcpStream, config: Arc<ClientConfig>, name: ServerName<'static>, mut poll: Poll, mut body: Bytes,
@@ -53,10 +53,24 @@
 //!
 //! The handshake has no limit on time: a loop that wants one drops a stream that [is still handshaking](TlsStream::is_handshaking) then.
 
+//!
+//! This crate re-exports [`rustls`], [`bytes`] and [`tls_cork`], and the types of every program:
+//! [`SendFlags`], [`CorkConfig`], [`Stats`].
+//!
+//! # Features
+//!
+//! `aws-lc-rs`, `ring`, `fips`, `tls12`, `logging`: the features of rustls with these names. No
+//! crypto provider is enabled by default.
+
+mod descriptor;
 mod receiving;
 mod sending;
 mod stream;
 mod transport;
 
+pub use bytes;
+pub use rustls;
 pub use stream::TlsStream;
+pub use tls_cork;
+pub use tls_cork::{CorkConfig, SendFlags, Stats};
 pub use transport::{PlainTransport, Transport, set_notsent_lowat};

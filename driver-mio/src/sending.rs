@@ -15,9 +15,12 @@ const JOINS_WITHOUT_CLOCK: u8 = 15;
 impl<T: Transport> TlsStream<T> {
     /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as the transport takes it.
     ///
-    /// Returns how many bytes were accepted, about 256 KiB at most. Offer the rest again at once, with the same flags, until all are accepted or
-    /// `WouldBlock` comes: a short count does not mean that the transport is full, and no event may follow. A loop that serves other streams
-    /// first does so in its next turn, for which [`before_poll`](Self::before_poll) returns zero.
+    /// Returns how many bytes were accepted, counted from the front: all of them, unless the transport
+    /// pushes back or they are more than about 256 KiB, the share of one call. Offer the rest again at
+    /// once, with the same flags, until all are accepted or `WouldBlock` comes: a short count does not
+    /// mean that the transport is full, and no event may follow. A loop that serves other streams first
+    /// does so in its next turn, for which [`before_poll`](Self::before_poll) returns zero. Empty data
+    /// without `MORE` releases what is held.
     ///
     /// # Errors
     ///
@@ -62,7 +65,11 @@ impl<T: Transport> TlsStream<T> {
         Ok(accepted)
     }
 
-    /// As [`send`](Self::send), for owned bytes: what is accepted is split off the front of `data`; large pieces are never copied.
+    /// As [`send`](Self::send), for owned bytes; large ones are never copied.
+    ///
+    /// What is accepted is split off the front of `data`: after an error the rest is still there. Offer
+    /// it again until `data` is empty. Shared bytes keep their whole allocation alive until they are
+    /// sealed.
     ///
     /// # Errors
     ///
@@ -100,6 +107,19 @@ impl<T: Transport> TlsStream<T> {
         let _ = self.connection.close(Instant::now());
         earlier?;
         self.transmit_without_loss()
+    }
+
+    /// Refreshes the keys of a TLS 1.3 session ([`Connection::refresh_traffic_keys`]) and transmits.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport and of TLS; `NotConnected` during the handshake, `Unsupported` with TLS
+    /// 1.2, `BrokenPipe` after a close or a failure.
+    pub fn refresh_traffic_keys(&mut self) -> io::Result<()> {
+        self.tell_failure()?;
+        self.connection.refresh_traffic_keys()?;
+        self.transmit_or_keep()?;
+        Ok(())
     }
 
     /// Gives up what is not yet sealed; returns how many accepted bytes that costs.

@@ -258,7 +258,9 @@ impl<T: Transport> TlsStream<T> {
     pub fn stats(&self) -> Stats {
         self.connection.stats()
     }
+}
 
+impl<T> TlsStream<T> {
     /// The transport.
     pub fn get_ref(&self) -> &T {
         &self.transport

@@ -219,3 +219,78 @@ fn point_12_flush_sends_what_is_held_also_under_a_cork() {
     pair.client.uncork().unwrap();
     assert_eq!(pair.server_gets(4), b"next");
 }
+
+#[test]
+fn a_stream_that_starts_corked_sends_plain_writes_with_its_flush() {
+    let mut pair = Pair::connected(patient().corked(true));
+    pair.client.get_mut().forget();
+    for piece in [&b"one "[..], b"two ", b"three"] {
+        pair.client.write_all(piece).unwrap();
+    }
+    assert!(pair.client.get_ref().sent.is_empty());
+    pair.client.flush().unwrap();
+    let wire = pair.client.get_ref();
+    assert_eq!((&wire.records[..], wire.sent.len()), (&[APPLICATION_DATA][..], 1));
+    assert_eq!(pair.server_gets(13), b"one two three");
+}
+
+#[test]
+fn keys_are_refreshed_at_once_and_what_is_held_stays_held() {
+    let mut pair = Pair::fresh(patient(), None);
+    assert_eq!(pair.client.refresh_traffic_keys().unwrap_err().kind(), ErrorKind::NotConnected);
+    let mut pair = pair.shake_hands();
+    pair.client.get_mut().forget();
+    pair.server.get_mut().forget();
+    assert_eq!(pair.client.send(b"held ", SendFlags::MORE).unwrap(), 5);
+    pair.client.refresh_traffic_keys().unwrap();
+    // As all records of TLS 1.3, a KeyUpdate looks like application data.
+    assert_eq!(pair.client.get_ref().records, [APPLICATION_DATA]);
+    assert_eq!(pair.client.connection().waiting(), 5);
+    assert_eq!(pair.client.send(b"data", SendFlags::NONE).unwrap(), 4);
+    assert_eq!(pair.server_gets(9), b"held data");
+    assert_eq!(pair.server.get_ref().records, [APPLICATION_DATA], "the answer");
+    pair.client.close().unwrap();
+    assert_eq!(pair.client.refresh_traffic_keys().unwrap_err().kind(), ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn the_debug_text_of_a_stream_is_one_short_line() {
+    let mut pair = Pair::connected(patient());
+    assert_eq!(pair.client.send(b"held", SendFlags::MORE).unwrap(), 4);
+    let text = format!("{:#?}", pair.client);
+    assert_eq!(text, "TlsStream(Connection(client, TLSv1_3, open, 4 bytes waiting))");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_descriptor_of_a_stream_is_that_of_its_socket() {
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use tls_cork_mio::PlainTransport;
+
+    let (near, _far) = sockets(&mut Watch::new());
+    let fd = near.as_raw_fd();
+    let (client, _) = configs(None);
+    let stream = TlsStream::client(near, client.clone(), name(), CorkConfig::default()).unwrap();
+    assert_eq!((stream.as_raw_fd(), stream.as_fd().as_raw_fd()), (fd, fd));
+    let stream = TlsStream::client_with(PlainTransport(stream.into_inner()), client, name(), CorkConfig::default());
+    let stream = stream.unwrap();
+    assert_eq!((stream.as_raw_fd(), stream.as_fd().as_raw_fd()), (fd, fd));
+}
+
+/// The words that a program needs are here: it names no other crate of ours, nor rustls.
+#[test]
+fn a_program_needs_this_crate_alone() {
+    use tls_cork_mio::rustls::{ClientConfig, RootCertStore};
+    use tls_cork_mio::{CorkConfig, SendFlags, Stats, bytes::Bytes, tls_cork::FlushReason};
+
+    fn send(stream: &mut TlsStream<Wire>, mut data: Bytes, flags: SendFlags) -> Stats {
+        stream.send_bytes(&mut data, flags).unwrap();
+        stream.stats()
+    }
+    let mut pair = Pair::connected(CorkConfig::default());
+    let stats = send(&mut pair.client, Bytes::from_static(b"data"), SendFlags::NONE);
+    assert_eq!(stats.flushes(FlushReason::Last), 1);
+    let _: fn(RootCertStore) -> ClientConfig =
+        |roots| ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+}
