@@ -32,11 +32,11 @@ pub enum WriteError {
     Blocked,
     /// The connection was closed by [`close`](crate::CorkPolicy::close) or
     /// [`abort`](crate::CorkPolicy::abort).
-    #[error("write after close: the sending side of this connection is closed")]
+    #[error("write after close: open a new connection to send more")]
     Closed,
     /// The connection failed. The call that found the error returned it; if that was a write, the
     /// next transmit does. `failure` of the connection or the policy has it, too.
-    #[error("this connection has failed: it can send no more data, and what had not left is lost")]
+    #[error("this connection has failed, and what had not left is lost: open a new one")]
     Failed,
 }
 
@@ -56,7 +56,7 @@ impl From<WriteError> for io::Error {
 pub enum SealError {
     /// The keys may not encrypt another record: TLS 1.2 has no key update, and AES-GCM is good for
     /// 2^24 records (RFC 8446, section 5.5). Open a new connection, or use TLS 1.3.
-    #[error("the session's keys are used up, open a new connection or use TLS 1.3")]
+    #[error("the session's keys are used up: open a new connection, or use TLS 1.3, which renews them")]
     KeysExhausted,
     /// The session had failed before. Its own error is inside; its text is part of this one's.
     ///
@@ -66,7 +66,7 @@ pub enum SealError {
     /// An implementation of [`Seal`](crate::Seal) broke its contract, which is a bug in that
     /// implementation. What the peer got is unknown then: nothing more is transmitted, and further
     /// transmits return the error again.
-    #[error("this implementation of Seal broke its contract: {0}")]
+    #[error("this implementation of Seal has a bug, and broke its contract: {0}; open a new connection")]
     Contract(&'static str),
 }
 
@@ -75,10 +75,10 @@ pub enum SealError {
 #[non_exhaustive]
 pub enum TransmitError {
     /// The transport failed. What was waiting still waits.
-    #[error("the transport failed to send; what was waiting still waits")]
+    #[error("the transport failed to send; what was waiting still waits: transmit again, or drop the connection")]
     Io(#[source] io::Error),
     /// The transport took zero bytes of a non-empty buffer, which means that it will take no more.
-    #[error("the transport took zero bytes: it can send no more")]
+    #[error("the transport took zero bytes: it can send no more, open a new connection")]
     WriteZero,
     /// The transport reported that it took more bytes than it was offered, which is a bug in the
     /// transport.
@@ -86,7 +86,7 @@ pub enum TransmitError {
     /// What the peer got is unknown then, and the next record might not follow the last one. The
     /// connection has failed: nothing more is transmitted, and further transmits return this error
     /// again.
-    #[error("the transport reported that it took {reported} of {offered} bytes: the connection has failed{}", Lost(*discarded))]
+    #[error("the transport has a bug, and reported that it took {reported} of {offered} bytes: the connection has failed, open a new one{}", Lost(*discarded))]
     Overrun {
         /// Wire bytes that were offered to the transport in one call.
         offered: usize,

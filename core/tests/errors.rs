@@ -67,3 +67,22 @@ fn a_session_s_own_error_can_be_looked_at_and_stays_with_a_clone() {
     assert_eq!(cause.kind(), io::ErrorKind::TimedOut);
     assert!(error.to_string().contains(&cause.to_string()), "{error}");
 }
+
+#[test]
+fn a_text_says_what_to_do() {
+    let overrun = TransmitError::Overrun { offered: 5, reported: 6, discarded: 7 };
+    let config = CorkConfig::default().record_size(15).validate().expect_err("15 is too small");
+    let cases: [(Box<dyn Error>, &str); 8] = [
+        (Box::new(config), "must be 16 to 16384 bytes"),
+        (Box::new(WriteError::Blocked), "transmit, then write the same bytes again"),
+        (Box::new(WriteError::Closed), "open a new connection"),
+        (Box::new(WriteError::Failed), "open a new one"),
+        (Box::new(SealError::KeysExhausted), "open a new connection, or use TLS 1.3"),
+        (Box::new(TransmitError::Io(io::Error::other("x"))), "transmit again, or drop the connection"),
+        (Box::new(TransmitError::WriteZero), "open a new connection"),
+        (Box::new(overrun), "open a new one; 7 bytes that were accepted are lost"),
+    ];
+    for (error, action) in cases {
+        assert!(error.to_string().contains(action), "{error}");
+    }
+}

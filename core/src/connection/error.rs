@@ -31,7 +31,7 @@ pub enum ReceiveError {
         discarded: usize,
     },
     /// The transport ended before the handshake did.
-    #[error("the peer closed the connection during the TLS handshake{}", Lost(*discarded))]
+    #[error("the peer closed the connection during the TLS handshake: look for the reason in its log{}", Lost(*discarded))]
     HandshakeEof {
         /// Accepted plaintext bytes that will never reach the peer.
         discarded: usize,
