@@ -6,11 +6,12 @@
 //! openssl s_client -connect 127.0.0.1:4433 -CAfile /tmp/echo.pem -servername localhost
 //! ```
 
+mod common;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,9 +19,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use tls_cork::{CorkConfig, SendFlags};
 use tls_cork_mio::TlsStream;
 
@@ -57,10 +57,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn parse(address: &str) -> Outcome<SocketAddr> {
-    address.parse().map_err(|_| format!("{address:?} is not an IP address and a port, such as 127.0.0.1:4433").into())
 }
 
 /// A self-signed certificate for `localhost`; it is written to `cert_out`.
@@ -108,7 +104,7 @@ impl Echo {
 }
 
 fn server(address: &str, cert_out: Option<&str>) -> Outcome<()> {
-    let address = parse(address)?;
+    let address = common::parse(address)?;
     let config = test_config(cert_out)?;
     let mut listener = TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let mut poll = Poll::new()?;
@@ -233,17 +229,11 @@ impl Door {
 }
 
 fn client(address: &str, file: &str, message: &str) -> Outcome<()> {
-    let address = parse(address)?;
-    let certificate = CertificateDer::from_pem_file(file)
-        .map_err(|error| format!("cannot read a certificate from {file}: {error}"))?;
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).map_err(|error| format!("cannot use the certificate in {file}: {error}"))?;
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let address = common::parse(address)?;
+    let config = common::client_config(file)?;
 
     let failed = |error: io::Error| format!("{address}: {error}");
-    let socket = TcpStream::connect(address).map_err(failed)?;
-    let name = ServerName::try_from("localhost")?;
-    let mut stream = TlsStream::client(socket, Arc::new(config), name, CorkConfig::default())?;
+    let mut stream = common::connect(address, &config).map_err(failed)?;
     let mut poll = Poll::new()?;
     poll.registry().register(&mut stream, CLIENT, BOTH)?;
     let echo = exchange(&mut poll, &mut stream, message.as_bytes()).map_err(failed)?;
