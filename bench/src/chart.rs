@@ -168,7 +168,7 @@ fn fill_in(template: &str, report: &Report, row: &[Value]) -> Result<String, Fai
 }
 
 /// A number of bytes in the largest binary unit that divides it.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
         .into_iter()
         .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit))

@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use tls_cork::CorkConfig;
 
 use crate::cell::Cell;
-use crate::chart::Chart;
+use crate::chart::{self, Chart};
 use crate::children::{self, EmbeddedServer};
 use crate::endpoint::Endpoint;
 use crate::engine::{self, Load};
@@ -84,6 +84,10 @@ const CHART: Chart = Chart::Bars {
     highlight: &["more"],
 };
 
+const MEANING: &str = "\
+× immediate: requests per second over those of `immediate` in the same round; median of all rounds
+(lowest–highest). If the range includes 1, no difference is measurable.";
+
 struct Plan {
     rounds: usize,
     slice: Duration,
@@ -121,6 +125,7 @@ pub fn run(args: &GridArgs) -> Result<(), Failure> {
         report::print_json(&slices)?;
     } else {
         report.print()?;
+        report::print(&format!("\n{MEANING}\n{}", verdict(&groups)))?;
     }
     report.save(&args.out, &CHART)
 }
@@ -163,10 +168,39 @@ fn report(groups: &[Group]) -> Report {
     report
 }
 
+/// What the last column says of `more`, in words.
+fn verdict(groups: &[Group]) -> String {
+    let more = Strategy::More.to_string();
+    let (mut faster, mut slower, mut level) = (Vec::new(), Vec::new(), Vec::new());
+    for group in groups {
+        for cells in group {
+            let Some(cell) = cells.first().filter(|cell| cell.strategy == more) else { continue };
+            let Some(ratio) = over(cells, &group[0]) else { continue };
+            let place = format!("{} (depth {})", chart::size(cell.block_size.into()), cell.queue_depth);
+            match ratio {
+                Median { min, .. } if min > 1.0 => faster.push(place),
+                Median { max, .. } if max < 1.0 => slower.push(place),
+                _ => level.push(place),
+            }
+        }
+    }
+    let list = |places: Vec<String>| if places.is_empty() { "no size".to_owned() } else { places.join(", ") };
+    format!(
+        "Verdict: `more` is faster than `immediate` at {}; slower at {}; no difference measurable at {}.",
+        list(faster),
+        list(slower),
+        list(level)
+    )
+}
+
+/// Requests per second over those of `immediate` in the same round.
+fn over(cells: &[Cell], immediate: &[Cell]) -> Option<Median> {
+    Median::of(cells.iter().zip(immediate).map(|(cell, base)| cell.requests_per_s / base.requests_per_s))
+}
+
 fn row(cells: &[Cell], immediate: &[Cell]) -> Option<Vec<Value>> {
     let first = cells.first()?;
     let spread = |figure: fn(&Cell) -> f64| Value::spread(Median::of(cells.iter().map(figure)));
-    let ratio = Median::of(cells.iter().zip(immediate).map(|(cell, base)| cell.requests_per_s / base.requests_per_s));
     Some(vec![
         Value::Count(first.block_size.into()),
         Value::Count(first.queue_depth.into()),
@@ -176,6 +210,50 @@ fn row(cells: &[Cell], immediate: &[Cell]) -> Option<Vec<Value>> {
         spread(Cell::records_per_request),
         spread(Cell::sends_per_request),
         spread(Cell::cpu_s_per_gb),
-        Value::spread(ratio),
+        Value::spread(over(cells, immediate)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cell for each of `rates`, which are requests per second.
+    fn cells(strategy: Strategy, block_size: u32, rates: &[f64]) -> Vec<Cell> {
+        let cell = |rate: &f64| Cell {
+            strategy: strategy.to_string(),
+            tls: true,
+            block_size,
+            queue_depth: 16,
+            requests: 1,
+            seconds: 1.0,
+            requests_per_s: *rate,
+            bytes_per_s: 0.0,
+            records: 0,
+            sends: 0,
+            wire_bytes: 0,
+            cpu_user_s: 0.0,
+            cpu_sys_s: 0.0,
+            verified: false,
+        };
+        rates.iter().map(cell).collect()
+    }
+
+    #[test]
+    fn a_verdict_needs_a_range_that_excludes_one() {
+        let group = |block_size, rates: &[f64]| {
+            vec![
+                cells(Strategy::Immediate, block_size, &[10.0, 20.0]),
+                cells(Strategy::Vectored, block_size, &[50.0, 5.0]),
+                cells(Strategy::More, block_size, rates),
+            ]
+        };
+        let groups = [group(512, &[11.0, 40.0]), group(4096, &[11.0, 19.0]), group(65_536, &[9.0, 10.0])];
+        assert_eq!(
+            verdict(&groups),
+            "Verdict: `more` is faster than `immediate` at 512 B (depth 16); slower at 64 KiB (depth 16); \
+             no difference measurable at 4 KiB (depth 16)."
+        );
+        assert!(verdict(&groups[..1]).contains("slower at no size;"));
+    }
 }
