@@ -63,9 +63,9 @@ impl TlsAcceptor {
         match ServerConnection::new(Arc::clone(&self.config)) {
             Ok(mut session) => {
                 f(&mut session);
-                Accept(Handshake::new(Io(stream), Connection::from_server(session, &self.config, self.cork.clone())))
+                Accept(Handshake::new(Io::new(stream), Connection::from_server(session, &self.config, self.cork.clone())))
             }
-            Err(error) => Accept(Handshake::refused(Io(stream), error)),
+            Err(error) => Accept(Handshake::refused(Io::new(stream), error)),
         }
     }
 }
@@ -90,7 +90,7 @@ impl<IO> Accept<IO> {
 
     /// The transport; `None` after the end.
     pub fn get_ref(&self) -> Option<&IO> {
-        self.0.io().map(|io| &io.0)
+        self.0.io().map(|io| &io.inner)
     }
 }
 
@@ -106,6 +106,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for FallibleAccept<IO> {
     type Output = Result<TlsStream<IO>, (io::Error, IO)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map(|done| done.map(TlsStream::new).map_err(|(error, Io(io))| (error, io)))
+        self.0.poll(cx).map(|done| done.map(TlsStream::new).map_err(|(error, io)| (error, io.inner)))
     }
 }

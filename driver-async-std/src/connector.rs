@@ -61,9 +61,9 @@ impl TlsConnector {
         match ClientConnection::new(Arc::clone(&self.config), domain) {
             Ok(mut session) => {
                 f(&mut session);
-                Connect(Handshake::new(Io(stream), Connection::from_client(session, &self.config, self.cork.clone())))
+                Connect(Handshake::new(Io::new(stream), Connection::from_client(session, &self.config, self.cork.clone())))
             }
-            Err(error) => Connect(Handshake::refused(Io(stream), error)),
+            Err(error) => Connect(Handshake::refused(Io::new(stream), error)),
         }
     }
 }
@@ -88,7 +88,7 @@ impl<IO> Connect<IO> {
 
     /// The transport; `None` after the end.
     pub fn get_ref(&self) -> Option<&IO> {
-        self.0.io().map(|io| &io.0)
+        self.0.io().map(|io| &io.inner)
     }
 }
 
@@ -104,6 +104,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for FallibleConnect<IO> {
     type Output = Result<TlsStream<IO>, (io::Error, IO)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map(|done| done.map(TlsStream::new).map_err(|(error, Io(io))| (error, io)))
+        self.0.poll(cx).map(|done| done.map(TlsStream::new).map_err(|(error, io)| (error, io.inner)))
     }
 }

@@ -12,26 +12,49 @@ use futures_io::{AsyncRead, AsyncWrite};
 use tls_cork::Connection;
 use tls_cork_engine::Transport;
 
+use crate::socket::{Socket, poll_send_more};
+
 pub(crate) type Engine<IO> = tls_cork_engine::Engine<Io<IO>, Connection, Alarm>;
 pub(crate) type Handshake<IO> = tls_cork_engine::Handshake<Io<IO>, Alarm>;
 pub(crate) type Shared<IO> = tls_cork_engine::Shared<Io<IO>, Connection, Alarm>;
 
-/// A transport that cannot be told that more is coming.
-pub struct Io<IO>(pub(crate) IO);
+/// A transport, which can be told that more bytes follow if it is a [`Socket`].
+pub struct Io<IO> {
+    pub(crate) inner: IO,
+    /// For sends behind which more bytes wait. Not bound to [`Socket`]: most transports are none.
+    send_more: Option<SendMore<IO>>,
+}
+
+type SendMore<IO> = fn(&mut IO, &mut Context<'_>, &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+impl<IO> Io<IO> {
+    pub(crate) fn new(inner: IO) -> Self {
+        Self { inner, send_more: None }
+    }
+}
+
+impl<IO: Socket> Io<IO> {
+    pub(crate) fn set_msg_more(&mut self) {
+        self.send_more = Some(poll_send_more);
+    }
+}
 
 impl<IO: fmt::Debug> fmt::Debug for Io<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.inner.fmt(f)
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Transport for Io<IO> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>], _more: bool) -> Poll<io::Result<usize>> {
-        let io = Pin::new(&mut self.0);
+    fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>], more: bool) -> Poll<io::Result<usize>> {
+        if more && let Some(send_more) = self.send_more {
+            return send_more(&mut self.inner, cx, bufs);
+        }
+        let io = Pin::new(&mut self.inner);
         match bufs {
             // write(2) costs the kernel less than writev(2).
             [one] => io.poll_write(cx, one),
@@ -40,11 +63,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Transport for Io<IO> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(cx)
+        Pin::new(&mut self.inner).poll_close(cx)
     }
 }
 

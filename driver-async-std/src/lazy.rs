@@ -40,12 +40,12 @@ pub struct LazyConfigAcceptor<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> LazyConfigAcceptor<IO> {
     /// Reads from `io` what `acceptor` asks for.
     pub fn new(acceptor: Acceptor, io: IO) -> Self {
-        Self { acceptor, io: Some(Io(io)), alert: None }
+        Self { acceptor, io: Some(Io::new(io)), alert: None }
     }
 
     /// Gives the transport back, for instance after an error; `None` once a [`StartHandshake`] has it.
     pub fn take_io(&mut self) -> Option<IO> {
-        self.io.take().map(|io| io.0)
+        self.io.take().map(|io| io.inner)
     }
 }
 
@@ -74,8 +74,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for LazyConfigAcceptor<IO> {
             match this.acceptor.accept() {
                 Ok(None) => {}
                 Ok(Some(accepted)) => {
-                    if let Some(Io(io)) = this.io.take() {
-                        return Poll::Ready(Ok(StartHandshake { accepted, io, cork: CorkConfig::default() }));
+                    if let Some(io) = this.io.take() {
+                        return Poll::Ready(Ok(StartHandshake { accepted, io: io.inner, cork: CorkConfig::default() }));
                     }
                 }
                 Err(refused) => this.alert = Some(refused),
@@ -135,9 +135,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         match self.accepted.into_connection(Arc::clone(&config)) {
             Ok(mut session) => {
                 f(&mut session);
-                Accept(Handshake::new(Io(self.io), Connection::from_server(session, &config, self.cork)))
+                Accept(Handshake::new(Io::new(self.io), Connection::from_server(session, &config, self.cork)))
             }
-            Err((error, alert)) => Accept(Handshake::alert(Io(self.io), alert, error)),
+            Err((error, alert)) => Accept(Handshake::alert(Io::new(self.io), alert, error)),
         }
     }
 }

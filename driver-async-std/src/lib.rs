@@ -60,7 +60,7 @@
 //! longer developed; its maintainers point to smol.
 //!
 //! The transport should take vectored writes: with the default `poll_write_vectored`, and with tokio's compatibility layer, each record is a write of
-//! its own. It cannot be told that more is coming (`MSG_MORE`); set TCP_NODELAY on a socket, since Nagle's algorithm would be one more delay.
+//! its own. A [`Socket`] can be told that more follows ([`with_msg_more`](Stream::with_msg_more)), other transports cannot. Set TCP_NODELAY on a socket, since Nagle's algorithm would be one more delay.
 
 mod acceptor;
 mod connector;
@@ -69,6 +69,7 @@ mod io;
 mod lazy;
 mod shared;
 mod sides;
+mod socket;
 mod stream;
 
 pub use acceptor::{Accept, FallibleAccept, TlsAcceptor};
@@ -78,5 +79,6 @@ pub use rustls;
 pub use rustls::pki_types;
 pub use shared::{DeadlineTask, ReadHalf, SharedStream, WriteHalf};
 pub use sides::{TlsStream, client, server};
+pub use socket::Socket;
 pub use stream::Stream;
 pub use tls_cork;

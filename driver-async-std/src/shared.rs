@@ -35,7 +35,7 @@ pub struct DeadlineTask<IO>(tls_cork_engine::DeadlineTask<Io<IO>, Connection, Al
 impl<IO, Part> Stream<Share<IO, Part>> {
     /// Looks at the transport and at the session: what was agreed on, and what waits. `f` must not use the stream itself.
     pub fn with_ref<R>(&self, f: impl FnOnce(&IO, &Connection) -> R) -> R {
-        self.0.look(|engine| f(&engine.io().0, engine.session()))
+        self.0.look(|engine| f(&engine.io().inner, engine.session()))
     }
 }
 

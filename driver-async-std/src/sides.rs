@@ -12,7 +12,7 @@ use tls_cork::{Connection, SendFlags, Stats};
 use crate::handle::Handle;
 use crate::io::Engine;
 use crate::stream::{send_all, send_bytes};
-use crate::{DeadlineTask, ReadHalf, SharedStream, WriteHalf};
+use crate::{DeadlineTask, ReadHalf, SharedStream, Socket, WriteHalf};
 
 /// The client side.
 pub mod client {
@@ -83,6 +83,16 @@ impl<IO> TlsStream<IO> {
         match self {
             Self::Client(stream) => stream.into_inner(),
             Self::Server(stream) => stream.into_inner(),
+        }
+    }
+}
+
+impl<IO: Socket> TlsStream<IO> {
+    /// The same stream, whose sends carry `MSG_MORE` where more follows: [`Stream::with_msg_more`](crate::Stream::with_msg_more).
+    pub fn with_msg_more(self) -> Self {
+        match self {
+            Self::Client(stream) => Self::Client(stream.with_msg_more()),
+            Self::Server(stream) => Self::Server(stream.with_msg_more()),
         }
     }
 }

@@ -10,8 +10,8 @@ use futures_io::{AsyncRead, AsyncWrite};
 use tls_cork::{Connection, SendFlags, Stats};
 
 use crate::handle::{Handle, Own, Reads, Share, Whole, Writes};
-use crate::io::{Engine, Io, Shared};
-use crate::{DeadlineTask, ReadHalf, SharedStream, WriteHalf};
+use crate::io::{Engine, Shared};
+use crate::{DeadlineTask, ReadHalf, SharedStream, Socket, WriteHalf};
 
 /// What the stream types and halves of this crate have in common. Programs name it by its aliases:
 ///
@@ -164,19 +164,42 @@ impl<IO, Side> Stream<Own<IO, Side>> {
 
     /// The transport, and the session: what was agreed on, and what waits.
     pub fn get_ref(&self) -> (&IO, &Connection) {
-        (&self.0.engine.io().0, self.0.engine.session())
+        (&self.0.engine.io().inner, self.0.engine.session())
     }
 
     /// The transport, for instance to set its options, and the session. Reading from the transport or writing to it breaks the stream.
     pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
         let (io, session) = self.0.engine.parts_mut();
-        (&mut io.0, session)
+        (&mut io.inner, session)
     }
 
     /// Takes the stream apart. What waits is in the connection still; it can be transmitted by hand.
     pub fn into_inner(self) -> (IO, Connection) {
-        let (Io(io), session) = self.0.engine.into_parts();
-        (io, session)
+        let (io, session) = self.0.engine.into_parts();
+        (io.inner, session)
+    }
+}
+
+/// Streams over a socket.
+impl<IO: Socket, Side> Stream<Own<IO, Side>> {
+    /// The same stream, whose sends say when more bytes follow at once: `MSG_MORE` of send(2) on Linux and Android.
+    ///
+    /// The kernel then does not end a segment where a send ends in the middle of a large write. Held bytes do not count (R8): what is to
+    /// leave is not kept by the kernel. Does nothing on other platforms.
+    ///
+    /// ```no_run
+    /// # use std::net::TcpStream;
+    /// # async fn example(
+    /// #     connector: tls_cork_async_std::TlsConnector, name: rustls::pki_types::ServerName<'static>,
+    /// # ) -> std::io::Result<()> {
+    /// let tcp = async_io::Async::<TcpStream>::connect(([127, 0, 0, 1], 443)).await?;
+    /// let stream = connector.connect(name, tcp).await?.with_msg_more();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_msg_more(mut self) -> Self {
+        self.0.engine.parts_mut().0.set_msg_more();
+        self
     }
 }
 
