@@ -63,7 +63,10 @@ impl TlsAcceptor {
         match ServerConnection::new(Arc::clone(&self.config)) {
             Ok(mut session) => {
                 f(&mut session);
-                Accept(Handshake::new(Io::new(stream), Connection::from_server(session, &self.config, self.cork.clone())))
+                Accept(Handshake::new(
+                    Io::new(stream),
+                    Connection::from_server(session, &self.config, self.cork.clone()),
+                ))
             }
             Err(error) => Accept(Handshake::refused(Io::new(stream), error)),
         }

@@ -61,7 +61,10 @@ impl TlsConnector {
         match ClientConnection::new(Arc::clone(&self.config), domain) {
             Ok(mut session) => {
                 f(&mut session);
-                Connect(Handshake::new(Io::new(stream), Connection::from_client(session, &self.config, self.cork.clone())))
+                Connect(Handshake::new(
+                    Io::new(stream),
+                    Connection::from_client(session, &self.config, self.cork.clone()),
+                ))
             }
             Err(error) => Connect(Handshake::refused(Io::new(stream), error)),
         }
