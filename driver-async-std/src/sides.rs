@@ -182,7 +182,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     ///
     /// As [`Stream::uncork`](crate::Stream::uncork).
     pub async fn uncork(&mut self) -> io::Result<()> {
-        poll_fn(|cx| Poll::Ready(self.with(|engine| engine.uncork(cx)))).await
+        poll_fn(|cx| self.with(|engine| engine.poll_uncork(cx))).await
     }
 
     /// What was counted so far.

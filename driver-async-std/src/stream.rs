@@ -125,7 +125,7 @@ where
     ///
     /// Those of the transport and of TLS.
     pub async fn uncork(&mut self) -> io::Result<()> {
-        poll_fn(|cx| Poll::Ready(self.0.with(|engine| engine.uncork(cx)))).await
+        poll_fn(|cx| self.0.with(|engine| engine.poll_uncork(cx))).await
     }
 
     /// What was counted so far.

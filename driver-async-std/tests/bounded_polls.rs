@@ -161,6 +161,52 @@ fn what_waits_leaves_in_shares_too() {
     }
 }
 
+/// A client with megabytes that wait for a transport which now takes everything.
+async fn behind_a_full_transport() -> (client::TlsStream<End>, Tap, impl Sized) {
+    let cork = CorkConfig::default().send_buffer_limit(8 << 20);
+    let Pair { mut client, server, up, down } = connected_with(configs(), cork, 0).await;
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut data = Bytes::from(vec![7; 16 << 20]);
+    while client.poll_send_bytes(&mut cx, &mut data, NONE).is_ready() {}
+    up.set_capacity(usize::MAX);
+    (client, up, (server, down))
+}
+
+#[test]
+fn a_send_and_an_uncork_leave_nothing_behind_that_the_transport_would_take() {
+    run(async {
+        let (mut client, up, _rest) = behind_a_full_transport().await;
+        let (uncorked, polls) = in_shares(client.uncork(), &up);
+        uncorked.unwrap();
+        assert!(polls > 20 && client.get_ref().1.waiting() == 0, "{polls}");
+
+        let (mut client, up, _rest) = behind_a_full_transport().await;
+        let (sent, polls) = in_shares(client.send(b"last", NONE), &up);
+        assert_eq!(sent.unwrap(), 4);
+        assert!(polls > 20 && client.get_ref().1.waiting() == 0, "{polls}");
+        assert!(!client.get_ref().1.wants_transmit());
+    });
+}
+
+#[test]
+fn a_write_after_a_close_is_refused_though_the_transport_is_full() {
+    run(async {
+        let Pair { mut client, server: _server, .. } = connected_with(configs(), patient(), 0).await;
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(client.poll_send(&mut cx, b"waits", NONE).is_ready());
+        assert!(Pin::new(&mut client).poll_close(&mut cx).is_pending());
+        for _ in 0..2 {
+            let written = Pin::new(&mut client).poll_write(&mut cx, b"late");
+            assert!(
+                matches!(written, Poll::Ready(Err(ref error)) if error.kind() == io::ErrorKind::BrokenPipe),
+                "{written:?}"
+            );
+            let bufs = [IoSlice::new(b"late")];
+            assert!(matches!(Pin::new(&mut client).poll_write_vectored(&mut cx, &bufs), Poll::Ready(Err(_))));
+        }
+    });
+}
+
 #[test]
 fn a_flood_of_records_without_content_leaves_others_their_turn() {
     run(async {

@@ -3,60 +3,97 @@
 use std::borrow::Cow;
 use std::io::IoSlice;
 
-/// The slices of a vectored write that have not been accepted. Taking a list in parts costs one walk over it.
+/// The slices of a vectored write that have not been accepted.
+///
+/// They are handed over in steps of so many bytes. However little of a step is accepted at a time, each slice is looked at a few times.
 pub(crate) struct Rest<'a, 'b> {
+    /// What follows the step.
     bufs: &'a [IoSlice<'b>],
-    /// Bytes of the first of `bufs` that have been accepted.
+    /// Bytes of the first of `bufs` that belong to steps before.
     taken: usize,
+    step: Cow<'a, [IoSlice<'a>]>,
+    /// Slices of the step that have been accepted, and bytes of it that have not.
+    accepted: usize,
+    left: usize,
 }
 
 impl<'a, 'b> Rest<'a, 'b> {
     pub(crate) fn new(bufs: &'a [IoSlice<'b>]) -> Self {
-        Self { bufs, taken: 0 }
+        Self { bufs, taken: 0, step: Cow::Borrowed(&[]), accepted: 0, left: 0 }
     }
 
-    /// The next `limit` bytes (or all that are left), how many they are, and whether they are all.
-    pub(crate) fn part(&self, limit: usize) -> (Cow<'a, [IoSlice<'a>]>, usize, bool) {
+    /// What is left of the step, or a new step of `limit` bytes (or all that are left); how many bytes that is, and whether it is all.
+    pub(crate) fn part(&mut self, limit: usize) -> (&[IoSlice<'a>], usize, bool) {
+        if self.left == 0 {
+            self.next_step(limit);
+        }
+        (&self.step[self.accepted..], self.left, self.bufs.is_empty())
+    }
+
+    /// `len` bytes of the step were accepted.
+    pub(crate) fn advance(&mut self, len: usize) {
+        self.left -= len;
+        if len == 0 || self.left == 0 {
+            return;
+        }
+        let mut ahead = &mut self.step.to_mut()[self.accepted..];
+        let before = ahead.len();
+        IoSlice::advance_slices(&mut ahead, len);
+        self.accepted += before - ahead.len();
+    }
+
+    fn next_step(&mut self, limit: usize) {
         let (mut len, mut count) = (0, 0);
         for buf in self.bufs {
             if len > limit || (len == limit && !buf.is_empty()) {
                 break;
             }
+            count_step();
             len += buf.len() - if count == 0 { self.taken } else { 0 };
             count += 1;
         }
-        let all = count == self.bufs.len() && len <= limit;
-        let whole = &self.bufs[..count];
-        if self.taken == 0 && len <= limit {
-            return (Cow::Borrowed(whole), len, all);
+        let (step, rest) = self.bufs.split_at(count);
+        let excess = len.saturating_sub(limit);
+        self.accepted = 0;
+        self.left = len - excess;
+        self.step = Cow::Borrowed(step);
+        if self.taken > 0 || excess > 0 {
+            let slices = self.step.to_mut();
+            if let Some(last) = slices.last_mut() {
+                *last = IoSlice::new(&step[count - 1][..step[count - 1].len() - excess]);
+            }
+            if let Some(first) = slices.first_mut() {
+                let end = first.len();
+                *first = IoSlice::new(&step[0][self.taken..end]);
+            }
         }
-        let mut part: Vec<IoSlice<'a>> = whole.iter().map(|buf| IoSlice::new(buf)).collect();
-        if let Some(first) = part.first_mut() {
-            *first = IoSlice::new(&whole[0][self.taken..]);
-        }
-        if let (Some(last), Some(excess)) = (part.last_mut(), len.checked_sub(limit)) {
-            let start = if count == 1 { self.taken } else { 0 };
-            let buf = &whole[count - 1];
-            *last = IoSlice::new(&buf[start..buf.len() - excess]);
-        }
-        (Cow::Owned(part), len.min(limit), all)
-    }
-
-    /// `len` bytes of it were accepted.
-    pub(crate) fn advance(&mut self, len: usize) {
-        self.taken += len;
-        while let Some((first, rest)) = self.bufs.split_first()
-            && first.len() <= self.taken
-        {
-            self.taken -= first.len();
+        // The cut slice begins the next step.
+        if excess > 0 {
+            self.bufs = &self.bufs[count - 1..];
+            self.taken = self.bufs[0].len() - excess;
+        } else {
             self.bufs = rest;
+            self.taken = 0;
         }
     }
 }
 
+/// For the unit tests: a look at a slice.
+#[inline]
+fn count_step() {
+    #[cfg(test)]
+    tests::STEPS.with(|steps| steps.set(steps.get() + 1));
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        pub(super) static STEPS: Cell<usize> = const { Cell::new(0) };
+    }
 
     #[test]
     fn the_parts_of_a_list_are_the_list() {
@@ -74,16 +111,20 @@ mod tests {
                 for accepted in [1, 2, 7, 1000] {
                     let mut rest = Rest::new(&bufs);
                     let mut got: Vec<u8> = Vec::new();
+                    let mut step_left = 0;
                     loop {
                         let (slices, len, all) = rest.part(limit);
                         let part: Vec<u8> = slices.iter().flat_map(|buf| buf.iter().copied()).collect();
-                        assert_eq!(part.len(), len, "{lens:?} {limit} {accepted}");
+                        if step_left == 0 {
+                            step_left = limit.min(start - got.len());
+                        }
+                        assert_eq!((part.len(), len), (step_left, step_left), "{lens:?} {limit} {accepted}");
                         assert_eq!(part, data[got.len()..got.len() + len]);
-                        assert_eq!(len, limit.min(start - got.len()));
                         assert_eq!(all, got.len() + len == start);
                         let taken = len.min(accepted);
                         got.extend(&part[..taken]);
                         rest.advance(taken);
+                        step_left -= taken;
                         if got.len() == start {
                             break;
                         }
@@ -91,6 +132,20 @@ mod tests {
                     assert_eq!(got, data[..start]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn each_slice_is_looked_at_once_however_little_is_accepted_at_a_time() {
+        let bufs: Vec<_> = (0..10_000).map(|_| IoSlice::new(b"a")).collect();
+        for limit in [100, 1 << 20] {
+            STEPS.set(0);
+            let mut rest = Rest::new(&bufs);
+            for _ in 0..1000 {
+                assert!(rest.part(limit).1 >= 10);
+                rest.advance(10);
+            }
+            assert_eq!(STEPS.get(), 10_000, "steps of {limit}");
         }
     }
 }

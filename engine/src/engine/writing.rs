@@ -79,7 +79,11 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
 
     fn poll_nothing_waits(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tell_failure()?;
-        if self.transmit(cx, Role::Writer)? { Poll::Pending } else { Poll::Ready(Ok(())) }
+        // Without room, the write itself waits, or fails because the stream was closed or has failed.
+        if self.session.send_capacity() > 0 && self.transmit(cx, Role::Writer)? {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Writes `bufs`, of which no more than `step` bytes are handed over at a time.
@@ -97,7 +101,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
             before = done;
             let (part, len, all) = rest.part(step);
             let flags = if all { flags } else { flags | SendFlags::MORE };
-            let accepted = session.write(now, &part, flags)?;
+            let accepted = session.write(now, part, flags)?;
             Ok((accepted, all && accepted == len))
         })
     }
@@ -124,16 +128,19 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         self.session.cork(T::now());
     }
 
-    /// Ends [`cork`](Self::cork), releases everything and transmits. Never waits: what the transport does not take leaves later.
+    /// Ends [`cork`](Self::cork), releases everything and transmits. Does not wait for the transport: what it does not take leaves later.
+    /// `Pending` only while it takes everything and more is left than one poll's share.
     ///
     /// # Errors
     ///
     /// Those of the transport and of the session.
-    pub fn uncork(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    pub fn poll_uncork(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tell_failure()?;
         self.session.uncork(T::now());
-        self.transmit(cx, Role::Writer)?;
-        Ok(self.check_loss()?)
+        if self.transmit(cx, Role::Writer)? && self.wakers.is_writable() {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(self.check_loss()?))
     }
 
     /// Writes until all is accepted, the transport pushes back, or the poll has done its share.
@@ -145,6 +152,10 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         mut write: impl FnMut(&mut S, Instant, usize) -> Result<(usize, bool), WriteError>,
     ) -> Poll<io::Result<usize>> {
         self.tell_failure()?;
+        // More than one poll's share waits: it leaves first, as far as the transport takes it, so that this write can leave in its call.
+        if self.session.waiting() > CALL_LIMIT && self.transmit(cx, Role::Writer)? && self.wakers.is_writable() {
+            return Poll::Pending;
+        }
         let mut done = 0;
         loop {
             let now = T::now();
