@@ -62,8 +62,10 @@ impl<T: Transport> TlsStream<T> {
         while discarded < CALL_LIMIT {
             match self.read(&mut buf) {
                 Ok(n) if n > 0 => discarded += n,
-                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
-                _ if self.is_finished() => return Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof || self.is_handshaking() => {
+                    return Err(error);
+                }
+                _ if self.is_finished() => return self.without_loss(),
                 _ => break,
             }
         }
@@ -77,16 +79,18 @@ impl<T: Transport> TlsStream<T> {
             match self.receive()? {
                 Some(bytes) if bytes > 0 => taken += bytes,
                 Some(_) if self.connection.is_handshaking() => {}
-                _ => break,
+                _ => return Ok(()),
             }
         }
+        // What is left to take, no event will announce.
+        self.unseen |= taken >= CALL_LIMIT;
         Ok(())
     }
 
     /// Whether a read might give something that no event will announce.
     pub(crate) fn has_unseen(&self) -> bool {
-        let plaintext = !self.connection.wants_receive();
-        self.unseen && !self.connection.is_handshaking() && (self.readable || !self.early.is_empty() || plaintext)
+        let plaintext = !self.connection.wants_receive() && !self.connection.is_handshaking();
+        self.unseen && (self.readable || !self.early.is_empty() || plaintext)
     }
 
     /// Takes what the transport has, and returns how much that was; `None` if it has nothing.
@@ -101,7 +105,9 @@ impl<T: Transport> TlsStream<T> {
         } else if self.readable || self.broken {
             let mut reader = Watched { transport: &mut self.transport, short: false };
             let received = self.connection.receive_from(now, &mut reader);
-            if reader.short && !self.ended && self.transport.is_drained_by_short_read() {
+            // Not before the first event: an end that came before this stream was made is not announced again.
+            let announced = self.announced && !self.ended;
+            if reader.short && announced && self.transport.is_drained_by_short_read() {
                 self.readable = false;
             }
             received

@@ -113,8 +113,8 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// # Errors
     ///
-    /// Those of the transport and of TLS; `NotConnected` during the handshake, `Unsupported` with TLS
-    /// 1.2, `BrokenPipe` after a close or a failure.
+    /// `NotConnected` during the handshake, `Unsupported` with TLS 1.2, `BrokenPipe` after a close or a
+    /// failure; those of the transport one call late.
     pub fn refresh_traffic_keys(&mut self) -> io::Result<()> {
         self.tell_failure()?;
         self.connection.refresh_traffic_keys()?;
@@ -204,10 +204,15 @@ impl<T: Transport> TlsStream<T> {
         }
     }
 
+    /// An error if a failure, told elsewhere, has cost accepted bytes.
+    pub(crate) fn without_loss(&self) -> io::Result<()> {
+        if self.connection.lost_bytes() > 0 { Err(WriteError::Failed.into()) } else { Ok(()) }
+    }
+
     /// Transmits; an error if a failure, told elsewhere, has cost accepted bytes.
     fn transmit_without_loss(&mut self) -> io::Result<()> {
         self.transmit()?;
-        if self.connection.lost_bytes() > 0 { Err(WriteError::Failed.into()) } else { Ok(()) }
+        self.without_loss()
     }
 
     /// Transmits, and keeps an error of the transport for the next call that sends.

@@ -35,6 +35,8 @@ pub struct TlsStream<T = TcpStream> {
     pub(crate) writable: bool,
     /// The peer has closed, or the transport failed: no further event will say so.
     pub(crate) ended: bool,
+    /// An event has come.
+    pub(crate) announced: bool,
     /// The last read had to wait.
     pub(crate) reader_waits: bool,
     /// A read was tried since the last `before_poll`.
@@ -124,6 +126,7 @@ impl<T: Transport> TlsStream<T> {
             readable: true,
             writable: true,
             ended: false,
+            announced: false,
             reader_waits: false,
             reads: false,
             // An edge that came before this stream was made is not announced again.
@@ -151,6 +154,7 @@ impl<T: Transport> TlsStream<T> {
     /// Those of TLS, and those of receiving during the handshake; all are final. That the transport takes no more is left to the
     /// next [`before_poll`](Self::before_poll) or write: what the peer said last can still be read.
     pub fn handle_event(&mut self, event: &Event) -> io::Result<()> {
+        self.announced = true;
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.ended |= event.is_read_closed() || event.is_error();
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
@@ -164,8 +168,8 @@ impl<T: Transport> TlsStream<T> {
     /// ([`flush_on_read_wait`](CorkConfig::flush_on_read_wait)), transmits, and moves the handshake on.
     ///
     /// The peer's answer may be waiting if the last read had to wait, or if any read was tried since the last `before_poll`: a loop that reads
-    /// exactly its answer meets no `WouldBlock`. A loop that only writes keeps gathering across turns until the deadline. So does the first
-    /// request of a stream on which no read was tried yet.
+    /// exactly its answer meets no `WouldBlock`. A loop that reads until `WouldBlock` in each turn gathers within its turns alone. One that only
+    /// writes keeps gathering across turns until the deadline; so does the first request of a stream on which no read was tried yet.
     ///
     /// Returns zero if no event will announce what there is to do: bytes that came before the stream was registered or before TLS began, plaintext
     /// that the last read left, or the rest of a [`send`](Self::send) that was cut short. Read until `WouldBlock` and offer the rest
@@ -193,9 +197,7 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// In the past if it is due now, which includes all for which [`before_poll`](Self::before_poll) returns zero.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_pressing()
-            || (self.unseen && self.connection.is_handshaking() && (self.readable || !self.early.is_empty()))
-        {
+        if self.is_pressing() {
             return Some(Instant::now());
         }
         self.connection.poll_timeout()

@@ -4,6 +4,7 @@
 mod support;
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -134,10 +135,40 @@ fn a_loop_that_only_writes_gathers_across_turns() {
         stream.before_poll().unwrap();
     }
     assert_eq!(stream.get_ref().sends, 0);
-    // One that reads a command first loses the gathering of that turn, and of no other.
+    // One whose last read had to wait gathers within its turns alone.
     assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
-    stream.before_poll().unwrap();
-    assert_eq!(stream.get_ref().sends, 1);
+    for turn in 1..=10 {
+        assert_eq!(stream.send(b"piece", SendFlags::MORE).unwrap(), 5);
+        stream.before_poll().unwrap();
+        assert_eq!(stream.get_ref().sends, turn);
+    }
+}
+
+#[test]
+fn an_end_behind_a_consumed_edge_is_seen() {
+    let mut watch = Watch::new();
+    let (mut client, mut server) = sockets(&mut watch);
+    let mut poll = Poll::new().unwrap();
+    let mut events = Events::with_capacity(16);
+    poll.registry().register(&mut server, SERVER, BOTH).unwrap();
+    // The beginning of a ClientHello, and no more.
+    while client.write_all(&[22, 3, 1, 1, 0, 1]).is_err() {
+        watch.tick();
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    while !events.iter().any(|event| event.is_read_closed()) {
+        watch.tick();
+        poll.poll(&mut events, Some(Duration::from_millis(100))).unwrap();
+    }
+    let mut stream = TlsStream::server(server, configs(None).1, CorkConfig::default()).unwrap();
+    let error = loop {
+        watch.tick();
+        match stream.before_poll() {
+            Err(error) => break error,
+            Ok(timeout) => assert_eq!(timeout, Some(Duration::ZERO), "it would sleep for ever"),
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
 }
 
 #[test]

@@ -185,3 +185,21 @@ fn a_graceful_end_says_what_a_reset_may_have_cost() {
     pair.client.get_mut().reads.push_back(Step::Reset);
     assert_eq!(pair.client.close_gracefully().unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
+
+#[test]
+fn a_graceful_end_does_not_hide_what_an_end_within_the_handshake_costs() {
+    let mut pair = Pair::fresh(CorkConfig::default(), None);
+    assert_eq!(pair.client.send(b"precious", SendFlags::NONE).unwrap(), 8);
+    pair.server.get_ref().socket.shutdown(Shutdown::Write).unwrap();
+    let error = loop {
+        match pair.client.close_gracefully() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            done => break done.unwrap_err(),
+        }
+        pair.watch.tick();
+        std::thread::sleep(Duration::from_millis(1));
+        // As an event would: the server's end is there.
+        pair.client.before_poll().unwrap_or_default();
+    };
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
+}
