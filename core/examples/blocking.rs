@@ -17,6 +17,8 @@ use common::{Peer, Reply, Request};
 
 /// How long the peer may leave a send waiting.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
+/// How long the peer may take to end the stream after us.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (peer, request) = common::arguments(std::env::args().skip(1))?;
@@ -29,7 +31,7 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, request: Re
     socket.set_nodelay(true)?;
     socket.set_write_timeout(Some(SEND_LIMIT))?;
     let conn = Connection::client(config, name, cork)?;
-    let mut stream = Stream { conn, socket };
+    let mut stream = Stream { conn, socket, give_up: None };
     while stream.conn.is_handshaking() {
         stream.transmit()?;
         stream.receive()?;
@@ -47,6 +49,7 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, request: Re
     }
     // Our close_notify, then the peer's: without it the stream may have been cut.
     let _ = stream.conn.close(Instant::now());
+    stream.give_up = Some(Instant::now() + END_LIMIT);
     stream.transmit()?;
     while stream.read(&mut buf)? > 0 {}
     reply.finish()
@@ -55,6 +58,8 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, request: Re
 struct Stream {
     conn: Connection,
     socket: TcpStream,
+    /// When a read is given up.
+    give_up: Option<Instant>,
 }
 
 impl Stream {
@@ -92,7 +97,11 @@ impl Stream {
             self.transmit()?;
             // Zero would be an error: what is due already is so at the next turn.
             let left = |at: Instant| at.saturating_duration_since(now).max(Duration::from_millis(1));
-            self.socket.set_read_timeout(self.conn.poll_timeout().map(left))?;
+            if self.give_up.is_some_and(|at| at <= now) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let wake_up = self.conn.poll_timeout().into_iter().chain(self.give_up).min();
+            self.socket.set_read_timeout(wake_up.map(left))?;
             self.receive()?;
         }
     }

@@ -43,6 +43,8 @@ mod client {
 
     /// How long the alert for a peer that broke the protocol may take.
     const ALERT_LIMIT: Duration = Duration::from_secs(1);
+    /// How long the peer may take to end the stream after us.
+    const END_LIMIT: Duration = Duration::from_secs(10);
 
     enum Completion {
         Sent(io::Result<()>),
@@ -60,11 +62,15 @@ mod client {
         let mut reply = Reply::default();
         let mut operations = FuturesUnordered::new();
         operations.push(receive(socket.clone(), Vec::with_capacity(16 * 1024)).boxed_local());
-        let (mut sending, mut ended) = (false, false);
+        let (mut sending, mut ended, mut give_up) = (false, false, None);
         loop {
             write(&mut conn, &mut request)?;
             if reply.is_complete() && request.is_empty() {
                 let _ = conn.close(Instant::now());
+                give_up.get_or_insert(Instant::now() + END_LIMIT);
+            }
+            if give_up.is_some_and(|at| at <= Instant::now()) {
+                return Err(io::ErrorKind::TimedOut.into());
             }
             // About to wait: let go of what the peer may be waiting for.
             let _ = conn.handle_read_wait(Instant::now());
@@ -78,7 +84,7 @@ mod client {
                 }
             }
             // Wait for a completion, or for the deadline. Operations go on meanwhile: none is dropped.
-            let completion = match conn.poll_timeout() {
+            let completion = match conn.poll_timeout().into_iter().chain(give_up).min() {
                 Some(deadline) => timeout_at(deadline, operations.next()).await.unwrap_or_default(),
                 None => operations.next().await,
             };

@@ -8,7 +8,7 @@ mod common;
 use std::error::Error;
 use std::io::{self, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use polling::{Event, Poller};
 use tls_cork::{Connection, CorkConfig, ReceiveError, WriteError};
@@ -16,6 +16,8 @@ use tls_cork::{Connection, CorkConfig, ReceiveError, WriteError};
 use common::{Peer, Reply, Request};
 
 const SOCKET: usize = 0;
+/// How long the peer may take to end the stream after us.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (peer, request) = common::arguments(std::env::args().skip(1))?;
@@ -32,6 +34,7 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, mut request
     poller.add(&socket, Event::none(SOCKET))?;
     let mut events = Vec::new();
     let mut reply = Reply::default();
+    let mut give_up = None;
     loop {
         // What has happened: time went by, bytes came in, and there may be room to send.
         let _ = conn.handle_timeout(Instant::now());
@@ -39,6 +42,7 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, mut request
         send(&mut conn, &mut socket, &mut request)?;
         if reply.is_complete() && request.is_empty() {
             let _ = conn.close(Instant::now());
+            give_up.get_or_insert(Instant::now() + END_LIMIT);
         }
         // About to sleep: let go of what the peer may be waiting for.
         let now = Instant::now();
@@ -49,7 +53,11 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, mut request
         }
         // `polling` reports a source once: say anew what to wait for, and wake up for the deadline.
         poller.modify(&socket, Event { key: SOCKET, readable: !ended, writable: blocked })?;
-        let timeout = conn.poll_timeout().map(|at| at.saturating_duration_since(now));
+        if give_up.is_some_and(|at| at <= now) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let wake_up = conn.poll_timeout().into_iter().chain(give_up).min();
+        let timeout = wake_up.map(|at| at.saturating_duration_since(now));
         events.clear();
         match poller.wait(&mut events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),

@@ -27,7 +27,7 @@ use tls_cork_mio::TlsStream;
 const USAGE: &str = "usage: echo server ADDRESS:PORT [--cert-out FILE]\n       echo client ADDRESS:PORT FILE MESSAGE";
 const LISTENER: Token = Token(0);
 const CLIENT: Token = Token(1);
-/// How long the server may take to end the stream after us.
+/// How long the other end may take to end the stream after us.
 const END_LIMIT: Duration = Duration::from_secs(5);
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// How long the server waits after a failed `accept`.
@@ -75,6 +75,8 @@ struct Echo {
     stream: TlsStream,
     pending: Bytes,
     ended: bool,
+    /// When it is dropped, though its client does not end it.
+    give_up: Option<Instant>,
 }
 
 impl Echo {
@@ -90,7 +92,10 @@ impl Echo {
                 }
             }
             match self.stream.read(&mut buf) {
-                Ok(0) => self.ended = true,
+                Ok(0) => {
+                    self.ended = true;
+                    self.give_up = Some(Instant::now() + END_LIMIT);
+                }
                 Ok(n) => self.pending = Bytes::copy_from_slice(&buf[..n]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
@@ -118,8 +123,11 @@ fn server(address: &str, cert_out: Option<&str>) -> Outcome<()> {
     let mut pressing = Vec::new();
     loop {
         let mut timeout = door.before_poll(&poll, &mut echoes);
+        let now = Instant::now();
+        echoes.retain(|_, echo| echo.give_up.is_none_or(|at| now < at));
         echoes.retain(|token, echo| match echo.stream.before_poll() {
             Ok(due) => {
+                let due = due.into_iter().chain(echo.give_up.map(|at| at.saturating_duration_since(now))).min();
                 timeout = timeout.into_iter().chain(due).min();
                 if due == Some(Duration::ZERO) {
                     pressing.push(*token);
@@ -216,7 +224,7 @@ impl Door {
         self.next += 1;
         let mut stream = TlsStream::server(socket, Arc::clone(&self.config), CorkConfig::default())?;
         poll.registry().register(&mut stream, token, BOTH)?;
-        Ok((token, Echo { stream, pending: Bytes::new(), ended: false }))
+        Ok((token, Echo { stream, pending: Bytes::new(), ended: false, give_up: None }))
     }
 
     /// Prints why a connection was not admitted, at most once in [`REPORT_EVERY`].
