@@ -156,7 +156,8 @@ pub struct Transmitted {
     pub bytes: usize,
     /// Whether the transport stopped taking bytes (`WouldBlock`) while some were waiting.
     ///
-    /// If not, nothing is left to transmit until another call releases something.
+    /// If not, nothing is left to transmit until another call releases something, or the limit of
+    /// [`transmit_up_to`](crate::CorkPolicy::transmit_up_to) was reached.
     pub blocked: bool,
 }
 
