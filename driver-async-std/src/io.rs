@@ -46,10 +46,12 @@ impl<IO: fmt::Debug> fmt::Debug for Io<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Transport for Io<IO> {
+    #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 
+    #[inline]
     fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>], more: bool) -> Poll<io::Result<usize>> {
         if more && let Some(send_more) = self.send_more {
             return send_more(&mut self.inner, cx, bufs);
