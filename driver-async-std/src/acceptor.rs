@@ -13,7 +13,8 @@ use tls_cork::{ConfigError, Connection, CorkConfig, server_without_early_data};
 use crate::io::{Handshake, Io};
 use crate::server::TlsStream;
 
-/// Makes server-side streams from one TLS configuration. Early data is refused, whatever that says, so that the client sends it again.
+/// Makes server-side streams from one TLS configuration. Early data is refused, whatever that says,
+/// so that the client sends it again.
 #[derive(Clone, Debug)]
 pub struct TlsAcceptor {
     config: Arc<ServerConfig>,
@@ -40,10 +41,12 @@ impl TlsAcceptor {
 
     /// Shakes hands over `stream`.
     ///
-    /// Without a limit on time: a client that says nothing is waited for. Put one around the future; dropping it drops `stream`.
+    /// Without a limit on time: a client that says nothing is waited for. Put one around the
+    /// future; dropping it drops `stream`.
     ///
-    /// Ends when the transport has taken the session tickets too. If it has little room, the client has to read them before it writes more than
-    /// fits the transport: otherwise both ends wait for each other.
+    /// Ends when the transport has taken the session tickets too. If it has little room, the client
+    /// has to read them before it writes more than fits the transport: otherwise both ends wait for
+    /// each other.
     pub fn accept<IO>(&self, stream: IO) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -53,8 +56,9 @@ impl TlsAcceptor {
 
     /// As [`accept`](Self::accept), with a look at the session before its first byte arrives.
     ///
-    /// The closure is for settings. Plaintext that it writes leaves at the end of the handshake and is not counted; rustls's buffer limit is
-    /// lifted afterwards, [`CorkConfig::send_buffer_limit`] takes its place. Half-RTT data is out of scope.
+    /// The closure is for settings. Plaintext that it writes leaves at the end of the handshake and
+    /// is not counted; rustls's buffer limit is lifted afterwards,
+    /// [`CorkConfig::send_buffer_limit`] takes its place. Half-RTT data is out of scope.
     pub fn accept_with<IO, F>(&self, stream: IO, f: F) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -75,7 +79,8 @@ impl TlsAcceptor {
 
 /// A handshake that gives a [`server::TlsStream`](TlsStream), or an error.
 ///
-/// The error holds the [`rustls::Error`] if TLS failed: see [`io::Error::get_ref`]. Dropping it drops the transport.
+/// The error holds the [`rustls::Error`] if TLS failed: see [`io::Error::get_ref`]. Dropping it
+/// drops the transport.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Accept<IO>(pub(crate) Handshake<IO>);

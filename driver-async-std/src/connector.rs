@@ -14,7 +14,8 @@ use tls_cork::{ConfigError, Connection, CorkConfig, client_without_early_data};
 use crate::client::TlsStream;
 use crate::io::{Handshake, Io};
 
-/// Makes client-side streams from one TLS configuration. Early data is not offered, whatever that says.
+/// Makes client-side streams from one TLS configuration. Early data is not offered, whatever that
+/// says.
 #[derive(Clone, Debug)]
 pub struct TlsConnector {
     config: Arc<ClientConfig>,
@@ -51,8 +52,9 @@ impl TlsConnector {
 
     /// As [`connect`](Self::connect), with a look at the session before its first byte leaves.
     ///
-    /// The closure is for settings. Plaintext that it writes leaves at the end of the handshake and is not counted; rustls's buffer limit is
-    /// lifted afterwards, [`CorkConfig::send_buffer_limit`] takes its place. Early data is out of scope.
+    /// The closure is for settings. Plaintext that it writes leaves at the end of the handshake and
+    /// is not counted; rustls's buffer limit is lifted afterwards,
+    /// [`CorkConfig::send_buffer_limit`] takes its place. Early data is out of scope.
     pub fn connect_with<IO, F>(&self, domain: ServerName<'static>, stream: IO, f: F) -> Connect<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -73,7 +75,8 @@ impl TlsConnector {
 
 /// A handshake that gives a [`client::TlsStream`](TlsStream), or an error.
 ///
-/// The error holds the [`rustls::Error`] if TLS failed: see [`io::Error::get_ref`]. Dropping it drops the transport.
+/// The error holds the [`rustls::Error`] if TLS failed: see [`io::Error::get_ref`]. Dropping it
+/// drops the transport.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Connect<IO>(Handshake<IO>);

@@ -18,7 +18,8 @@ use crate::io::{Handshake, Io};
 
 /// Reads the client's first message, so that its wishes can choose the configuration.
 ///
-/// It waits for that message without a limit on time: put one around the future, and around that of [`StartHandshake`].
+/// It waits for that message without a limit on time: put one around the future, and around that of
+/// [`StartHandshake`].
 ///
 /// ```no_run
 /// # use std::{io, sync::Arc};
@@ -43,7 +44,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> LazyConfigAcceptor<IO> {
         Self { acceptor, io: Some(Io::new(io)), alert: None }
     }
 
-    /// Gives the transport back, for instance after an error; `None` once a [`StartHandshake`] has it.
+    /// Gives the transport back, for instance after an error; `None` once a [`StartHandshake`] has
+    /// it.
     pub fn take_io(&mut self) -> Option<IO> {
         self.io.take().map(|io| io.inner)
     }
@@ -119,14 +121,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         Ok(self)
     }
 
-    /// Goes on with `config`. Early data is refused; a `config` that accepts some is copied each time.
+    /// Goes on with `config`. Early data is refused; a `config` that accepts some is copied each
+    /// time.
     pub fn into_stream(self, config: Arc<ServerConfig>) -> Accept<IO> {
         self.into_stream_with(config, |_| ())
     }
 
     /// As [`into_stream`](Self::into_stream), with a look at the session before it answers.
     ///
-    /// The closure is for settings, as in [`TlsAcceptor::accept_with`](crate::TlsAcceptor::accept_with).
+    /// The closure is for settings, as in
+    /// [`TlsAcceptor::accept_with`](crate::TlsAcceptor::accept_with).
     pub fn into_stream_with<F>(self, config: Arc<ServerConfig>, f: F) -> Accept<IO>
     where
         F: FnOnce(&mut ServerConnection),

@@ -24,16 +24,18 @@ pub type WriteHalf<IO> = Stream<Share<IO, Writing>>;
 
 /// Makes the deadlines of a stream fire while nothing of it is polled: spawn it on any executor.
 ///
-/// Held bytes leave within [`max_hold`](tls_cork::CorkConfig::max_hold) plus scheduling, and so does what the transport did not take at once. It ends when
-/// the stream is dropped. It sleeps unless something is due; a stream that holds and releases all the time wakes it about once in each `max_hold`.
-/// An error of the transport is told by the stream's next call.
+/// Held bytes leave within [`max_hold`](tls_cork::CorkConfig::max_hold) plus scheduling, and so
+/// does what the transport did not take at once. It ends when the stream is dropped. It sleeps
+/// unless something is due; a stream that holds and releases all the time wakes it about once in
+/// each `max_hold`. An error of the transport is told by the stream's next call.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless spawned or polled"]
 pub struct DeadlineTask<IO>(tls_cork_engine::DeadlineTask<Io<IO>, Connection, Alarm>);
 
 /// Streams and halves that share a session.
 impl<IO, Part> Stream<Share<IO, Part>> {
-    /// Looks at the transport and at the session: what was agreed on, and what waits. `f` must not use the stream itself.
+    /// Looks at the transport and at the session: what was agreed on, and what waits. `f` must not
+    /// use the stream itself.
     pub fn with_ref<R>(&self, f: impl FnOnce(&IO, &Connection) -> R) -> R {
         self.0.look(|engine| f(&engine.io().inner, engine.session()))
     }

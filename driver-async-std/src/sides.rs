@@ -70,7 +70,8 @@ impl<IO> TlsStream<IO> {
         }
     }
 
-    /// The transport, for instance to set its options, and the session. Reading from the transport or writing to it breaks the stream.
+    /// The transport, for instance to set its options, and the session. Reading from the transport
+    /// or writing to it breaks the stream.
     pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
         match self {
             Self::Client(stream) => stream.get_mut(),
@@ -78,7 +79,8 @@ impl<IO> TlsStream<IO> {
         }
     }
 
-    /// Takes the stream apart. What waits is in the connection still; it can be transmitted by hand.
+    /// Takes the stream apart. What waits is in the connection still; it can be transmitted by
+    /// hand.
     pub fn into_inner(self) -> (IO, Connection) {
         match self {
             Self::Client(stream) => stream.into_inner(),
@@ -88,7 +90,8 @@ impl<IO> TlsStream<IO> {
 }
 
 impl<IO: Socket> TlsStream<IO> {
-    /// The same stream, whose sends carry `MSG_MORE` where more follows: [`Stream::with_msg_more`](crate::Stream::with_msg_more).
+    /// The same stream, whose sends carry `MSG_MORE` where more follows:
+    /// [`Stream::with_msg_more`](crate::Stream::with_msg_more).
     pub fn with_msg_more(self) -> Self {
         match self {
             Self::Client(stream) => Self::Client(stream.with_msg_more()),
@@ -171,7 +174,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         self.with(|engine| engine.poll_send_bytes(cx, data, flags))
     }
 
-    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and deadline stay in force.
+    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and
+    /// deadline stay in force.
     pub fn cork(&mut self) {
         self.with(|engine| engine.cork());
     }
@@ -190,7 +194,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         self.look(|engine| engine.session().stats())
     }
 
-    /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's end.
+    /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's
+    /// end.
     ///
     /// # Errors
     ///
@@ -207,7 +212,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         }
     }
 
-    /// Deadlines that fire while nothing of the stream is polled: [`Stream::with_deadline_task`](crate::Stream::with_deadline_task).
+    /// Deadlines that fire while nothing of the stream is polled:
+    /// [`Stream::with_deadline_task`](crate::Stream::with_deadline_task).
     pub fn with_deadline_task(self) -> (SharedStream<IO>, DeadlineTask<IO>)
     where
         IO: Send + 'static,

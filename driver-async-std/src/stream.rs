@@ -31,16 +31,19 @@ impl<H: Writes> Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as the transport takes it.
+    /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as
+    /// the transport takes it.
     ///
-    /// Returns how many bytes were accepted, counted from the front: all of them, unless the transport pushes back or they are more than about
-    /// 256 KiB, the share of one call. Offer the rest again, with the same flags. Waits only while nothing can be accepted, and then nothing has been: dropping the future loses and repeats nothing. Empty
-    /// data without `MORE` releases what is held.
+    /// Returns how many bytes were accepted, counted from the front: all of them, unless the
+    /// transport pushes back or they are more than about 256 KiB, the share of one call. Offer the
+    /// rest again, with the same flags. Waits only while nothing can be accepted, and then nothing
+    /// has been: dropping the future loses and repeats nothing. Empty data without `MORE` releases
+    /// what is held.
     ///
     /// # Errors
     ///
-    /// `BrokenPipe` after a close or a fatal error; otherwise those of the transport and of TLS. An error that was met after bytes had been
-    /// accepted is told by the next call.
+    /// `BrokenPipe` after a close or a fatal error; otherwise those of the transport and of TLS. An
+    /// error that was met after bytes had been accepted is told by the next call.
     pub async fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
         poll_fn(|cx| self.poll_send(cx, data, flags)).await
     }
@@ -56,7 +59,8 @@ where
 
     /// As [`send`](Self::send), repeated until all of `data` is accepted.
     ///
-    /// Dropping the future forgets how much that was; where that matters, use [`send_bytes`](Self::send_bytes) or [`send`](Self::send).
+    /// Dropping the future forgets how much that was; where that matters, use
+    /// [`send_bytes`](Self::send_bytes) or [`send`](Self::send).
     ///
     /// # Errors
     ///
@@ -67,8 +71,9 @@ where
 
     /// Sends owned bytes until all are accepted; large ones are never copied.
     ///
-    /// What is accepted is split off the front of `data`: after an error, or if the future is dropped, the rest is still there. Returns how
-    /// many bytes that were. Shared bytes keep their whole allocation alive until they are sealed.
+    /// What is accepted is split off the front of `data`: after an error, or if the future is
+    /// dropped, the rest is still there. Returns how many bytes that were. Shared bytes keep their
+    /// whole allocation alive until they are sealed.
     ///
     /// # Errors
     ///
@@ -100,7 +105,8 @@ where
         self.0.with(|engine| engine.poll_send_vectored(cx, bufs, flags))
     }
 
-    /// Polls one step of [`send_bytes`](Self::send_bytes): what is accepted is split off the front of `data`.
+    /// Polls one step of [`send_bytes`](Self::send_bytes): what is accepted is split off the front
+    /// of `data`.
     ///
     /// # Errors
     ///
@@ -114,12 +120,14 @@ where
         self.0.with(|engine| engine.poll_send_bytes(cx, data, flags))
     }
 
-    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and deadline stay in force.
+    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and
+    /// deadline stay in force.
     pub fn cork(&mut self) {
         self.0.with(|engine| engine.cork());
     }
 
-    /// Ends [`cork`](Self::cork), releases everything and transmits. Never waits: what the transport does not take leaves with later calls.
+    /// Ends [`cork`](Self::cork), releases everything and transmits. Never waits: what the
+    /// transport does not take leaves with later calls.
     ///
     /// # Errors
     ///
@@ -139,18 +147,20 @@ impl<H: Reads + Writes> Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's end.
+    /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's
+    /// end.
     ///
-    /// Closing and dropping a stream can cost what the transport has taken: if received bytes are unread then, and TLS 1.3 tickets are
-    /// enough, the kernel answers the peer's next segment with a reset, and the peer's kernel discards what its program has not read.
+    /// Closing and dropping a stream can cost what the transport has taken: if received bytes are
+    /// unread then, and TLS 1.3 tickets are enough, the kernel answers the peer's next segment with
+    /// a reset, and the peer's kernel discards what its program has not read.
     ///
-    /// The peer decides how long this takes: put a time limit around the future, and drop the stream when it has passed. Dropping the
-    /// future alone loses nothing; call it again.
+    /// The peer decides how long this takes: put a time limit around the future, and drop the
+    /// stream when it has passed. Dropping the future alone loses nothing; call it again.
     ///
     /// # Errors
     ///
-    /// Those of closing and of reading, after which the peer may not have got everything. An end without `close_notify` is none: what
-    /// is received does not count any more.
+    /// Those of closing and of reading, after which the peer may not have got everything. An end
+    /// without `close_notify` is none: what is received does not count any more.
     pub async fn close_gracefully(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.0.with(|engine| engine.poll_close_gracefully(cx))).await
     }
@@ -167,13 +177,15 @@ impl<IO, Side> Stream<Own<IO, Side>> {
         (&self.0.engine.io().inner, self.0.engine.session())
     }
 
-    /// The transport, for instance to set its options, and the session. Reading from the transport or writing to it breaks the stream.
+    /// The transport, for instance to set its options, and the session. Reading from the transport
+    /// or writing to it breaks the stream.
     pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
         let (io, session) = self.0.engine.parts_mut();
         (&mut io.inner, session)
     }
 
-    /// Takes the stream apart. What waits is in the connection still; it can be transmitted by hand.
+    /// Takes the stream apart. What waits is in the connection still; it can be transmitted by
+    /// hand.
     pub fn into_inner(self) -> (IO, Connection) {
         let (io, session) = self.0.engine.into_parts();
         (io.inner, session)
@@ -182,10 +194,12 @@ impl<IO, Side> Stream<Own<IO, Side>> {
 
 /// Streams over a socket.
 impl<IO: Socket, Side> Stream<Own<IO, Side>> {
-    /// The same stream, whose sends say when more bytes follow at once: `MSG_MORE` of send(2) on Linux and Android.
+    /// The same stream, whose sends say when more bytes follow at once: `MSG_MORE` of send(2) on
+    /// Linux and Android.
     ///
-    /// The kernel then does not end a segment where a send ends in the middle of a large write. Held bytes do not count (R8): what is to
-    /// leave is not kept by the kernel. Does nothing on other platforms.
+    /// The kernel then does not end a segment where a send ends in the middle of a large write.
+    /// Held bytes do not count (R8): what is to leave is not kept by the kernel. Does nothing on
+    /// other platforms.
     ///
     /// ```no_run
     /// # use std::net::TcpStream;
@@ -238,7 +252,8 @@ impl<H: Reads + Unpin> AsyncRead for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Reads plaintext; zero is the stream's proper end, `UnexpectedEof` one without `close_notify`.
+    /// Reads plaintext; zero is the stream's proper end, `UnexpectedEof` one without
+    /// `close_notify`.
     ///
     /// Fires a deadline that has come, and before it waits, releases what the same task holds.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -250,8 +265,9 @@ impl<H: Writes + Unpin> AsyncWrite for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// `send` without flags, but nothing is accepted while the transport pushes back and bytes wait: a caller that goes on to
-    /// do something else, as `io::copy` does when its source falls silent, leaves little behind.
+    /// `send` without flags, but nothing is accepted while the transport pushes back and bytes
+    /// wait: a caller that goes on to do something else, as `io::copy` does when its source falls
+    /// silent, leaves little behind.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.get_mut().0.with(|engine| engine.poll_write(cx, buf))
     }
@@ -265,14 +281,17 @@ where
         self.get_mut().0.with(|engine| engine.poll_write_vectored(cx, bufs))
     }
 
-    /// Releases everything; ready when the transport has taken all of it and is flushed itself. A cork stays on.
+    /// Releases everything; ready when the transport has taken all of it and is flushed itself. A
+    /// cork stays on.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().0.with(|engine| engine.poll_flush(cx))
     }
 
-    /// Releases everything, sends `close_notify` behind the last byte, and closes the transport; reading may go on.
+    /// Releases everything, sends `close_notify` behind the last byte, and closes the transport;
+    /// reading may go on.
     ///
-    /// Ready when the transport has taken all of it, which does not promise that the peer gets it: see `close_gracefully`.
+    /// Ready when the transport has taken all of it, which does not promise that the peer gets it:
+    /// see `close_gracefully`.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().0.with(|engine| engine.poll_close(cx))
     }

@@ -39,7 +39,8 @@ where
     (client.unwrap(), server.unwrap())
 }
 
-/// 1 MiB there, 1 MiB back, of which more waits than one send takes, then the end of the client's stream.
+/// 1 MiB there, 1 MiB back, of which more waits than one send takes, then the end of the client's
+/// stream.
 async fn exchange<A, B>(mut client: client::TlsStream<A>, mut server: server::TlsStream<B>)
 where
     A: futures_io::AsyncRead + futures_io::AsyncWrite + Unpin,

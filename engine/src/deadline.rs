@@ -7,8 +7,9 @@ use crate::wakers::Wakers;
 
 /// Wakes at or before the time asked for, and never later.
 ///
-/// Arming can cost a wake-up of a reactor's thread. A timer that is armed for an earlier time is left alone, whatever has become of what
-/// it was armed for; so a stream that holds and releases all the time arms it once in each `max_hold`.
+/// Arming can cost a wake-up of a reactor's thread. A timer that is armed for an earlier time is
+/// left alone, whatever has become of what it was armed for; so a stream that holds and releases
+/// all the time arms it once in each `max_hold`.
 #[derive(Debug)]
 pub(crate) struct Deadline<T> {
     armed: Option<T>,

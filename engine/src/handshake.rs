@@ -97,7 +97,8 @@ impl<IO: Transport, T: Timer> Handshake<IO, T> {
     }
 }
 
-/// Sends `alert` as far as the transport takes it; its errors do not count beside the one that caused the alert.
+/// Sends `alert` as far as the transport takes it; its errors do not count beside the one that
+/// caused the alert.
 pub fn poll_alert<IO: Transport>(io: &mut IO, alert: &mut AcceptedAlert, cx: &mut Context<'_>) -> Poll<()> {
     loop {
         match alert.write(&mut Writer { io, cx }) {

@@ -15,10 +15,11 @@ pub(crate) enum Role {
 
 /// One waker for the transport's writing side, which wakes whoever waits.
 ///
-/// A transport remembers only the last waker that it was polled with. Reads write too (alerts, KeyUpdate answers, deadlines), and would
-/// displace the writer's waker with their own.
+/// A transport remembers only the last waker that it was polled with. Reads write too (alerts,
+/// KeyUpdate answers, deadlines), and would displace the writer's waker with their own.
 ///
-/// A call of the transport that was `Pending` is not repeated before the transport has woken us (R16).
+/// A call of the transport that was `Pending` is not repeated before the transport has woken us
+/// (R16).
 #[derive(Debug)]
 pub(crate) struct Wakers {
     shared: Arc<Shared>,
@@ -30,7 +31,8 @@ struct Shared {
     waiting: Mutex<[Option<Waker>; 3]>,
     /// Not after a write that was `Pending`, until the transport has woken us.
     writable: AtomicBool,
-    /// Not after a flush or a close that was `Pending`, until the transport has woken us or taken more.
+    /// Not after a flush or a close that was `Pending`, until the transport has woken us or taken
+    /// more.
     flushable: AtomicBool,
 }
 
@@ -54,8 +56,8 @@ impl Wakers {
         Waker::from(Arc::new(Alarm(Arc::clone(&self.shared))))
     }
 
-    /// `waker` is to be woken too. To be called before the transport is polled, or before one of the flags below is looked at: a wake-up
-    /// in between would be lost.
+    /// `waker` is to be woken too. To be called before the transport is polled, or before one of
+    /// the flags below is looked at: a wake-up in between would be lost.
     pub(crate) fn register(&self, role: Role, waker: &Waker) {
         let mut waiting = self.shared.waiting();
         match &mut waiting[role as usize] {
@@ -69,7 +71,8 @@ impl Wakers {
         self.shared.writable.load(Ordering::Acquire)
     }
 
-    /// To be called with false before the transport is polled, and with true if it was not `Pending`.
+    /// To be called with false before the transport is polled, and with true if it was not
+    /// `Pending`.
     pub(crate) fn set_writable(&self, writable: bool) {
         self.shared.writable.store(writable, Ordering::Release);
     }
@@ -79,7 +82,8 @@ impl Wakers {
         self.shared.flushable.load(Ordering::Acquire)
     }
 
-    /// As [`set_writable`](Self::set_writable), for a flush or a close; and with true when the transport has taken more to be flushed.
+    /// As [`set_writable`](Self::set_writable), for a flush or a close; and with true when the
+    /// transport has taken more to be flushed.
     pub(crate) fn set_flushable(&self, flushable: bool) {
         self.shared.flushable.store(flushable, Ordering::Release);
     }

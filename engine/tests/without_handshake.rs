@@ -145,7 +145,8 @@ fn the_hint_is_passed_on_while_bytes_wait_behind() {
     let (task, waker) = task();
     let cx = &mut Context::from_waker(&waker);
     let mut engine = engine(1);
-    // One byte of all that waits leaves. What follows is more than is offered to the transport at a time.
+    // One byte of all that waits leaves. What follows is more than is offered to the transport at a
+    // time.
     assert_eq!(done(engine.poll_send(cx, &[1; 1000], SendFlags::NONE)), 1000);
     assert_eq!(done(engine.poll_send(cx, &[2; 200_000], SendFlags::NONE)), 200_000);
     let (io, _) = engine.parts_mut();

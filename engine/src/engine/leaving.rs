@@ -14,7 +14,8 @@ use crate::{Session, Timer, Transport};
 const DISCARD: usize = 4 * 1024;
 
 impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
-    /// Releases everything. Ready when the transport has taken all of it and is flushed itself. A cork stays on.
+    /// Releases everything. Ready when the transport has taken all of it and is flushed itself. A
+    /// cork stays on.
     ///
     /// # Errors
     ///
@@ -30,10 +31,11 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         self.poll_flush_io(cx, Role::Writer)
     }
 
-    /// Releases everything, ends the session behind it, and closes the transport. Reading may go on.
+    /// Releases everything, ends the session behind it, and closes the transport. Reading may go
+    /// on.
     ///
-    /// Ready when the transport has taken all of it, which does not promise that the peer gets it: see
-    /// [`poll_close_gracefully`](Self::poll_close_gracefully).
+    /// Ready when the transport has taken all of it, which does not promise that the peer gets it:
+    /// see [`poll_close_gracefully`](Self::poll_close_gracefully).
     ///
     /// # Errors
     ///
@@ -109,7 +111,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// True if not everything has left: the transport pushed back, or the poll has done its share. `role` is woken to go on.
+    /// True if not everything has left: the transport pushed back, or the poll has done its share.
+    /// `role` is woken to go on.
     pub(super) fn transmit(&mut self, cx: &mut Context<'_>, role: Role) -> io::Result<bool> {
         Ok(self.try_transmit(cx, role)?)
     }
@@ -146,8 +149,9 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Ok(sent.blocked)
     }
 
-    /// Not while a write is `Pending`: the transport may forget whom to wake for it once it is flushed, as async-net's sockets do. `role`
-    /// waits for that write too; it is woken, writes the rest, and flushes then.
+    /// Not while a write is `Pending`: the transport may forget whom to wake for it once it is
+    /// flushed, as async-net's sockets do. `role` waits for that write too; it is woken, writes the
+    /// rest, and flushes then.
     pub(super) fn flush_io_if_sent(&mut self, cx: &mut Context<'_>, role: Role) {
         if self.session.wants_transmit() && !self.wakers.is_writable() {
             return;

@@ -116,7 +116,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
                     unsent = kept;
                     taken += bytes;
                 }
-                // What the peer said last, such as the alert for which it closed, counts before the failure of sending.
+                // What the peer said last, such as the alert for which it closed, counts before the
+                // failure of sending.
                 (Poll::Ready(Err(error)), Some(_)) if error.kind() == io::ErrorKind::InvalidData => {
                     return Poll::Ready(Err(error));
                 }
@@ -136,9 +137,11 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Ok(!blocked && or_pending(self.poll_flush_io(cx, Role::Writer))?)
     }
 
-    /// Reads plaintext. Zero is the stream's proper end, `UnexpectedEof` one without `close_notify`.
+    /// Reads plaintext. Zero is the stream's proper end, `UnexpectedEof` one without
+    /// `close_notify`.
     ///
-    /// Fires a deadline that has come, and before it waits, releases what the same task holds (R12).
+    /// Fires a deadline that has come, and before it waits, releases what the same task holds
+    /// (R12).
     ///
     /// # Errors
     ///
@@ -153,7 +156,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => {}
                 done => return Poll::Ready(done),
             }
-            // R16: records without plaintext could keep this loop busy as long as the peer sends them.
+            // R16: records without plaintext could keep this loop busy as long as the peer sends
+            // them.
             if taken >= CALL_LIMIT {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -169,7 +173,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// Does what is due, for a task that waits for nothing else, and has it woken for what is due next.
+    /// Does what is due, for a task that waits for nothing else, and has it woken for what is due
+    /// next.
     pub fn attend(&mut self, cx: &mut Context<'_>) {
         self.attended = true;
         self.wakers.register(Role::Deadline, cx.waker());
@@ -180,7 +185,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
 
     /// Nothing to read: gets ready to sleep.
     fn wait_to_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // A reader in another task is no reason to release what a writer gathers: that reader waits all the time.
+        // A reader in another task is no reason to release what a writer gathers: that reader waits
+        // all the time.
         if self.holder.as_ref().is_some_and(|holder| holder.will_wake(cx.waker())) {
             self.session.handle_read_wait(T::now());
         }
