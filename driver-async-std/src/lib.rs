@@ -89,6 +89,7 @@ mod sides;
 mod socket;
 mod stream;
 
+pub use ::bytes;
 pub use acceptor::{Accept, FallibleAccept, TlsAcceptor};
 pub use connector::{Connect, FallibleConnect, TlsConnector};
 pub use lazy::{LazyConfigAcceptor, StartHandshake};
@@ -98,4 +99,4 @@ pub use shared::{DeadlineTask, ReadHalf, SharedStream, WriteHalf};
 pub use sides::{TlsStream, client, server};
 pub use socket::Socket;
 pub use stream::Stream;
-pub use tls_cork;
+pub use tls_cork::{self, CorkConfig, SendFlags, Stats};

@@ -180,7 +180,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         self.with(|engine| engine.cork());
     }
 
-    /// Ends [`cork`](Self::cork), releases everything and transmits. Never waits.
+    /// Gives up what is not sealed yet; returns how many accepted bytes that costs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::abort`](crate::Stream::abort).
+    pub async fn abort(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| Poll::Ready(self.with(|engine| engine.abort(cx)))).await
+    }
+
+    /// Ends [`cork`](Self::cork), releases everything and transmits.
     ///
     /// # Errors
     ///

@@ -126,8 +126,21 @@ where
         self.0.with(|engine| engine.cork());
     }
 
-    /// Ends [`cork`](Self::cork), releases everything and transmits. Never waits: what the
-    /// transport does not take leaves with later calls.
+    /// Gives up what is not sealed yet, and refuses further writes; returns how many accepted bytes
+    /// that costs.
+    ///
+    /// The peer gets a `close_notify` only if it costs none: otherwise it has to see that the stream
+    /// was cut. Records that are sealed already leave as far as the transport takes them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport.
+    pub async fn abort(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| Poll::Ready(self.0.with(|engine| engine.abort(cx)))).await
+    }
+
+    /// Ends [`cork`](Self::cork), releases everything and transmits. Does not wait for the
+    /// transport: what it does not take leaves with later calls.
     ///
     /// # Errors
     ///

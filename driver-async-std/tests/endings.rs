@@ -96,6 +96,27 @@ fn a_graceful_end_can_be_given_up_and_taken_up_again() {
 }
 
 #[test]
+fn an_abort_says_what_it_costs_and_the_peer_sees_a_cut_stream() {
+    run(async {
+        let Pair { mut client, mut server, up, .. } = connected(CorkConfig::default()).await;
+        client.write_all(b"left").await.unwrap();
+        client.send_all(b"held", SendFlags::MORE).await.unwrap();
+        assert_eq!(client.abort().await.unwrap(), 4);
+        assert_eq!(client.send(b"x", SendFlags::NONE).await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        up.cut();
+        let mut got = Vec::new();
+        assert_eq!(server.read_to_end(&mut got).await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(got, b"left");
+
+        // Nothing is lost: a proper end.
+        let Pair { client, mut server, .. } = connected(CorkConfig::default()).await;
+        let mut client = tls_cork_async_std::TlsStream::from(client);
+        assert_eq!(client.abort().await.unwrap(), 0);
+        assert_eq!(gets_all(&mut server).await.unwrap(), b"");
+    });
+}
+
+#[test]
 fn a_graceful_end_says_what_a_reset_may_have_cost() {
     run(async {
         let Pair { mut client, server: _server, up, .. } = connected(CorkConfig::default()).await;

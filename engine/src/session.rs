@@ -36,6 +36,9 @@ pub trait Session {
     /// Releases everything, and ends the stream behind it.
     fn close(&mut self, now: Instant);
 
+    /// Gives up what is not sealed yet, and returns how many accepted bytes that costs.
+    fn abort(&mut self) -> usize;
+
     /// Releases what is held if its deadline has come.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -99,6 +102,10 @@ impl Session for Connection {
     #[inline]
     fn write_bytes(&mut self, now: Instant, data: &mut Bytes, flags: SendFlags) -> Result<usize, WriteError> {
         self.write_bytes(now, data, flags).map(|written| written.accepted)
+    }
+
+    fn abort(&mut self) -> usize {
+        self.abort()
     }
 
     #[inline]

@@ -51,6 +51,20 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Poll::Ready(Ok(self.check_loss()?))
     }
 
+    /// Gives up what is not sealed yet, transmits the rest as far as the transport takes it, and refuses further writes.
+    ///
+    /// Returns how many accepted bytes that costs. The peer gets an end of the stream only if it costs none: otherwise it has to see that the
+    /// stream was cut.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport.
+    pub fn abort(&mut self, cx: &mut Context<'_>) -> io::Result<usize> {
+        let lost = self.session.abort();
+        self.transmit(cx, Role::Writer)?;
+        Ok(lost)
+    }
+
     /// Returns an error if a failure that another call returned has cost accepted bytes.
     pub(super) fn check_loss(&self) -> Result<(), WriteError> {
         if self.session.lost_bytes() > 0 { Err(WriteError::Failed) } else { Ok(()) }

@@ -35,6 +35,10 @@ impl Session for Plain {
         self.policy.write_bytes(now, data, flags).map(|written| written.accepted)
     }
 
+    fn abort(&mut self) -> usize {
+        self.policy.abort()
+    }
+
     fn cork(&mut self, now: Instant) {
         self.policy.cork(now);
     }
