@@ -95,7 +95,7 @@ pub use connector::{Connect, FallibleConnect, TlsConnector};
 pub use lazy::{LazyConfigAcceptor, StartHandshake};
 pub use rustls;
 pub use rustls::pki_types;
-pub use shared::{DeadlineTask, ReadHalf, SharedStream, WriteHalf};
+pub use shared::{DeadlineTask, ReadHalf, ReuniteError, SharedStream, WriteHalf};
 pub use sides::{TlsStream, client, server};
 pub use socket::Socket;
 pub use stream::Stream;

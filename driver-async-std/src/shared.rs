@@ -1,5 +1,6 @@
 //! Streams that more than one task reaches.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -56,19 +57,36 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> SharedStream<IO> {
 }
 
 impl<IO> WriteHalf<IO> {
-    /// Halves into a stream again; both back if they are not of the same one.
+    /// Makes a stream of its halves again.
     ///
     /// # Errors
     ///
-    /// The halves, unchanged.
-    pub fn reunite(self, reader: ReadHalf<IO>) -> Result<SharedStream<IO>, (Self, ReadHalf<IO>)> {
+    /// If they are not of the same stream; the error holds them, unchanged.
+    pub fn reunite(self, reader: ReadHalf<IO>) -> Result<SharedStream<IO>, ReuniteError<IO>> {
         if self.0.engine.is_same(&reader.0.engine) {
             Ok(Stream(Share::new(self.0.engine)))
         } else {
-            Err((self, reader))
+            Err(ReuniteError(reader, self))
         }
     }
 }
+
+/// Two halves that are not of the same stream, unchanged.
+pub struct ReuniteError<IO>(pub ReadHalf<IO>, pub WriteHalf<IO>);
+
+impl<IO> fmt::Debug for ReuniteError<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReuniteError").finish_non_exhaustive()
+    }
+}
+
+impl<IO> fmt::Display for ReuniteError<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the halves are not of the same stream: reunite those that one `into_split` gave")
+    }
+}
+
+impl<IO> std::error::Error for ReuniteError<IO> {}
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Future for DeadlineTask<IO> {
     type Output = ();

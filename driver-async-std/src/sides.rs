@@ -263,6 +263,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
 }
 
 #[cfg(unix)]
+impl<IO: std::os::fd::AsFd> std::os::fd::AsFd for TlsStream<IO> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.get_ref().0.as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl<IO: std::os::windows::io::AsSocket> std::os::windows::io::AsSocket for TlsStream<IO> {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.get_ref().0.as_socket()
+    }
+}
+
+#[cfg(unix)]
 impl<IO: std::os::fd::AsRawFd> std::os::fd::AsRawFd for TlsStream<IO> {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.get_ref().0.as_raw_fd()

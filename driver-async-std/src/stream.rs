@@ -311,6 +311,20 @@ where
 }
 
 #[cfg(unix)]
+impl<IO: std::os::fd::AsFd, Side> std::os::fd::AsFd for Stream<Own<IO, Side>> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.get_ref().0.as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl<IO: std::os::windows::io::AsSocket, Side> std::os::windows::io::AsSocket for Stream<Own<IO, Side>> {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.get_ref().0.as_socket()
+    }
+}
+
+#[cfg(unix)]
 impl<IO: std::os::fd::AsRawFd, Side> std::os::fd::AsRawFd for Stream<Own<IO, Side>> {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.get_ref().0.as_raw_fd()

@@ -5,7 +5,7 @@
 mod support;
 
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 use async_io::Async;
@@ -102,6 +102,7 @@ fn tls_runs_inside_tls() {
         let (client, server) = shaken(up, down).await;
         let (client, server) = (client.with_msg_more(), server.with_msg_more());
         let descriptor = client.as_raw_fd();
+        assert_eq!(client.as_fd().as_raw_fd(), descriptor);
         let (client_config, server_config) = configs();
         let connector = TlsConnector::from(client_config);
         let acceptor = TlsAcceptor::from(server_config);

@@ -258,6 +258,18 @@ fn the_deadline_task_leaves_an_error_to_the_next_call() {
     });
 }
 
+#[test]
+fn halves_of_two_streams_are_given_back() {
+    run(async {
+        let (one, two) = (connected(patient()).await, connected(patient()).await);
+        let ((reader, writer), (other_reader, other_writer)) = (one.client.into_split(), two.client.into_split());
+        let error = writer.reunite(other_reader).unwrap_err();
+        assert!(error.to_string().contains("not of the same stream"), "{error}");
+        let (other_reader, writer) = (error.0, error.1);
+        assert!(writer.reunite(reader).is_ok() && other_writer.reunite(other_reader).is_ok());
+    });
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Send { len: usize, more: bool },

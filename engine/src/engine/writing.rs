@@ -123,7 +123,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         })
     }
 
-    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none.
+    /// Holds the tail of every write until [`poll_uncork`](Self::poll_uncork), flags or none.
     pub fn cork(&mut self) {
         self.session.cork(T::now());
     }
