@@ -44,7 +44,8 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, mut request
             let _ = conn.close(Instant::now());
             give_up.get_or_insert(Instant::now() + END_LIMIT);
         }
-        // About to sleep: let go of what the peer may be waiting for.
+        // About to sleep until the peer answers: let go of what it may be waiting for. A loop that only writes would not call
+        // this, and gather across turns.
         let now = Instant::now();
         let _ = conn.handle_read_wait(now);
         let blocked = transmit(&mut conn, &mut socket)?;
@@ -125,6 +126,7 @@ fn send(conn: &mut Connection, socket: &mut TcpStream, request: &mut Request) ->
 
 /// Transmits what may leave; true if the socket would block before all of it has left.
 fn transmit(conn: &mut Connection, socket: &mut TcpStream) -> io::Result<bool> {
+    // `more` is a hint (`MSG_MORE` of send(2)), which the standard library's sockets cannot take.
     let sent = conn.transmit_with(|bufs, _more| socket.write_vectored(bufs))?;
     Ok(sent.blocked)
 }
