@@ -64,7 +64,8 @@
 //!   rustls's own. TLS 1.2 is the feature `tls12`.
 //! - Errors of the transport come through unchanged. Those of TLS hold the [`rustls::Error`], or,
 //!   if accepted plaintext was lost with the connection, a [`tls_cork::ReceiveError`] or
-//!   [`tls_cork::TransmitError`] that says how much.
+//!   [`tls_cork::TransmitError`] that says how much. If the peer does not seem to speak TLS, it is a
+//!   `ReceiveError` too, which says so.
 //! - An end without `close_notify` is `UnexpectedEof` at every read, not only the first.
 //!
 //! # Which runtime

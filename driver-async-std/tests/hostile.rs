@@ -24,7 +24,7 @@ use rustls::{AlertDescription, Error, InvalidMessage};
 use smol::future::yield_now;
 use support::pipe::{End, Tap, pipe};
 use support::run;
-use tls_cork_async_std::tls_cork::SendFlags;
+use tls_cork_async_std::tls_cork::{ReceiveError, SendFlags};
 use tls_cork_async_std::{LazyConfigAcceptor, TlsAcceptor, server};
 
 const CAPACITY: usize = 8 << 20;
@@ -89,7 +89,12 @@ async fn connected() -> (server::TlsStream<End>, Attacker, Meter) {
 
 /// The error of TLS that `error` carries.
 fn named(error: &io::Error) -> &Error {
-    error.get_ref().and_then(|inner| inner.downcast_ref()).unwrap_or_else(|| panic!("{error:?}"))
+    let inner = error.get_ref().unwrap_or_else(|| panic!("{error:?}"));
+    if let Some(ReceiveError::Tls { error, not_tls: true, discarded: 0 }) = inner.downcast_ref() {
+        assert!(inner.to_string().contains("does not seem to speak TLS"), "{inner}");
+        return error;
+    }
+    inner.downcast_ref().unwrap_or_else(|| panic!("{error:?}"))
 }
 
 /// Whether `future` is not done after a while.

@@ -220,7 +220,9 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
                 let _ = self.transmit(cx, Role::Reader);
                 self.flush_io_if_sent(cx, Role::Reader);
                 Poll::Ready(Err(match error {
-                    ReceiveError::Tls { error, discarded: 0, .. } => io::Error::new(io::ErrorKind::InvalidData, error),
+                    ReceiveError::Tls { error, not_tls: false, discarded: 0 } => {
+                        io::Error::new(io::ErrorKind::InvalidData, error)
+                    }
                     error => error.into(),
                 }))
             }
