@@ -16,6 +16,7 @@ use futures_util::io::{BufReader, copy, copy_buf};
 use rustls::{ClientConfig, ServerConfig};
 use support::pipe::{End, Tap, pipe};
 use support::{configs, name, noise, run};
+use tls_cork_async_std::tls_cork::SendFlags;
 
 const CAPACITIES: [usize; 16] =
     [1, 22, 100, 1000, 4096, 8192, 8214, 16_384, 16_406, 20_000, 30_000, 65_536, 65_624, 100_000, 262_144, 400_000];
@@ -81,6 +82,27 @@ fn no_more_is_accepted_than_by_a_plain_driver() {
             }
         }
     }
+}
+
+#[test]
+fn nothing_is_accepted_behind_what_sends_have_queued() {
+    run(async {
+        let mut cx = Context::from_waker(Waker::noop());
+        let configs = configs();
+        let ((client, server), tap) = ends();
+        let server = futures_rustls::TlsAcceptor::from(configs.1).accept(server);
+        let (client, _server) =
+            join(tls_cork_async_std::TlsConnector::from(configs.0).connect(name(), client), server).await;
+        let mut client = client.unwrap();
+        tap.set_capacity(10_000);
+        let data = noise(400_000, 5);
+        while client.poll_send(&mut cx, &data, SendFlags::NONE).is_ready() {}
+        // Room for some, not for all that waits: a plain write still has to wait.
+        drop(tap.steal());
+        let before = client.get_ref().1.waiting();
+        assert!(Pin::new(&mut client).poll_write(&mut cx, &data).is_pending());
+        assert!(client.get_ref().1.waiting() <= before);
+    });
 }
 
 /// Gives its data, then nothing for ever.

@@ -86,6 +86,9 @@ pub trait Session {
     /// Whether the stream was closed and all of it, with its end, has left.
     fn is_finished(&self) -> bool;
 
+    /// Whether writes are refused: after a close, an abort or a failure.
+    fn is_write_closed(&self) -> bool;
+
     /// Whether the handshake is still going on.
     fn is_handshaking(&self) -> bool;
 
@@ -180,6 +183,11 @@ impl Session for Connection {
     #[inline]
     fn is_finished(&self) -> bool {
         self.is_finished()
+    }
+
+    #[inline]
+    fn is_write_closed(&self) -> bool {
+        self.is_write_closed()
     }
 
     #[inline]

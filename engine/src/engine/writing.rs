@@ -79,8 +79,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
 
     fn poll_nothing_waits(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tell_failure()?;
-        // Without room, the write itself waits, or fails because the stream was closed or has failed.
-        if self.session.send_capacity() > 0 && self.transmit(cx, Role::Writer)? {
+        // After a close or a failure, the write itself says so.
+        if !self.session.is_write_closed() && self.transmit(cx, Role::Writer)? {
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))

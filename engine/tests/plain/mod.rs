@@ -106,6 +106,10 @@ impl Session for Plain {
         self.policy.is_finished()
     }
 
+    fn is_write_closed(&self) -> bool {
+        self.policy.is_write_closed()
+    }
+
     fn is_handshaking(&self) -> bool {
         false
     }
