@@ -5,11 +5,12 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::iter;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
 use tls_cork_bench::real::relay::Relay;
 
 /// No step of the test takes longer.
@@ -23,11 +24,13 @@ fn a_relay_without_descriptors_goes_on_when_it_has_some_again() {
     let relay = Relay::start(target.local_addr().expect("address").port()).expect("relay");
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, 64, hard).expect("a lower limit");
-    let mut hoard: Vec<File> = iter::from_fn(|| File::open("/dev/null").ok()).collect();
-    // Room for these two sockets. Linux has reserved a descriptor for the relay's first accept;
-    // there is none for the second.
-    hoard.truncate(hoard.len() - 2);
-    let early = [(); 2].map(|()| TcpStream::connect((Ipv4Addr::LOCALHOST, relay.port)).expect("connect"));
+    // Made before the descriptors are gone; to connect takes none. Linux may have reserved one for the
+    // relay's first accept; there is none for the second.
+    let early = [(); 2].map(|()| Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket"));
+    let hoard: Vec<File> = iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    for socket in &early {
+        socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, relay.port)).into()).expect("connect");
+    }
     thread::sleep(WHILE_FAILING);
     drop((hoard, early));
 
