@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
@@ -295,10 +295,10 @@ impl World {
             }
             Op::Read(most) => _ = self.read(most.get()),
             Op::BeforePoll => self.before_poll(),
-            Op::HandleTimeout => {
-                let done = self.stream.handle_timeout();
-                self.done(done);
-            }
+            Op::HandleTimeout => match self.stream.handle_timeout() {
+                Ok(()) => self.promised(),
+                Err(error) => self.turn_failed(error),
+            },
             Op::Event => self.event(),
             Op::OnSend(step) => self.stream.get_mut().sends.push_back(*step),
             Op::OnRead(step) => self.stream.get_mut().reads.push_back(*step),
@@ -354,10 +354,11 @@ impl World {
         }
     }
 
-    /// After a call that went through: what has not left waits for an event that will come.
+    /// After a call that went through: what has not left waits for an event that will come, or the loop is not to sleep.
     fn promised(&self) {
-        let script = self.stream.get_ref();
-        assert!(!self.stream.wants_transmit() || script.send_blocked, "output waits, and nobody pushed back");
+        let waits = self.stream.wants_transmit() && !self.stream.get_ref().send_blocked;
+        let pressing = || self.stream.poll_timeout().is_some_and(|due| due <= Instant::now());
+        assert!(!waits || pressing(), "output waits, and nobody pushed back");
     }
 
     fn promised_or_failed(&self) {
@@ -420,8 +421,18 @@ impl World {
                 let held = self.stream.connection().waiting();
                 assert!(held == 0 || timeout.is_some() || self.stream.is_handshaking() || self.stream.wants_transmit());
             }
-            Err(error) => self.done(Err(error)),
+            Err(error) => self.turn_failed(error),
         }
+    }
+
+    /// What a call that sends and moves the handshake on may say.
+    fn turn_failed(&mut self, error: io::Error) {
+        match error.kind() {
+            ErrorKind::UnexpectedEof => assert!(self.stream.get_ref().eof),
+            ErrorKind::InvalidData => self.breaks(&error),
+            _ => self.done(Err(error)),
+        }
+        self.lost_in_handshake();
     }
 
     /// Tells what the transport can do now.
