@@ -172,7 +172,7 @@ impl<T: Transport> TlsStream<T> {
     /// writes keeps gathering across turns until the deadline; so does the first request of a stream on which no read was tried yet.
     ///
     /// Returns zero if no event will announce what there is to do: bytes that came before the stream was registered or before TLS began, plaintext
-    /// that the last read left, or the rest of a [`send`](Self::send) that was cut short. Read until `WouldBlock` and offer the rest
+    /// that the last read left, the rest of a [`send`](Self::send) that was cut short, or an error that the next call returns. Read until `WouldBlock` and offer the rest
     /// again then. A loop that does not is asked once for each such read or send, and may sleep after that.
     ///
     /// # Errors
@@ -219,8 +219,8 @@ impl<T: Transport> TlsStream<T> {
 
     /// Whether there is something to do that no event will announce.
     fn is_pressing(&self) -> bool {
-        let transmits = self.writable && self.failure.is_none() && self.connection.wants_transmit();
-        transmits || self.cut_short || self.has_unseen()
+        let transmits = self.writable && self.connection.wants_transmit();
+        transmits || self.failure.is_some() || self.cut_short || self.has_unseen()
     }
 
     /// The same; what is the caller's to do counts once.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mio::{Events, Poll};
 use support::memory::{Endless, endless, output};
-use support::{APPLICATION_DATA, BOTH, CLIENT, Pair, SERVER, Watch, Wire, configs, name, patient, sockets};
+use support::{APPLICATION_DATA, BOTH, CLIENT, Pair, SERVER, Step, Watch, Wire, configs, name, patient, sockets};
 use tls_cork::{CorkConfig, SendFlags};
 use tls_cork_mio::TlsStream;
 
@@ -194,4 +194,37 @@ fn a_registered_stream_that_is_up_to_date_sleeps() {
     assert_eq!(pair.client.write(b"request").unwrap(), 7);
     assert_eq!(pair.client.get_ref().records, [APPLICATION_DATA]);
     assert_ne!(pair.client.before_poll().unwrap(), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_deferred_error_does_not_let_its_loop_sleep() {
+    for step in [Step::Zero, Step::Reset] {
+        let connected = || {
+            let mut pair = Pair::connected(CorkConfig::default());
+            pair.client.get_mut().sends = [step].into();
+            assert_eq!(pair.client.write(b"accepted before the error").unwrap(), 25);
+            pair.client
+        };
+        let kind = if step == Step::Zero { ErrorKind::WriteZero } else { ErrorKind::ConnectionReset };
+        let mut stream = connected();
+        assert_eq!(stream.before_poll().unwrap_err().kind(), kind);
+        let mut stream = connected();
+        assert!(stream.poll_timeout().is_some_and(|due| due <= Instant::now()), "a timer of the loop's own is due");
+        assert_eq!(stream.handle_timeout().unwrap_err().kind(), kind);
+    }
+}
+
+#[test]
+fn an_error_that_a_timeout_meets_in_the_handshake_does_not_let_its_loop_sleep() {
+    let mut pair = Pair::fresh(CorkConfig::default(), None);
+    pair.client.before_poll().unwrap();
+    pair.server.get_mut().sends = [Step::Reset].into();
+    // The ClientHello may take a moment to arrive; its answer meets the error.
+    while pair.server.get_ref().socket.peek(&mut [0]).is_err() {
+        pair.watch.tick();
+    }
+    pair.server.handle_timeout().unwrap();
+    assert!(pair.server.get_ref().sends.is_empty(), "the error was met");
+    assert!(pair.server.poll_timeout().is_some_and(|due| due <= Instant::now()));
+    assert_eq!(pair.server.before_poll().unwrap_err().kind(), ErrorKind::ConnectionReset);
 }

@@ -26,7 +26,7 @@ pub(crate) const MAX_TURNS: usize = 200_000;
 pub(crate) const MAX_TIME: Duration = Duration::from_secs(60);
 
 /// What the transport does with one send or one read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Take(usize),
     WouldBlock,
