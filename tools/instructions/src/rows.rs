@@ -38,7 +38,7 @@ const BEFORE: usize = 40;
 /// Messages in a round; as many small ones fit a record.
 const ROUND: usize = 20;
 const SMALL: [u8; 28] = [7; 28];
-const LARGE: [u8; 64 * 1024] = [42; 64 * 1024];
+static LARGE: [u8; 64 * 1024] = [42; 64 * 1024];
 
 impl Row {
     /// Whether rustls alone does the same.
