@@ -1,5 +1,6 @@
-//! What sending over rustls costs in heap allocations, and what an idle session keeps. Counted for each test's own thread.
-#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+//! Heap allocations of sending over rustls, and the memory that an idle session keeps. Counted per
+//! thread, so that tests that run in parallel do not disturb one another.
+#![allow(clippy::disallowed_methods)] // the start of virtual time
 
 #[path = "../benches/session/mod.rs"]
 mod session;
@@ -13,9 +14,9 @@ use tls_cork::SendFlags;
 const ROUNDS: u64 = 10_000;
 const HEADER: &[u8] = &[7; 28];
 const BODY: &[u8] = &[42; 512];
-/// Both in one record of TLS 1.3: its header, the content type and the tag come along.
+/// Header and body in one record of TLS 1.3, which adds its header, the content type and the tag.
 const RECORD: usize = HEADER.len() + BODY.len() + 5 + 1 + 16;
-/// The most that an idle session keeps on the heap, in bytes.
+/// The most heap memory that an idle session keeps, in bytes.
 const IDLE_BYTES: i64 = 1024;
 
 #[test]

@@ -1,8 +1,8 @@
-//! The bytes that tests send.
+//! The bytes that tests send: a pattern that shows where it begins.
 
 use std::sync::LazyLock;
 
-/// The byte at `offset` of every stream here.
+/// The byte at `offset` of every test stream.
 fn pattern(offset: usize) -> u8 {
     ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8
 }
