@@ -1,4 +1,4 @@
-//! Clients after their handshake, in memory, whose servers are gone: they only send.
+//! Clients in memory after their handshake. Their servers are gone, so that they only send.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use rustls::{
 };
 use tls_cork::{Connection, CorkConfig};
 
-/// A session of rustls alone, which takes whatever it is given.
+/// A session of rustls alone, without a buffer limit.
 pub(crate) fn plain() -> ClientConnection {
     connected().0
 }
 
-/// A like session, under a policy with default limits.
+/// A session of the same kind under a policy with the default limits.
 pub(crate) fn corked() -> Connection {
     let (client, config) = connected();
     Connection::from_client(client, &config, CorkConfig::default()).expect("a valid configuration")
