@@ -1,7 +1,7 @@
-//! A policy over a sealer that lies about everything.
+//! A policy over a sealer that gives wrong answers.
 #![no_main]
 
-#[allow(dead_code)] // the tests use all of it
+#[allow(dead_code)] // only the core's tests use all of it
 #[path = "../../core/tests/lying_seal/liar.rs"]
 mod liar;
 
