@@ -56,7 +56,7 @@ pub enum FlushDecision {
         /// [`handle_timeout`](crate::CorkPolicy::handle_timeout). `None` if no deadline runs.
         until: Option<Instant>,
     },
-    /// The call released something: transmit now.
+    /// The call released plaintext or the end of the stream: transmit now.
     Flush {
         /// Plaintext bytes released by the call; zero if only the end of the stream
         /// (`close_notify`) is new.

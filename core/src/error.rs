@@ -63,7 +63,7 @@ pub enum SealError {
     /// text.
     ///
     /// For rustls that is a `rustls::Error`, in some cases inside an [`io::Error`].
-    #[error("the TLS session has failed: {0}")]
+    #[error("the TLS session has failed: {0}; open a new connection")]
     Session(Arc<dyn StdError + Send + Sync>),
     /// An implementation of [`Seal`](crate::Seal) broke its contract, which is a bug in that
     /// implementation. It is unknown then what the peer has received. Nothing more is transmitted,

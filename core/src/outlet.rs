@@ -7,10 +7,11 @@ use crate::gather;
 use crate::hold::Batch;
 use crate::{Seal, SealError, TransmitError};
 
-/// Output, in wire bytes, that is far longer than any handshake: with little plaintext in flight,
-/// more than this is endless.
+/// The most wire bytes of output in a row, unless there is plaintext in it. No handshake comes near
+/// this number.
 const OUTPUT_MAX: usize = 64 << 20;
-/// Wire bytes for each plaintext byte that are far more than any record has.
+/// The most wire bytes for each plaintext byte in output over `OUTPUT_MAX`. No record comes near
+/// this number.
 const RECORD_OVERHEAD: usize = 512;
 
 #[derive(Debug)]

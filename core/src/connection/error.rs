@@ -126,7 +126,7 @@ pub enum ConnectionError {
     )]
     EarlyData,
     /// rustls refused the session's configuration.
-    #[error("cannot set up the TLS session: {0}")]
+    #[error("cannot set up the TLS session, check its configuration: {0}")]
     Tls(::rustls::Error),
 }
 
