@@ -100,7 +100,7 @@ pub enum TransmitError {
         discarded: usize,
     },
     /// The TLS session could not seal the plaintext that waited; that plaintext is discarded.
-    #[error("cannot encrypt the data that waits: {error}{}", Lost(*discarded))]
+    #[error("cannot encrypt or send the data that waits: {error}{}", Lost(*discarded))]
     Seal {
         /// The cause. Its text is part of this error's text.
         error: SealError,
