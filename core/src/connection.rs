@@ -39,8 +39,8 @@ pub struct Received {
 ///
 /// The outbound half has the commands, the output and the getters of [`CorkPolicy`]. Inbound,
 /// [`receive_from`](Self::receive_from) or [`receive`](Self::receive) takes bytes from the
-/// transport, and [`read`](Self::read) returns plaintext. Check
-/// [`wants_transmit`](Self::wants_transmit) after both kinds of call: TLS has output of its own.
+/// transport. [`read`](Self::read) returns plaintext, and [`fill_buf`](Self::fill_buf) shows it.
+/// Check [`wants_transmit`](Self::wants_transmit) after each: TLS has output of its own.
 ///
 /// Debug builds only: rustls 0.23 asserts that it sends at most one alert. Invalid bytes received
 /// after our own `close_notify` fail that assertion. In release builds they are an error.
@@ -195,10 +195,39 @@ impl Connection {
     /// without the peer's `close_notify`: the stream may have been cut. After
     /// [`ReceiveError::HandshakeEof`], that error again.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if let Some(ReceiveError::HandshakeEof { .. }) = &self.failure {
-            return Err(ReceiveError::HandshakeEof { discarded: 0 }.into());
-        }
+        self.check_handshake_eof()?;
         self.policy.get_mut().read(buf)
+    }
+
+    /// Shows received plaintext where it was decrypted: the rest of the oldest record with content.
+    ///
+    /// Returns the same bytes until [`consume`](Self::consume) or [`read`](Self::read) takes them.
+    /// An empty slice is the stream's proper end. Receives nothing by itself.
+    ///
+    /// ```
+    /// # fn example(conn: &mut tls_cork::Connection) -> std::io::Result<Option<u64>> {
+    /// let plaintext = conn.fill_buf()?; // `WouldBlock`: receive more first
+    /// if let Some(header) = plaintext.first_chunk() {
+    ///     let number = u64::from_be_bytes(*header);
+    ///     conn.consume(8);
+    ///     return Ok(Some(number));
+    /// }
+    /// # Ok(None)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.check_handshake_eof()?;
+        self.policy.get_mut().fill_buf()
+    }
+
+    /// Takes the first `len` bytes of what [`fill_buf`](Self::fill_buf) shows, or all of them if they
+    /// are fewer.
+    pub fn consume(&mut self, len: usize) {
+        self.policy.get_mut().consume(len);
     }
 
     /// The error that ended this session for good, as the call that found it returned it; `None`
@@ -345,6 +374,14 @@ impl Connection {
         let discarded = self.policy.handle_failure();
         self.failure = Some(ReceiveError::Tls { error: error.clone(), not_tls, discarded });
         ReceiveError::Tls { error, not_tls, discarded }
+    }
+
+    /// A handshake that the transport cut off is no proper end of the stream.
+    fn check_handshake_eof(&self) -> io::Result<()> {
+        match &self.failure {
+            Some(ReceiveError::HandshakeEof { .. }) => Err(ReceiveError::HandshakeEof { discarded: 0 }.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Returns a fatal error again, with no bytes lost: the first return gave their number.

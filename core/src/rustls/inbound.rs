@@ -1,6 +1,6 @@
 //! The inbound half: takes received bytes, returns plaintext.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::ops::RangeInclusive;
 
 use ::rustls::Connection;
@@ -52,6 +52,17 @@ impl Session {
 
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.conn.reader().read(buf)
+    }
+
+    pub(crate) fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.conn.reader().into_first_chunk()
+    }
+
+    /// Takes `len` bytes of the first chunk, or all of it if it is shorter: rustls panics on more than there are.
+    pub(crate) fn consume(&mut self, len: usize) {
+        let mut reader = self.conn.reader();
+        let left = reader.fill_buf().map_or(0, <[u8]>::len);
+        reader.consume(len.min(left));
     }
 }
 
