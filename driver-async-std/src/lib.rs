@@ -90,13 +90,13 @@ mod sides;
 mod socket;
 mod stream;
 
-pub use ::bytes;
 pub use acceptor::{Accept, FallibleAccept, TlsAcceptor};
+pub use bytes;
 pub use connector::{Connect, FallibleConnect, TlsConnector};
 pub use lazy::{LazyConfigAcceptor, StartHandshake};
 pub use rustls;
 pub use rustls::pki_types;
-pub use shared::{DeadlineTask, ReadHalf, ReuniteError, SharedStream, WriteHalf};
+pub use shared::{DeadlineTask, IntoInnerError, ReadHalf, ReuniteError, SharedStream, WriteHalf};
 pub use sides::{TlsStream, client, server};
 pub use socket::Socket;
 pub use stream::Stream;

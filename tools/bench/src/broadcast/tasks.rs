@@ -35,7 +35,7 @@ pub(super) fn serve(
                 let admit = async |socket| acceptor.accept(Async::<TcpStream>::new(socket)?).await;
                 broadcast
                     .run(admit, |mut stream, mut message| async move {
-                        stream.send_bytes(&mut message, SendFlags::NONE).await.map(drop)
+                        stream.send_all_bytes(&mut message, SendFlags::NONE).await
                     })
                     .await
             }
