@@ -2,15 +2,14 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use tls_cork::SendFlags;
+use tls_cork::{SendFlags, Stats};
 
-use super::ledger::{Ledger, Operation};
-use super::pattern::Pattern;
+use super::ledger::{Account, Ledger, Operation};
+use super::pattern;
 use super::plan::{EndPlan, Side, log_uniform};
 
 /// How many operations come in one turn; then the other half has its own.
@@ -22,33 +21,40 @@ const LONGEST_STALL_MS: u64 = 400;
 /// A stream that sends this often has shown what it can; what is left of its bytes stays unsent.
 const MOST_WRITES: u32 = 1500;
 
-/// The sending half of a stream; `Pending` is a socket's `WouldBlock`, or a future that was polled once and dropped.
-pub(crate) trait Outbound {
-    fn send(&mut self, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>>;
-    fn send_vectored(&mut self, bufs: &[IoSlice<'_>], flags: SendFlags) -> Poll<io::Result<usize>>;
-    fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> Poll<io::Result<usize>>;
-    fn write(&mut self, data: &[u8]) -> Poll<io::Result<usize>>;
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
-    fn cork(&mut self);
-    fn uncork(&mut self) -> Poll<io::Result<()>>;
-    fn flush(&mut self) -> Poll<io::Result<()>>;
-    /// Ready when all that was accepted and the end of the stream have left.
-    fn close(&mut self) -> Poll<io::Result<()>>;
+/// A call of the sending half of a stream.
+pub(crate) enum Call<'a> {
+    Send(&'a [u8], SendFlags),
+    SendVectored(&'a [IoSlice<'a>], SendFlags),
+    SendBytes(&'a mut Bytes, SendFlags),
+    Write(&'a [u8]),
+    WriteVectored(&'a [IoSlice<'a>]),
+    Cork,
+    Uncork,
+    Flush,
+    /// Done when all that was accepted and the end of the stream have left.
+    Close,
 }
 
-/// The receiving half.
+/// The sending half of a stream.
+pub(crate) trait Outbound {
+    /// Returns how many bytes were accepted. `None` is a socket's `WouldBlock`, or a future that was
+    /// polled once and dropped.
+    fn call(&mut self, call: Call<'_>) -> io::Result<Option<usize>>;
+
+    fn stats(&self) -> Stats;
+}
+
+/// The receiving half; `None` as in [`Outbound::call`].
 pub(crate) trait Inbound {
-    fn read(&mut self, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>>;
 }
 
 /// When a half is to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// At once.
-    Again,
     /// When the stream can.
     Blocked,
-    /// Then.
+    /// Then, at the latest.
     At(Instant),
     /// Never: all is through.
     Done,
@@ -59,7 +65,8 @@ pub(crate) struct Sender {
     side: Side,
     ledger: Arc<Ledger>,
     rng: Rng,
-    pattern: Pattern,
+    /// The seed of its bytes.
+    content: u64,
     accepted: u64,
     target: u64,
     largest: usize,
@@ -78,7 +85,7 @@ impl Sender {
             side,
             ledger: Arc::clone(ledger),
             rng: Rng::with_seed(plan.seed),
-            pattern: Pattern::new(content ^ side as u64),
+            content: content ^ side as u64,
             accepted: 0,
             target: plan.target,
             largest: plan.largest,
@@ -93,34 +100,37 @@ impl Sender {
 
     /// A few operations.
     pub(crate) fn step(&mut self, port: &mut impl Outbound, now: Instant) -> io::Result<Next> {
-        if let Some(at) = self.paused.take_if(|at| *at > now) {
-            self.paused = Some(at);
+        if let Some(at) = self.paused.filter(|at| *at > now) {
             return Ok(Next::At(at));
         }
         self.paused = None;
         if self.awaits_peer {
-            let peer = self.side.other();
-            if self.ledger.received(peer) < self.accepted && !self.ledger.is_finished(peer) {
-                if self.unattended && self.ledger.has_read_ended(self.side) {
-                    let _ = told(port.flush())?;
+            let peer = self.ledger.end(self.side.other());
+            if peer.received.get() < self.accepted && !peer.finished.is_set() {
+                if self.unattended && self.account().read_ended.is_set() {
+                    let _ = port.call(Call::Flush)?;
                 }
                 return Ok(Next::At(now + GLANCE));
             }
             self.awaits_peer = false;
         }
         for _ in 0..BURST {
-            if self.accepted >= self.target || self.writes >= MOST_WRITES || self.ledger.is_hurried() {
+            if self.accepted >= self.target || self.writes >= MOST_WRITES || self.ledger.hurry.is_set() {
                 return self.finish(port, now);
             }
             if !self.operate(port, now)? {
-                self.ledger.count(self.side, Operation::Blocked);
+                self.account().count(Operation::Blocked);
                 return Ok(Next::Blocked);
             }
             if self.paused.is_some() || self.awaits_peer {
                 break;
             }
         }
-        Ok(Next::Again)
+        Ok(Next::At(now))
+    }
+
+    fn account(&self) -> &Account {
+        self.ledger.end(self.side)
     }
 
     /// One operation; false if it could not go on.
@@ -136,52 +146,45 @@ impl Sender {
             97..98 => Operation::Pause,
             _ => Operation::AwaitPeer,
         };
-        self.ledger.count(self.side, operation);
+        self.account().count(operation);
         let done = match operation {
             Operation::Send => {
-                let len = self.fresh();
-                self.accepted(len, port.send(&self.buf[..len], flags))?
+                let len = self.prepare();
+                let sent = port.call(Call::Send(&self.buf[..len], flags));
+                self.note(len, sent?)?
             }
             Operation::SendVectored => {
-                let len = self.fresh();
-                let bufs = cut(&mut self.rng, &self.buf[..len]);
-                self.accepted(len, port.send_vectored(&bufs, flags))?
+                let len = self.prepare();
+                let sent = port.call(Call::SendVectored(&cut(&mut self.rng, &self.buf[..len]), flags));
+                self.note(len, sent?)?
             }
             Operation::SendBytes => {
-                let len = self.fresh();
+                let len = self.prepare();
                 let mut data = Bytes::copy_from_slice(&self.buf[..len]);
-                let polled = port.send_bytes(&mut data, flags);
+                let sent = port.call(Call::SendBytes(&mut data, flags));
                 // What counts is what has left `data`, also if the future was dropped or failed.
                 let taken = len - data.len();
-                let pending = polled.is_pending();
-                if let Poll::Ready(result) = polled {
-                    match result {
-                        Ok(n) if n != taken => return Err(wrong(format!("send_bytes said {n}, but took {taken}"))),
-                        Ok(_) => {}
-                        Err(error) => {
-                            self.note(taken);
-                            return Err(error);
-                        }
-                    }
+                self.accept(taken);
+                let sent = sent?;
+                if sent.is_some_and(|n| n != taken) {
+                    return Err(wrong(format!("send_bytes returned {sent:?}, but took {taken}")));
                 }
-                self.note(taken);
-                !pending
+                sent.is_some()
             }
             Operation::Write => {
-                let len = self.fresh();
-                if self.rng.bool() {
-                    self.accepted(len, port.write(&self.buf[..len]))?
+                let len = self.prepare();
+                let written = if self.rng.bool() {
+                    port.call(Call::Write(&self.buf[..len]))
                 } else {
-                    let bufs = cut(&mut self.rng, &self.buf[..len]);
-                    self.accepted(len, port.write_vectored(&bufs))?
-                }
+                    port.call(Call::WriteVectored(&cut(&mut self.rng, &self.buf[..len])))
+                };
+                self.note(len, written?)?
             }
-            Operation::Cork if self.rng.bool() => {
-                port.cork();
-                true
+            Operation::Cork => {
+                let call = if self.rng.bool() { Call::Cork } else { Call::Uncork };
+                port.call(call)?.is_some()
             }
-            Operation::Cork => told(port.uncork())?.is_some(),
-            Operation::Flush => told(port.flush())?.is_some(),
+            Operation::Flush => port.call(Call::Flush)?.is_some(),
             Operation::Pause => {
                 self.paused = Some(now + Duration::from_millis(log_uniform(&mut self.rng, 1, LONGEST_PAUSE_MS)));
                 true
@@ -194,32 +197,30 @@ impl Sender {
         Ok(done)
     }
 
-    /// Closes, then sees that nothing more is taken.
+    /// Closes, then checks that nothing more is taken.
     fn finish(&mut self, port: &mut impl Outbound, now: Instant) -> io::Result<Next> {
-        if self.closes_last && !self.ledger.has_read_ended(self.side) {
+        if self.closes_last && !self.account().read_ended.is_set() {
             if self.unattended {
                 // Nothing may stay behind meanwhile.
-                let _ = told(port.flush())?;
+                let _ = port.call(Call::Flush)?;
             }
             return Ok(Next::At(now + GLANCE));
         }
-        if !self.ledger.is_closed(self.side) {
-            self.ledger.count(self.side, Operation::Close);
+        if !self.account().closed.is_set() {
+            self.account().count(Operation::Close);
         }
-        self.ledger.set_closed(self.side);
-        if told(port.close())?.is_none() {
+        self.account().closed.set();
+        if port.call(Call::Close)?.is_none() {
             return Ok(Next::Blocked);
         }
-        self.ledger.end_wire(self.side);
-        match port.send(b"late", SendFlags::NONE) {
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            Poll::Ready(Err(_)) => Ok(Next::Done),
+        match port.call(Call::Send(b"late", SendFlags::NONE)) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Ok(Next::Done),
             late => Err(wrong(format!("a write after close: {late:?}"))),
         }
     }
 
-    /// Prepares the next bytes; says how many.
-    fn fresh(&mut self) -> usize {
+    /// Prepares the next bytes; returns how many.
+    fn prepare(&mut self) -> usize {
         self.writes += 1;
         let largest = if self.rng.bool() { self.largest } else { self.largest.min(3000) };
         let len = (log_uniform(&mut self.rng, 1, largest as u64 + 1) - 1) as usize;
@@ -227,23 +228,22 @@ impl Sender {
         if self.buf.len() < len {
             self.buf.resize(len, 0);
         }
-        self.pattern.fill(self.accepted, &mut self.buf[..len]);
+        pattern::fill(self.content, self.accepted, &mut self.buf[..len]);
         len
     }
 
-    fn accepted(&mut self, offered: usize, polled: Poll<io::Result<usize>>) -> io::Result<bool> {
-        match told(polled)? {
-            None => Ok(false),
-            Some(0) if offered > 0 => Err(wrong("a write took nothing and did not say why")),
-            Some(n) if n > offered => Err(wrong(format!("a write of {offered} bytes took {n}"))),
-            Some(n) => {
-                self.note(n);
-                Ok(true)
-            }
+    /// Checks what a write of `offered` bytes returned; false if it could not go on.
+    fn note(&mut self, offered: usize, taken: Option<usize>) -> io::Result<bool> {
+        match taken {
+            None => return Ok(false),
+            Some(0) if offered > 0 => return Err(wrong("a write took nothing and returned no error")),
+            Some(n) if n > offered => return Err(wrong(format!("a write of {offered} bytes took {n}"))),
+            Some(n) => self.accept(n),
         }
+        Ok(true)
     }
 
-    fn note(&mut self, bytes: usize) {
+    fn accept(&mut self, bytes: usize) {
         self.accepted += bytes as u64;
         self.ledger.accept(self.side, bytes);
     }
@@ -254,7 +254,8 @@ pub(crate) struct Receiver {
     side: Side,
     ledger: Arc<Ledger>,
     rng: Rng,
-    pattern: Pattern,
+    /// The seed of its bytes.
+    content: u64,
     received: u64,
     stall_every: u32,
     stalled: Option<Instant>,
@@ -267,7 +268,7 @@ impl Receiver {
             side,
             ledger: Arc::clone(ledger),
             rng: Rng::with_seed(!plan.seed),
-            pattern: Pattern::new(content ^ side.other() as u64),
+            content: content ^ side.other() as u64,
             received: 0,
             stall_every: plan.stall_every,
             stalled: None,
@@ -277,46 +278,38 @@ impl Receiver {
 
     /// A few reads.
     pub(crate) fn step(&mut self, port: &mut impl Inbound, now: Instant) -> io::Result<Next> {
-        if let Some(at) = self.stalled.take_if(|at| *at > now) {
-            self.stalled = Some(at);
+        if let Some(at) = self.stalled.filter(|at| *at > now) {
             return Ok(Next::At(at));
         }
         self.stalled = None;
+        let account = self.ledger.end(self.side);
         for _ in 0..BURST {
-            self.ledger.count(self.side, Operation::Read);
+            account.count(Operation::Read);
             let len = if self.rng.bool() { self.buf.len() } else { log_uniform(&mut self.rng, 1, 65_536) as usize };
-            let Some(n) = told(port.read(&mut self.buf[..len]))? else { return Ok(Next::Blocked) };
+            let Some(n) = port.read(&mut self.buf[..len])? else { return Ok(Next::Blocked) };
             if n == 0 {
                 // The end stays the end.
                 return match port.read(&mut self.buf) {
-                    Poll::Ready(Ok(0)) => {
-                        self.ledger.set_read_ended(self.side);
+                    Ok(Some(0)) => {
+                        account.read_ended.set();
                         Ok(Next::Done)
                     }
                     again => Err(wrong(format!("a read after the end: {again:?}"))),
                 };
             }
-            if let Some(place) = self.pattern.first_difference(self.received, &self.buf[..n]) {
+            if let Some(place) = pattern::first_difference(self.content, self.received, &self.buf[..n]) {
                 return Err(wrong(format!("byte {place} of what arrived is not what was sent")));
             }
             self.received += n as u64;
             self.ledger.receive(self.side, n);
-            if self.stall_every > 0 && self.rng.u32(..self.stall_every) == 0 && !self.ledger.is_hurried() {
-                self.ledger.count(self.side, Operation::Stall);
+            if self.stall_every > 0 && self.rng.u32(..self.stall_every) == 0 && !self.ledger.hurry.is_set() {
+                account.count(Operation::Stall);
                 let at = now + Duration::from_millis(log_uniform(&mut self.rng, 1, LONGEST_STALL_MS));
                 self.stalled = Some(at);
                 return Ok(Next::At(at));
             }
         }
-        Ok(Next::Again)
-    }
-}
-
-/// None: it could not go on.
-fn told<T>(polled: Poll<io::Result<T>>) -> io::Result<Option<T>> {
-    match polled {
-        Poll::Ready(result) => result.map(Some),
-        Poll::Pending => Ok(None),
+        Ok(Next::At(now))
     }
 }
 
@@ -337,57 +330,44 @@ fn cut<'a>(rng: &mut Rng, mut data: &'a [u8]) -> Vec<IoSlice<'a>> {
     pieces
 }
 
-/// What both sides do with errors: which of them end an end at once.
-pub(crate) fn is_of_the_transport(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::soak::plan::StreamPlan;
 
-    /// Gives what it was given, with one byte changed.
-    struct Echo {
-        data: Vec<u8>,
-        done: usize,
-    }
-
-    impl Inbound for Echo {
-        fn read(&mut self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-            let n = buf.len().min(self.data.len() - self.done);
-            buf[..n].copy_from_slice(&self.data[self.done..self.done + n]);
-            self.done += n;
-            Poll::Ready(Ok(n))
+    /// Returns the bytes it has, and then its end.
+    impl Inbound for &[u8] {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+            io::Read::read(self, buf).map(Some)
         }
     }
 
-    fn receive(change: Option<usize>) -> io::Result<()> {
-        let mut data = vec![0; 100_000];
-        Pattern::new(9 ^ Side::Client as u64).fill(0, &mut data);
-        if let Some(place) = change {
-            data[place] ^= 0x10;
-        }
+    fn receive(mut data: &[u8]) -> io::Result<()> {
         let plan = &StreamPlan::new(3).ends[1];
         let mut receiver = Receiver::new(Side::Server, plan, 9, &Arc::new(Ledger::new()));
-        let mut echo = Echo { data, done: 0 };
         let mut now = Instant::now();
         loop {
-            match receiver.step(&mut echo, now)? {
+            match receiver.step(&mut data, now)? {
                 Next::Done => return Ok(()),
                 Next::At(at) => now = at,
-                _ => {}
+                Next::Blocked => {}
             }
         }
     }
 
     #[test]
-    fn a_receiver_notices_one_wrong_byte() {
-        receive(None).expect("the right bytes");
-        for place in [0, 1, 4095, 4096, 77_777, 99_999] {
-            let error = receive(Some(place)).expect_err("a wrong byte");
-            assert_eq!(error.kind(), io::ErrorKind::Other);
+    fn a_receiver_notices_wrong_lost_and_repeated_bytes() {
+        let mut right = vec![0; 100_000];
+        pattern::fill(9 ^ Side::Client as u64, 0, &mut right);
+        receive(&right).expect("the right bytes");
+        for place in [0, 1, 255, 256, 4096, 77_777, 99_999] {
+            let mut wrong = right.clone();
+            wrong[place] ^= 0x10;
+            let error = receive(&wrong).expect_err("a wrong byte");
             assert!(error.to_string().contains(&format!("byte {place} of")), "{error}");
+        }
+        for (upto, from) in [(5000, 5001), (5000, 4999), (256, 512), (4096, 8192)] {
+            receive(&[&right[..upto], &right[from..]].concat()).expect_err("lost or repeated bytes");
         }
     }
 }

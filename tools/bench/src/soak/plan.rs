@@ -1,6 +1,5 @@
 //! What one stream is to go through, drawn from its seed.
 
-use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -47,16 +46,6 @@ impl Pairing {
     pub const ALL: [Self; 3] = [Self::Mio, Self::AsyncStd, Self::Mixed];
 }
 
-impl fmt::Display for Pairing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Mio => "mio",
-            Self::AsyncStd => "async-std",
-            Self::Mixed => "mio with async-std",
-        })
-    }
-}
-
 /// What ends a stream before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -81,19 +70,6 @@ impl Fault {
     /// The network's doing, not an end's.
     pub(crate) fn is_of_the_wire(self) -> bool {
         matches!(self, Self::WireReset | Self::WireCut | Self::BitFlip)
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::WireReset => "reset on the wire",
-            Self::WireCut => "cut on the wire",
-            Self::BitFlip => "bit flip",
-            Self::EndReset => "reset by an end",
-            Self::Drop => "dropped by an end",
-            Self::Abort => "abort",
-        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
@@ -12,9 +12,10 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite, Tls13CipherSuite};
 use socket2::{SockRef, TcpKeepalive};
 
-use super::ledger::{EndReport, Ledger};
-use super::plan::{Driver, EndPlan, FaultPlan, Side, StreamPlan};
-use super::{Session, async_side, faulty_wire, mio_side};
+use super::end::{End, EndReport, Session};
+use super::ledger::Ledger;
+use super::plan::{Driver, EndPlan, Side, StreamPlan};
+use super::{async_side, faulty_wire, mio_side};
 use crate::failure::Failure;
 use crate::tls::{self, TlsVersion};
 
@@ -85,36 +86,46 @@ fn short_lived() -> CryptoProvider {
 /// What went wrong with the means, not with the stream: sockets, threads, a panic.
 pub(crate) fn run(plan: &StreamPlan, configs: &Configs, ledger: &Arc<Ledger>) -> Result<[EndReport; 2], String> {
     let connected = connect(plan).map_err(|error| format!("connect: {error}"))?;
-    let [client, server] = connected.ends;
+    let (of_wire, of_end) = match plan.fault {
+        Some(fault) if fault.fault.is_of_the_wire() => (Some(fault), None),
+        fault => (None, fault),
+    };
     thread::scope(|scope| {
-        let wire = plan.wire.zip(connected.wire).map(|(wire, sockets)| {
-            let fault = plan.fault.filter(|plan| plan.fault.is_of_the_wire());
-            scope.spawn(move || faulty_wire::run(wire, fault, sockets, ledger))
-        });
+        let wire = plan.wire.zip(connected.wire);
+        let wire = wire.map(|(wire, sockets)| scope.spawn(move || faulty_wire::run(wire, of_wire, sockets, ledger)));
         let end = |side: Side, socket| {
-            let run = match plan.ends[side as usize].driver {
-                Driver::Mio => mio_side::run,
-                Driver::AsyncStd => async_side::run,
+            let end = End {
+                side,
+                plan: plan.ends[side as usize].clone(),
+                content: plan.seed,
+                session: configs.session(side, plan),
+                socket,
+                leaves: of_end.filter(|plan| plan.side == side),
+                ledger: Arc::clone(ledger),
             };
-            let session = configs.session(side, plan);
             scope.spawn(move || {
                 // Whatever comes of it, the other end is not to wait for this one.
                 let _gone = Gone { side, ledger };
-                run(side, &plan.ends[side as usize], plan.seed, session, socket, leaves(plan, side), ledger)
+                match end.plan.driver {
+                    Driver::Mio => mio_side::run(end),
+                    Driver::AsyncStd => async_side::run(end),
+                }
             })
         };
+        let [client, server] = connected.ends;
         let ends = [end(Side::Client, client), end(Side::Server, server)];
-        let mut reports = Vec::new();
-        for (end, side) in ends.into_iter().zip(Side::BOTH) {
-            let report = end.join().map_err(|panic| format!("the {side:?} panicked: {}", words(&*panic)))?;
-            reports.push(report.map_err(|error| format!("the {side:?} could not be run: {error}"))?);
-        }
+        let reports = ends.map(|end| joined("an end", end));
         if let Some(wire) = wire {
-            let carried = wire.join().map_err(|panic| format!("the wire panicked: {}", words(&*panic)))?;
-            carried.map_err(|error| format!("the wire could not be run: {error}"))?;
+            joined("the wire", wire)?;
         }
-        <[EndReport; 2]>::try_from(reports).map_err(|_| "an end is missing".to_owned())
+        let [client, server] = reports;
+        Ok([client?, server?])
     })
+}
+
+fn joined<T>(what: &str, thread: ScopedJoinHandle<'_, io::Result<T>>) -> Result<T, String> {
+    let done = thread.join().map_err(|_| format!("{what} panicked"))?;
+    done.map_err(|error| format!("{what} could not be run: {error}"))
 }
 
 struct Gone<'a> {
@@ -124,18 +135,8 @@ struct Gone<'a> {
 
 impl Drop for Gone<'_> {
     fn drop(&mut self) {
-        self.ledger.set_finished(self.side);
+        self.ledger.end(self.side).finished.set();
     }
-}
-
-/// The fault that `side` has to cause itself.
-fn leaves(plan: &StreamPlan, side: Side) -> Option<FaultPlan> {
-    plan.fault.filter(|plan| plan.side == side && !plan.fault.is_of_the_wire())
-}
-
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words").to_owned()
 }
 
 struct Connected {
