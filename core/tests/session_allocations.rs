@@ -9,7 +9,8 @@ use std::io::{self, IoSlice, Write};
 use std::time::Instant;
 
 use allocation_counter::measure;
-use tls_cork::SendFlags;
+use bytes::Bytes;
+use tls_cork::{CorkConfig, SendFlags};
 
 const ROUNDS: u64 = 10_000;
 const HEADER: &[u8] = &[7; 28];
@@ -18,6 +19,10 @@ const BODY: &[u8] = &[42; 512];
 const RECORD: usize = HEADER.len() + BODY.len() + 5 + 1 + 16;
 /// The most heap memory that an idle session keeps, in bytes.
 const IDLE_BYTES: i64 = 1024;
+/// A message that a server has for many clients.
+const SHARED_BYTES: usize = 16 << 20;
+/// The most heap that such a message takes for a client that does not read, in bytes.
+const STALLED_BYTES: u64 = 128 * 1024;
 
 #[test]
 fn over_rustls_they_allocate_as_often_as_rustls_alone_for_joined_ones() {
@@ -57,6 +62,22 @@ fn an_idle_session_keeps_no_buffers() {
     assert_eq!((corked.waiting(), corked.poll_timeout()), (0, None));
     assert!(info.bytes_max > 4096, "nothing was queued: {info:?}");
     assert!(info.bytes_current < IDLE_BYTES, "{info:?}");
+}
+
+#[test]
+fn a_shared_message_is_not_copied_for_a_peer_that_does_not_read() {
+    let message = Bytes::from(vec![5; SHARED_BYTES]);
+    let mut corked = session::corked_with(CorkConfig::default().send_buffer_limit(SHARED_BYTES));
+    let info = measure(|| {
+        let mut shared = message.clone();
+        let _ = corked.write_bytes(Instant::now(), &mut shared, SendFlags::NONE).expect("room");
+        assert!(shared.is_empty(), "{} bytes were not accepted", shared.len());
+        let done = corked.transmit_with(|_, _| Err(io::ErrorKind::WouldBlock.into())).expect("no error");
+        assert!(done.blocked);
+    });
+    println!("{} bytes of heap for a shared message of {SHARED_BYTES} bytes", info.bytes_current);
+    assert!(corked.waiting() > SHARED_BYTES / 2, "the message waits");
+    assert!(info.bytes_max < STALLED_BYTES, "{info:?}");
 }
 
 fn take_all(bufs: &[IoSlice<'_>], _more: bool) -> io::Result<usize> {

@@ -17,8 +17,13 @@ pub(crate) fn plain() -> ClientConnection {
 
 /// A session of the same kind under a policy with the default limits.
 pub(crate) fn corked() -> Connection {
+    corked_with(CorkConfig::default())
+}
+
+/// A like session, under a policy with this configuration.
+pub(crate) fn corked_with(cork: CorkConfig) -> Connection {
     let (client, config) = connected();
-    Connection::from_client(client, &config, CorkConfig::default()).expect("a valid configuration")
+    Connection::from_client(client, &config, cork).expect("a valid configuration")
 }
 
 fn connected() -> (ClientConnection, Arc<ClientConfig>) {

@@ -5,7 +5,6 @@
 //! against what careful authors do without it. It is Linux only: TCP_CORK is one of the rivals.
 
 pub mod acceptor;
-pub mod broadcast;
 pub mod cell;
 pub mod chart;
 pub mod children;

@@ -5,9 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tls_cork_bench::broadcast::receivers::ReceiversArgs;
-use tls_cork_bench::broadcast::sender::SenderArgs;
-use tls_cork_bench::broadcast::{self, BroadcastArgs};
 use tls_cork_bench::compare::{self, CompareArgs};
 use tls_cork_bench::failure::Failure;
 use tls_cork_bench::grid::{self, GridArgs};
@@ -47,8 +44,6 @@ enum Command {
     Simulate(SimulateArgs),
     /// Side by side with qemu-img, qemu-io, nbdcopy and fio, all writing to one nbdkit.
     Real(RealArgs),
-    /// One message to many receivers that do not read: what that takes in memory.
-    Broadcast(BroadcastArgs),
     /// The same traffic through this library and through others, to one receiver; medians of paired ratios.
     Peers(PeersArgs),
     /// One stack's sending side.
@@ -68,12 +63,6 @@ enum Command {
     /// The embedded NBD server.
     #[command(hide = true)]
     Serve(ServeArgs),
-    /// The sender of `broadcast`.
-    #[command(hide = true)]
-    BroadcastSender(SenderArgs),
-    /// The receivers of `broadcast`.
-    #[command(hide = true)]
-    BroadcastReceivers(ReceiversArgs),
 }
 
 fn main() -> ExitCode {
@@ -92,9 +81,6 @@ fn main() -> ExitCode {
         Some(Command::Compare(args)) => compare::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Real(args)) => real::run(args),
-        Some(Command::Broadcast(args)) => broadcast::run(args),
-        Some(Command::BroadcastSender(args)) => broadcast::sender::run(args),
-        Some(Command::BroadcastReceivers(args)) => broadcast::receivers::run(args),
         Some(Command::Peers(args)) => peers::run(args),
         Some(Command::PeersSend(args)) => sender::run(args),
         Some(Command::PeersReceive(args)) => receiver::run(args),
