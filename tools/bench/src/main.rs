@@ -13,7 +13,7 @@ use tls_cork_bench::nbd_command::{self, NbdArgs};
 use tls_cork_bench::peers::receiver::{self, ReceiveArgs};
 use tls_cork_bench::peers::sender::{self, SendArgs};
 use tls_cork_bench::peers::{self, PeersArgs};
-use tls_cork_bench::real::{self, RealArgs};
+use tls_cork_bench::real;
 use tls_cork_bench::report;
 use tls_cork_bench::simulate::{self, SimulateArgs};
 use tls_cork_bench::soak::{self, SoakArgs};
@@ -42,8 +42,8 @@ enum Command {
     Compare(CompareArgs),
     /// Networks that we do not have: policies over a model of TCP, in virtual time.
     Simulate(SimulateArgs),
-    /// Side by side with qemu-img, qemu-io, nbdcopy and fio, all writing to one nbdkit.
-    Real(RealArgs),
+    /// What qemu-img, qemu-io, nbdcopy and fio send for each write to nbdkit, beside tls-cork.
+    Real,
     /// The same traffic through this library and through others, to one receiver; medians of paired ratios.
     Peers(PeersArgs),
     /// One stack's sending side.
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         Some(Command::Nbd(args)) => nbd_command::run(args),
         Some(Command::Compare(args)) => compare::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
-        Some(Command::Real(args)) => real::run(args),
+        Some(Command::Real) => real::run(),
         Some(Command::Peers(args)) => peers::run(args),
         Some(Command::PeersSend(args)) => sender::run(args),
         Some(Command::PeersReceive(args)) => receiver::run(args),
