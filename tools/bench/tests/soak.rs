@@ -1,18 +1,14 @@
 //! Each kind of fault a few times, from a fixed seed.
 
-use tls_cork_bench::soak::{self, Fault, Operation, Pairing};
+use tls_cork_bench::soak::{self, Fault, Pairing};
 
 #[test]
-fn a_few_rounds_meet_every_operation_and_every_fault() {
+fn a_few_rounds_meet_every_fault() {
     // Twenty streams for each pairing, two for each fault, of about a second each.
     let outcome = soak::run_rounds(5, 4).expect("every check");
     println!("{}", outcome.summary());
     assert_eq!(outcome.sum(|t| t.streams), 60);
     for pairing in Pairing::ALL {
-        let of_pairing = outcome.totals.iter().filter(|((each, _), _)| *each == pairing).map(|(_, totals)| totals);
-        for operation in Operation::ALL {
-            assert!(of_pairing.clone().any(|t| t.count(operation) > 0), "{operation:?} with {pairing:?}");
-        }
         let closed = &outcome.totals[&(pairing, None)];
         assert!(closed.received == closed.accepted && closed.received > 100_000, "{pairing:?}: {closed:?}");
     }

@@ -13,28 +13,28 @@ use socket2::SockRef;
 use tls_cork::Stats;
 use tls_cork_async_std::{ReadHalf, SharedStream, TlsAcceptor, TlsConnector, TlsStream, WriteHalf};
 
-use super::end::{End, EndReport, Halves, Session, earlier};
-use super::operations::{Call, Inbound, Outbound};
-use super::plan::Fault;
+use super::ledger::EndReport;
+use super::operations::{Call, Halves, Inbound, Outbound, earlier};
+use super::plan::{EndPlan, Fault};
+use super::session::Session;
 
 /// Runs an end until its stream is over.
 ///
 /// # Errors
 ///
 /// When there is nothing to run it with: a socket's options.
-pub(crate) fn run(end: End) -> io::Result<EndReport> {
-    let mut halves = Halves::new(&end, !end.plan.attended);
-    let reader = end.plan.split.then(|| Halves::new(&end, !end.plan.attended));
-    end.socket.set_nodelay(true)?;
-    let socket = TcpStream::try_from(end.socket)?;
+pub(crate) fn run(mut halves: Halves, session: Session, socket: std::net::TcpStream) -> io::Result<EndReport> {
+    let EndPlan { cork, attended, split: is_split, .. } = halves.plan.clone();
+    socket.set_nodelay(true)?;
+    let socket = TcpStream::try_from(socket)?;
     smol::block_on(async {
-        let shaken = match end.session {
+        let shaken = match session {
             Session::Client(config, name) => {
-                let connector = TlsConnector::from(config).with_cork(end.plan.cork).map_err(io::Error::other)?;
+                let connector = TlsConnector::from(config).with_cork(cork).map_err(io::Error::other)?;
                 connector.connect(name, socket.clone()).await.map(TlsStream::from)
             }
             Session::Server(config) => {
-                let acceptor = TlsAcceptor::from(config).with_cork(end.plan.cork).map_err(io::Error::other)?;
+                let acceptor = TlsAcceptor::from(config).with_cork(cork).map_err(io::Error::other)?;
                 acceptor.accept(socket.clone()).await.map(TlsStream::from)
             }
         };
@@ -45,18 +45,18 @@ pub(crate) fn run(end: End) -> io::Result<EndReport> {
                 return Ok(halves.report(Stats::default()));
             }
         };
-        if end.plan.attended {
+        if attended {
             let (stream, deadlines) = stream.with_deadline_task();
             smol::spawn(deadlines).detach();
-            match reader {
-                Some(reader) => split(stream.into_split(), halves, reader, &socket).await,
-                None => whole(stream, halves, &socket).await,
+            if is_split {
+                split(stream.into_split(), halves, &socket).await
+            } else {
+                whole(stream, halves, &socket).await
             }
+        } else if is_split {
+            split(stream.into_split(), halves, &socket).await
         } else {
-            match reader {
-                Some(reader) => split(stream.into_split(), halves, reader, &socket).await,
-                None => whole(stream, halves, &socket).await,
-            }
+            whole(stream, halves, &socket).await
         }
     })
 }
@@ -81,9 +81,9 @@ where
 async fn split(
     (mut read_half, mut write_half): (ReadHalf<TcpStream>, WriteHalf<TcpStream>),
     mut halves: Halves,
-    mut reader: Halves,
     socket: &TcpStream,
 ) -> io::Result<EndReport> {
+    let mut reader = halves.reader();
     let mut reads = smol::spawn(async move {
         let mut alarm = None;
         poll_fn(|cx| {

@@ -2,8 +2,7 @@
 
 use std::io::ErrorKind;
 
-use super::end::EndReport;
-use super::ledger::Ledger;
+use super::ledger::{EndReport, Ledger};
 use super::plan::{Fault, FaultPlan, Side};
 
 /// Checks what the ends report against what was accepted and what happened.

@@ -1,57 +1,13 @@
 //! What the ends of a stream, the wire between them and the watchdog share.
 
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tls_cork::Stats;
+
 use super::plan::{FaultPlan, Side};
-
-/// The kinds of operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// `send`
-    Send,
-    /// `send_vectored`
-    SendVectored,
-    /// `send_bytes`
-    SendBytes,
-    /// The traits' `write` and `write_vectored`.
-    Write,
-    /// `cork` and `uncork`.
-    Cork,
-    /// `flush`
-    Flush,
-    /// `close`
-    Close,
-    /// `read`
-    Read,
-    /// A pause in sending, in which deadlines come.
-    Pause,
-    /// Waiting until the other end has all that was sent so far, without a flush.
-    AwaitPeer,
-    /// Any of the above that could not go on at once; with async-std its future was dropped.
-    Blocked,
-    /// A pause in reading.
-    Stall,
-}
-
-impl Operation {
-    /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
-        Self::Send,
-        Self::SendVectored,
-        Self::SendBytes,
-        Self::Write,
-        Self::Cork,
-        Self::Flush,
-        Self::Close,
-        Self::Read,
-        Self::Pause,
-        Self::AwaitPeer,
-        Self::Blocked,
-        Self::Stall,
-    ];
-}
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -96,13 +52,10 @@ pub(crate) struct Account {
     pub(crate) closed: Flag,
     /// It is gone.
     pub(crate) finished: Flag,
-    operations: [Count; Operation::ALL.len()],
-}
-
-impl Account {
-    pub(crate) fn count(&self, operation: Operation) {
-        self.operations[operation as usize].add(1);
-    }
+    /// Calls of its stream, pauses and waits.
+    pub(crate) operations: Count,
+    /// Of these, the ones in sending that could not go on at once.
+    pub(crate) blocked: Count,
 }
 
 #[derive(Debug)]
@@ -146,10 +99,6 @@ impl Ledger {
         self.moved.store(self.start.elapsed().as_millis() as u64, Ordering::SeqCst);
     }
 
-    pub(crate) fn operations(&self, operation: Operation) -> u64 {
-        self.ends.iter().map(|end| end.operations[operation as usize].get()).sum()
-    }
-
     /// Records the stream's only fault, with its exact place. To be called before the fault takes
     /// effect, so that nobody sees the effect without it.
     pub(crate) fn happen(&self, fault: FaultPlan) {
@@ -170,4 +119,15 @@ impl Ledger {
     pub(crate) fn idle(&self) -> Duration {
         self.start.elapsed().saturating_sub(Duration::from_millis(self.moved.load(Ordering::SeqCst)))
     }
+}
+
+/// How an end's stream ended.
+#[derive(Debug)]
+pub(crate) struct EndReport {
+    pub(crate) sending: io::Result<()>,
+    /// Fine at the proper end of what the other end sent.
+    pub(crate) receiving: io::Result<()>,
+    /// This end caused the stream's fault itself, and left.
+    pub(crate) left: bool,
+    pub(crate) stats: Stats,
 }

@@ -9,9 +9,10 @@ use socket2::SockRef;
 use tls_cork::Stats;
 use tls_cork_mio::TlsStream;
 
-use super::end::{End, EndReport, Halves, Session, earlier};
-use super::operations::{Call, Inbound, Outbound};
+use super::ledger::EndReport;
+use super::operations::{Call, Halves, Inbound, Outbound, earlier};
 use super::plan::Fault;
+use super::session::Session;
 
 /// Longer than the watchdog's patience: an event that is missed is one that is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(120);
@@ -25,13 +26,13 @@ type Stream = TlsStream<TcpStream>;
 /// # Errors
 ///
 /// When there is nothing to run it with: a poll, a socket's options.
-pub(crate) fn run(end: End) -> io::Result<EndReport> {
-    let mut halves = Halves::new(&end, false);
-    end.socket.set_nonblocking(true)?;
-    let socket = TcpStream::from_std(end.socket);
-    let mut stream = match end.session {
-        Session::Client(config, name) => TlsStream::client_with(socket, config, name, end.plan.cork)?,
-        Session::Server(config) => TlsStream::server_with(socket, config, end.plan.cork)?,
+pub(crate) fn run(mut halves: Halves, session: Session, socket: std::net::TcpStream) -> io::Result<EndReport> {
+    let cork = halves.plan.cork.clone();
+    socket.set_nonblocking(true)?;
+    let socket = TcpStream::from_std(socket);
+    let mut stream = match session {
+        Session::Client(config, name) => TlsStream::client_with(socket, config, name, cork)?,
+        Session::Server(config) => TlsStream::server_with(socket, config, cork)?,
     };
     let mut poll = Poll::new()?;
     poll.registry().register(&mut stream, Token(0), Interest::READABLE | Interest::WRITABLE)?;

@@ -5,7 +5,6 @@
 //! operations and faults, but not at the same moments.
 
 mod async_side;
-mod end;
 mod faulty_wire;
 mod judge;
 mod ledger;
@@ -14,6 +13,7 @@ mod mio_side;
 mod operations;
 mod pattern;
 mod plan;
+mod session;
 mod stream;
 mod totals;
 
@@ -31,12 +31,10 @@ use indicatif::ProgressBar;
 use crate::failure::Failure;
 use crate::report;
 use crate::tls::TemporaryCertificates;
-use end::EndReport;
-use ledger::Ledger;
+use ledger::{EndReport, Ledger};
 use plan::{Side, StreamPlan};
-use stream::Configs;
+use session::Configs;
 
-pub use ledger::Operation;
 pub use memory::Memory;
 pub use plan::{Fault, Pairing};
 pub use totals::{Outcome, Totals};
@@ -228,7 +226,7 @@ fn watch(
 impl Started {
     /// Whether a stream of a round has been through what it is there for.
     fn has_done_its_share(&self) -> bool {
-        let operations: u64 = Operation::ALL.into_iter().map(|operation| self.ledger.operations(operation)).sum();
+        let operations: u64 = Side::BOTH.iter().map(|&side| self.ledger.end(side).operations.get()).sum();
         operations >= LEAST_OPERATIONS && self.plan.fault.is_some() == self.ledger.fault().is_some()
     }
 

@@ -2,82 +2,20 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite, Tls13CipherSuite};
 use socket2::{SockRef, TcpKeepalive};
 
-use super::end::{End, EndReport, Session};
-use super::ledger::Ledger;
+use super::ledger::{EndReport, Ledger};
+use super::operations::Halves;
 use super::plan::{Driver, EndPlan, Side, StreamPlan};
+use super::session::Configs;
 use super::{async_side, faulty_wire, mio_side};
-use crate::failure::Failure;
-use crate::tls::{self, TlsVersion};
-
-/// After how many records short-lived keys are updated.
-pub(crate) const SHORT_LIVED: u64 = 300;
 
 /// How long a socket hears nothing before it asks.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
-
-/// TLS configurations for every kind of stream.
-#[derive(Debug)]
-pub(crate) struct Configs {
-    tls12: Arc<ClientConfig>,
-    tls13: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
-    short_lived: (Arc<ClientConfig>, Arc<ServerConfig>),
-    name: ServerName<'static>,
-}
-
-impl Configs {
-    /// With the certificates in `dir`.
-    pub(crate) fn new(dir: &Path) -> Result<Self, Failure> {
-        let ca = dir.join(tls::CA_CERT);
-        let name = tls::SERVER_NAMES[0];
-        Ok(Self {
-            tls12: tls::client_config(&ca, Some(TlsVersion::Tls12))?,
-            tls13: tls::client_config(&ca, Some(TlsVersion::Tls13))?,
-            server: tls::server_config(dir)?,
-            short_lived: (
-                tls::client_config_with(&ca, Some(TlsVersion::Tls13), short_lived())?,
-                tls::server_config_with(dir, short_lived())?,
-            ),
-            name: ServerName::try_from(name).map_err(|e| Failure::new("configure TLS", name, e))?,
-        })
-    }
-
-    fn session(&self, side: Side, plan: &StreamPlan) -> Session {
-        let (client, server) = match (plan.short_lived_keys, plan.tls12) {
-            (true, _) => (&self.short_lived.0, &self.short_lived.1),
-            (false, true) => (&self.tls12, &self.server),
-            (false, false) => (&self.tls13, &self.server),
-        };
-        match side {
-            Side::Client => Session::Client(Arc::clone(client), self.name.clone()),
-            Side::Server => Session::Server(Arc::clone(server)),
-        }
-    }
-}
-
-/// Keys of TLS 1.3 that rustls updates after a few records, since nobody else can ask it to; those of 1.2 as they are.
-fn short_lived() -> CryptoProvider {
-    let mut provider = aws_lc_rs::default_provider();
-    for suite in &mut provider.cipher_suites {
-        if let SupportedCipherSuite::Tls13(original) = suite {
-            let mut copy = Tls13CipherSuite { common: CipherSuiteCommon { ..original.common }, ..**original };
-            copy.common.confidentiality_limit = SHORT_LIVED;
-            // Once in each run, for its whole time.
-            *suite = SupportedCipherSuite::Tls13(Box::leak(Box::new(copy)));
-        }
-    }
-    provider
-}
 
 /// Runs a stream to its end.
 ///
@@ -94,21 +32,16 @@ pub(crate) fn run(plan: &StreamPlan, configs: &Configs, ledger: &Arc<Ledger>) ->
         let wire = plan.wire.zip(connected.wire);
         let wire = wire.map(|(wire, sockets)| scope.spawn(move || faulty_wire::run(wire, of_wire, sockets, ledger)));
         let end = |side: Side, socket| {
-            let end = End {
-                side,
-                plan: plan.ends[side as usize].clone(),
-                content: plan.seed,
-                session: configs.session(side, plan),
-                socket,
-                leaves: of_end.filter(|plan| plan.side == side),
-                ledger: Arc::clone(ledger),
-            };
+            let end = &plan.ends[side as usize];
+            let leaves = of_end.filter(|plan| plan.side == side);
+            let halves = Halves::new(side, end.clone(), plan.seed, leaves, Arc::clone(ledger));
+            let session = configs.session(side, plan.tls);
             scope.spawn(move || {
                 // Whatever comes of it, the other end is not to wait for this one.
                 let _gone = Gone { side, ledger };
-                match end.plan.driver {
-                    Driver::Mio => mio_side::run(end),
-                    Driver::AsyncStd => async_side::run(end),
+                match end.driver {
+                    Driver::Mio => mio_side::run(halves, session, socket),
+                    Driver::AsyncStd => async_side::run(halves, session, socket),
                 }
             })
         };

@@ -6,11 +6,10 @@ use std::time::Duration;
 use comfy_table::{Table, presets};
 use tls_cork::FlushReason;
 
-use super::end::EndReport;
-use super::ledger::{Ledger, Operation};
+use super::ledger::{EndReport, Ledger};
 use super::memory::Memory;
-use super::plan::{self, Fault, Pairing, Side, StreamPlan};
-use super::stream::SHORT_LIVED;
+use super::plan::{self, Fault, Pairing, Side, StreamPlan, Tls};
+use super::session::SHORT_LIVED;
 use crate::failure::Failure;
 
 /// Streams that have something in common.
@@ -18,7 +17,10 @@ use crate::failure::Failure;
 pub struct Totals {
     /// Streams that are over.
     pub streams: u64,
-    operations: [u64; Operation::ALL.len()],
+    /// Calls, pauses and waits.
+    pub operations: u64,
+    /// Of these, the ones in sending that could not go on at once.
+    pub blocked: u64,
     /// Bytes that were accepted.
     pub accepted: u64,
     /// Of these, received and found right.
@@ -34,16 +36,15 @@ pub struct Totals {
 impl Totals {
     fn add(&mut self, plan: &StreamPlan, ledger: &Ledger, reports: &[EndReport; 2]) {
         self.streams += 1;
-        for operation in Operation::ALL {
-            self.operations[operation as usize] += ledger.operations(operation);
-        }
-        for side in Side::BOTH {
-            self.accepted += ledger.end(side).accepted.get();
-            self.received += ledger.end(side).received.get();
+        for end in Side::BOTH.map(|side| ledger.end(side)) {
+            self.operations += end.operations.get();
+            self.blocked += end.blocked.get();
+            self.accepted += end.accepted.get();
+            self.received += end.received.get();
         }
         for EndReport { sending, receiving, left, stats } in reports {
             self.deadlines += stats.flushes(FlushReason::Deadline);
-            if plan.short_lived_keys {
+            if plan.tls == Tls::ShortLivedKeys {
                 self.key_updates += stats.records / SHORT_LIVED;
             }
             let result = match receiving.as_ref().and(sending.as_ref()) {
@@ -53,18 +54,6 @@ impl Totals {
             };
             *self.results.entry(result).or_default() += 1;
         }
-    }
-
-    /// How often `operation` came.
-    #[must_use]
-    pub fn count(&self, operation: Operation) -> u64 {
-        self.operations[operation as usize]
-    }
-
-    /// Calls that did something: all but the pauses, stalls and retries.
-    fn calls(&self) -> u64 {
-        let others = [Operation::Blocked, Operation::Stall, Operation::Pause];
-        Operation::ALL.into_iter().filter(|operation| !others.contains(operation)).map(|each| self.count(each)).sum()
     }
 }
 
@@ -115,8 +104,8 @@ impl Outcome {
                 format!("{pairing:?}"),
                 fault.map_or("close".to_owned(), |fault| format!("{fault:?}")),
                 totals.streams.to_string(),
-                totals.calls().to_string(),
-                totals.count(Operation::Blocked).to_string(),
+                totals.operations.to_string(),
+                totals.blocked.to_string(),
                 format!("{:.1}", totals.received as f64 / 1e6),
                 results.join(", "),
             ]);
@@ -130,7 +119,7 @@ impl Outcome {
              {} KeyUpdates at least, {} deadlines.\n\
              Every byte that arrived was right, and the receivers of {} changed bits reported an error.\n\
              Peak resident memory {} MiB",
-            self.sum(Totals::calls),
+            self.sum(|t| t.operations),
             self.sum(|t| t.received) as f64 / 1e6,
             self.seconds,
             streams - closed.sum::<u64>(),
