@@ -16,10 +16,6 @@ use super::plan::{Fault, FaultPlan, Side, WirePlan, log_uniform};
 use crate::record_count::RecordCounter;
 
 const LATEST_MS: u64 = 20;
-/// After a changed bit has been delivered, the ends may be idle for so long: a changed length in the
-/// handshake makes them wait for one another.
-const AFTER_FLIP: Duration = Duration::from_secs(3);
-const GLANCE: Duration = Duration::from_millis(100);
 const LARGEST: usize = 64 * 1024;
 
 /// Carries bytes between the client's and the server's socket until both have ended.
@@ -38,10 +34,8 @@ pub(crate) fn run(
         TcpStream::try_from(socket)
     });
     let streams = [client?, server?];
-    let wire =
-        Wire { plan, fault: Cell::new(fault), is_flipped: Cell::new(false), is_cut: Cell::new(false), streams, ledger };
-    let both = async { future::try_zip(wire.carry(Side::Client), wire.carry(Side::Server)).await.map(drop) };
-    if smol::block_on(future::or(both, wire.watch())).is_err() {
+    let wire = Wire { plan, fault: Cell::new(fault), is_cut: Cell::new(false), streams, ledger };
+    if smol::block_on(future::try_zip(wire.carry(Side::Client), wire.carry(Side::Server))).is_err() {
         // A reset was planned, or one end is gone: so is the connection.
         for stream in &wire.streams {
             SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
@@ -54,8 +48,6 @@ struct Wire<'a> {
     plan: WirePlan,
     /// The fault that is still to come.
     fault: Cell<Option<FaultPlan>>,
-    /// A changed bit has been delivered.
-    is_flipped: Cell<bool>,
     /// What comes is read and forgotten.
     is_cut: Cell<bool>,
     streams: [TcpStream; 2],
@@ -87,21 +79,20 @@ impl Wire<'_> {
             }
             let start = records.bytes();
             let due = self.fault.get().filter(|plan| plan.side == from && plan.at < start + len as u64);
+            // Where in the piece the fault is due.
+            let place = due.map_or(0, |plan| plan.at.saturating_sub(start) as usize);
             let mut deliver = len;
-            let mut flips = false;
-            match due.map(|plan| (plan.fault, plan.at.saturating_sub(start) as usize)) {
+            match due {
                 None => records.advance(piece),
-                Some((Fault::BitFlip, least)) => {
-                    if let Some(place) = body_byte(&mut records, piece, least) {
-                        self.fault.set(None);
-                        self.ledger.happen(FaultPlan { fault: Fault::BitFlip, side: from, at: start + place as u64 });
+                Some(plan) if plan.fault == Fault::BitFlip => {
+                    if let Some(place) = protected_byte(&mut records, piece, place) {
+                        self.happen(FaultPlan { at: start + place as u64, ..plan });
                         piece[place] ^= 1 << rng.u8(..8);
-                        flips = true;
                     }
                 }
-                Some((Fault::WireCut, least)) => deliver = least,
-                Some(_) => {
-                    due.into_iter().for_each(|plan| self.ledger.happen(plan));
+                Some(plan) if plan.fault == Fault::WireCut => deliver = place,
+                Some(plan) => {
+                    self.happen(plan);
                     return Err(ErrorKind::ConnectionReset.into());
                 }
             }
@@ -110,38 +101,27 @@ impl Wire<'_> {
                 Err(error) if !self.is_cut.get() => return Err(error),
                 Err(_) => {}
             }
-            self.is_flipped.set(self.is_flipped.get() || flips);
             if let Some(plan) = due.filter(|plan| plan.fault == Fault::WireCut) {
-                self.fault.set(None);
-                self.ledger.happen(plan);
-                self.cut()?;
+                self.happen(plan);
+                self.is_cut.set(true);
+                // Both ends see the end of the stream, behind what was delivered.
+                self.streams.iter().try_for_each(shut)?;
             }
         }
     }
 
-    /// Cuts the connection of ends that wait for one another after a changed bit.
-    async fn watch(&self) -> io::Result<()> {
-        loop {
-            Timer::after(GLANCE).await;
-            if self.is_flipped.get() && !self.is_cut.get() && self.ledger.idle() > AFTER_FLIP {
-                self.cut()?;
-            }
-        }
-    }
-
-    /// Both ends see the end of the stream, behind what was delivered.
-    fn cut(&self) -> io::Result<()> {
-        self.is_cut.set(true);
-        self.streams.iter().try_for_each(shut)
+    fn happen(&self, fault: FaultPlan) {
+        self.fault.set(None);
+        self.ledger.happen(fault);
     }
 }
 
-/// The first byte of `piece` from `least` on that is in the body of a record. The header is not all
-/// protected: RFC 8446 has its version ignored.
-fn body_byte(records: &mut RecordCounter, piece: &[u8], least: usize) -> Option<usize> {
+/// The first byte of `piece` from `least` on that TLS protects, and whose receiver can name what is
+/// wrong. A changed length in the plaintext of a handshake would make the ends wait for one another.
+fn protected_byte(records: &mut RecordCounter, piece: &[u8], least: usize) -> Option<usize> {
     let mut found = None;
     for (place, byte) in piece.iter().enumerate() {
-        if found.is_none() && place >= least && records.is_in_body() {
+        if found.is_none() && place >= least && records.is_in_application_data() {
             found = Some(place);
         }
         records.advance(&[*byte]);
