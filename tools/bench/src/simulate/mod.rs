@@ -1,7 +1,7 @@
 //! `simulate`: when does a whole record arrive? Policies over simulated networks, in virtual time.
 //!
 //! The figures are the same, to the byte, on every machine: nothing here looks at a clock. What the
-//! network does is described in [`tcp`], what the policies do in [`policies`].
+//! network does is described in `tcp`, what the policies do in `policies`.
 
 use std::time::Duration;
 
