@@ -4,7 +4,7 @@
 //! the orders in which threads can come to them.
 
 #[cfg(not(all(test, tls_cork_loom)))]
-pub(crate) use std::sync::{Arc, Mutex, MutexGuard, Weak, atomic::AtomicBool};
+pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic::AtomicBool};
 
 #[cfg(all(test, tls_cork_loom))]
-pub(crate) use crate::interleavings::sync::{Arc, AtomicBool, Mutex, MutexGuard, Weak};
+pub(crate) use loom::sync::{Arc, Mutex, MutexGuard, atomic::AtomicBool};

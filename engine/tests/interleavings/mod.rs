@@ -10,7 +10,6 @@
 
 #[path = "../plain/mod.rs"]
 mod plain;
-pub(crate) mod sync;
 mod wakers;
 mod world;
 
