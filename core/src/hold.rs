@@ -185,6 +185,10 @@ impl Hold {
         self.corked = true;
     }
 
+    pub(crate) fn is_corked(&self) -> bool {
+        self.corked
+    }
+
     pub(crate) fn uncork(&mut self, now: Instant) -> FlushDecision {
         self.corked = false;
         self.release_all(now, FlushReason::Uncork)

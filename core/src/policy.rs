@@ -183,6 +183,12 @@ impl<S: Seal> CorkPolicy<S> {
         self.hold.cork();
     }
 
+    /// Whether the stream is corked: by [`cork`](Self::cork), or since its start
+    /// ([`CorkConfig::corked`]).
+    pub fn is_corked(&self) -> bool {
+        self.hold.is_corked()
+    }
+
     /// Ends [`cork`](Self::cork) and releases everything (R10). Never blocks.
     ///
     /// During the handshake everything waits until the handshake has ended.

@@ -608,6 +608,8 @@ fn a_stream_that_starts_corked_gathers_plain_writes_until_a_flush_a_full_record_
     assert_eq!(write(&mut policy, now, MAX_RECORD_SIZE - 500), full);
     assert_eq!(policy.poll_transmit(&mut out).unwrap(), MAX_RECORD_SIZE);
 
+    assert!(policy.is_corked());
+
     // The deadline releases the rest.
     now += limits.get_max_hold();
     assert_eq!(policy.handle_timeout(now), FlushDecision::Flush { bytes: 500, reason: FlushReason::Deadline });
@@ -615,5 +617,8 @@ fn a_stream_that_starts_corked_gathers_plain_writes_until_a_flush_a_full_record_
 
     // Without the cork, a plain write leaves.
     let _ = policy.uncork(now);
+    assert!(!policy.is_corked());
     assert!(write(&mut policy, now, 5).is_flush());
+    policy.cork(now);
+    assert!(policy.is_corked());
 }

@@ -69,6 +69,12 @@ impl Connection {
         self.policy.cork(now);
     }
 
+    /// Whether the stream is corked: by [`cork`](Self::cork), or since its start
+    /// ([`CorkConfig::corked`]).
+    pub fn is_corked(&self) -> bool {
+        self.policy.is_corked()
+    }
+
     /// Ends [`cork`](Self::cork) and releases everything (R10). Never blocks.
     ///
     /// During the handshake everything waits until the handshake has ended.
