@@ -60,6 +60,15 @@ impl<IO, T> Handshake<IO, T> {
             State::Done => None,
         }
     }
+
+    /// As [`io`](Self::io). Reading from it or writing to it breaks the handshake.
+    pub fn io_mut(&mut self) -> Option<&mut IO> {
+        match &mut self.0 {
+            State::Going(engine) => Some(engine.parts_mut().0),
+            State::Alert { io, .. } | State::Refused { io, .. } => Some(io),
+            State::Done => None,
+        }
+    }
 }
 
 impl<IO: Transport, T: Timer> Handshake<IO, T> {

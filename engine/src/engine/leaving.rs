@@ -65,6 +65,16 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Ok(lost)
     }
 
+    /// Releases everything, and transmits it as far as the transport takes it, for a task that waits
+    /// for nothing else; an error is kept for the next call. A cork stays on.
+    ///
+    /// For a driver that takes the engine away from its [`attend`](Self::attend)ing task.
+    pub fn release(&mut self, cx: &mut Context<'_>) {
+        self.session.flush(T::now());
+        self.transmit_or_keep(cx, Role::Deadline);
+        self.flush_io_if_sent(cx, Role::Deadline);
+    }
+
     /// Returns an error if a failure that another call returned has cost accepted bytes.
     pub(super) fn check_lost_bytes(&self) -> Result<(), WriteError> {
         if self.session.lost_bytes() > 0 { Err(WriteError::Failed) } else { Ok(()) }

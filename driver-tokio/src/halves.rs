@@ -1,0 +1,61 @@
+//! Halves of a stream, for two tasks.
+
+use std::fmt;
+
+use crate::handle::{Reading, Share, Writing};
+use crate::{Stream, TlsStream};
+
+/// The reading half of a stream, for a task of its own.
+pub type OwnedReadHalf<IO> = Stream<Share<IO, Reading>>;
+
+/// The writing half of a stream, for a task of its own.
+///
+/// Dropping it does not close the stream; [`shutdown`](tokio::io::AsyncWrite::poll_shutdown) does.
+pub type OwnedWriteHalf<IO> = Stream<Share<IO, Writing>>;
+
+impl<IO> OwnedReadHalf<IO> {
+    /// Makes a stream of its halves again.
+    ///
+    /// # Errors
+    ///
+    /// If they are not of the same stream; the error holds them, unchanged.
+    pub fn reunite(self, writer: OwnedWriteHalf<IO>) -> Result<TlsStream<IO>, ReuniteError<IO>> {
+        if !self.0.is_same(&writer.0) {
+            return Err(ReuniteError(self, writer));
+        }
+        drop(writer);
+        Ok(if self.0.is_client() {
+            TlsStream::Client(Stream(self.0.reunited()))
+        } else {
+            TlsStream::Server(Stream(self.0.reunited()))
+        })
+    }
+}
+
+impl<IO> OwnedWriteHalf<IO> {
+    /// Makes a stream of its halves again.
+    ///
+    /// # Errors
+    ///
+    /// If they are not of the same stream; the error holds them, unchanged.
+    pub fn reunite(self, reader: OwnedReadHalf<IO>) -> Result<TlsStream<IO>, ReuniteError<IO>> {
+        reader.reunite(self)
+    }
+}
+
+/// Two halves that are not of the same stream, unchanged.
+pub struct ReuniteError<IO>(pub OwnedReadHalf<IO>, pub OwnedWriteHalf<IO>);
+
+impl<IO> fmt::Debug for ReuniteError<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReuniteError").finish_non_exhaustive()
+    }
+}
+
+impl<IO> fmt::Display for ReuniteError<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the halves are not of the same stream: reunite those that one `into_split` gave")
+    }
+}
+
+impl<IO> std::error::Error for ReuniteError<IO> {}

@@ -1,0 +1,245 @@
+//! Ways to an engine: a stream that has one to itself, and halves that share one.
+
+use std::io;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+
+use crate::ahead::Ahead;
+use crate::io::Engine;
+use crate::keeper::{Keeper, is_due, is_holding, runtime};
+
+/// What a [`Stream`](crate::Stream) is made of. Sealed.
+pub trait Handle {
+    /// The transport.
+    type Io;
+
+    /// Gives the engine to `f`, for a call that holds nothing.
+    fn with<R>(&mut self, f: impl FnOnce(&mut Engine<Self::Io>) -> R) -> R;
+
+    /// As [`with`](Self::with), for a call that holds if `more` is true or the stream is corked:
+    /// from then on there is a deadline task.
+    fn hold<T>(
+        &mut self,
+        more: bool,
+        f: impl FnOnce(&mut Engine<Self::Io>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>>;
+
+    /// As [`with`](Self::with), for a look.
+    fn look<R>(&self, f: impl FnOnce(&Engine<Self::Io>) -> R) -> R;
+}
+
+/// A handle for reading.
+pub trait Reads: Handle {
+    /// Plaintext that `poll_fill_buf` took from the engine.
+    fn ahead(&mut self) -> &mut Ahead;
+}
+
+/// A handle for writing.
+pub trait Writes: Handle {}
+
+/// An engine that one stream has to itself, and which its deadline task reaches while something is
+/// due.
+#[derive(Debug)]
+pub struct Own<IO, Side> {
+    /// Empty while the keeper has the engine.
+    home: OnceLock<Box<Engine<IO>>>,
+    keeper: Option<Arc<Keeper<IO>>>,
+    ahead: Ahead,
+    side: PhantomData<Side>,
+}
+
+/// The client side.
+#[derive(Clone, Copy, Debug)]
+pub struct Client;
+
+/// The server side.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+/// A share of an engine that two halves reach.
+#[derive(Debug)]
+pub struct Share<IO, Part> {
+    keeper: Arc<Keeper<IO>>,
+    is_client: bool,
+    part: Part,
+}
+
+/// The reading half.
+#[derive(Debug)]
+pub struct Reading(Ahead);
+
+/// The writing half.
+#[derive(Debug)]
+pub struct Writing;
+
+/// A [`Client`] or a [`Server`].
+pub trait Side {
+    /// Which of them.
+    const IS_CLIENT: bool;
+}
+
+impl Side for Client {
+    const IS_CLIENT: bool = true;
+}
+
+impl Side for Server {
+    const IS_CLIENT: bool = false;
+}
+
+impl<IO, S: Side> Own<IO, S> {
+    pub(crate) fn new(engine: Engine<IO>) -> Self {
+        Self { home: OnceLock::from(Box::new(engine)), keeper: None, ahead: Ahead::default(), side: PhantomData }
+    }
+
+    pub(crate) fn into_shares(self) -> (Share<IO, Reading>, Share<IO, Writing>) {
+        let keeper = match (self.home.into_inner(), self.keeper) {
+            (engine, None) => Keeper::new(engine),
+            (Some(engine), Some(keeper)) => {
+                keeper.keep(engine);
+                keeper
+            }
+            (None, Some(keeper)) => keeper,
+        };
+        let is_client = S::IS_CLIENT;
+        let reading = Share { keeper: Arc::clone(&keeper), is_client, part: Reading(self.ahead) };
+        (reading, Share { keeper, is_client, part: Writing })
+    }
+
+    /// Takes the engine for itself, with nothing held any more, and gives it.
+    pub(crate) fn get(&self) -> &Engine<IO> {
+        self.home.get_or_init(|| {
+            let engine = self.keeper.as_ref().and_then(|keeper| keeper.recall());
+            engine.unwrap_or_else(|| unreachable!("the engine is here or there"))
+        })
+    }
+
+    /// As [`get`](Self::get).
+    pub(crate) fn get_mut(&mut self) -> &mut Engine<IO> {
+        self.get();
+        self.home.get_mut().unwrap_or_else(|| unreachable!("just taken"))
+    }
+
+    pub(crate) fn into_engine(self) -> Engine<IO> {
+        let engine = self.home.into_inner().or_else(|| self.keeper.and_then(|keeper| keeper.take()));
+        *engine.unwrap_or_else(|| unreachable!("the engine is here or there"))
+    }
+
+    /// The keeper, while it has the engine.
+    fn away(&self) -> Option<&Arc<Keeper<IO>>> {
+        self.keeper.as_ref().filter(|_| self.home.get().is_none())
+    }
+
+    fn here(&mut self) -> &mut Engine<IO> {
+        self.home.get_mut().unwrap_or_else(|| unreachable!("the keeper does not have it"))
+    }
+
+    /// Leaves an engine that has something due with the keeper, if there is one.
+    fn leave(&mut self) {
+        if let Some(keeper) = &self.keeper
+            && self.home.get().is_some_and(|engine| is_due(engine))
+            && let Some(engine) = self.home.take()
+        {
+            keeper.keep(engine);
+        }
+    }
+
+    /// Has a deadline task run, if this stream may have one.
+    fn attend(&mut self) -> io::Result<()> {
+        let Self { home, keeper, .. } = self;
+        match home.get().and_then(|engine| engine.io().attendance.as_ref()) {
+            Some(by) => keeper.get_or_insert_with(|| Keeper::new(None)).attend(by),
+            None => runtime().map(drop),
+        }
+    }
+}
+
+impl<IO, Part> Share<IO, Part> {
+    pub(crate) fn is_same<Other>(&self, other: &Share<IO, Other>) -> bool {
+        Arc::ptr_eq(&self.keeper, &other.keeper)
+    }
+
+    pub(crate) fn is_client(&self) -> bool {
+        self.is_client
+    }
+}
+
+impl<IO> Share<IO, Reading> {
+    /// The whole stream again.
+    pub(crate) fn reunited<S: Side>(self) -> Own<IO, S> {
+        Own { home: OnceLock::new(), keeper: Some(self.keeper), ahead: self.part.0, side: PhantomData }
+    }
+}
+
+impl<IO, S: Side> Handle for Own<IO, S> {
+    type Io = IO;
+
+    #[inline]
+    fn with<R>(&mut self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
+        if let Some(keeper) = self.away() {
+            return keeper.with(f);
+        }
+        let done = f(self.here());
+        self.leave();
+        done
+    }
+
+    #[inline]
+    fn hold<T>(&mut self, more: bool, f: impl FnOnce(&mut Engine<IO>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Some(keeper) = self.away() {
+            return keeper.hold(more, f);
+        }
+        if more || self.here().session().is_corked() {
+            self.attend()?;
+        }
+        let done = f(self.here());
+        // A short count counts as written with `MORE`.
+        if self.keeper.is_none() && is_holding(self.here()) {
+            // Outside of a runtime the caller offers the rest without one, as it began.
+            let _ = self.attend();
+        }
+        self.leave();
+        done
+    }
+
+    fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
+        if let Some(keeper) = self.away()
+            && let Some(engine) = keeper.lock().get()
+        {
+            return f(engine);
+        }
+        // A `get` of another thread may be about to put it there.
+        f(self.home.wait())
+    }
+}
+
+impl<IO, Part> Handle for Share<IO, Part> {
+    type Io = IO;
+
+    fn with<R>(&mut self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
+        self.keeper.with(f)
+    }
+
+    fn hold<T>(&mut self, more: bool, f: impl FnOnce(&mut Engine<IO>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.keeper.hold(more, f)
+    }
+
+    fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
+        self.keeper.with(|engine| f(engine))
+    }
+}
+
+impl<IO, S: Side> Reads for Own<IO, S> {
+    fn ahead(&mut self) -> &mut Ahead {
+        &mut self.ahead
+    }
+}
+
+impl<IO> Reads for Share<IO, Reading> {
+    fn ahead(&mut self) -> &mut Ahead {
+        &mut self.part.0
+    }
+}
+
+impl<IO, S: Side> Writes for Own<IO, S> {}
+impl<IO> Writes for Share<IO, Writing> {}

@@ -1,0 +1,214 @@
+//! Where an engine is while something of it is due: in reach of the task that fires deadlines.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::io::Engine;
+
+/// What is possible with a transport that a task of its own may use.
+///
+/// Functions in place of bounds: one stream type serves transports with and without `Send +
+/// 'static`.
+pub(crate) struct Attendance<IO> {
+    /// Spawns the task that fires the deadlines of what the keeper keeps.
+    spawn: fn(&Handle, &Arc<Keeper<IO>>) -> AbortHandle,
+    /// [`Engine::release`].
+    release: fn(&mut Engine<IO>, &mut Context<'_>),
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Attendance<IO> {
+    pub(crate) fn new() -> Self {
+        Self {
+            spawn: |runtime, keeper| runtime.spawn(DeadlineTask(Arc::downgrade(keeper))).abort_handle(),
+            release: Engine::release,
+        }
+    }
+}
+
+/// The place in which a stream leaves its engine behind for the deadline task (R15).
+///
+/// A stream whose bytes have all left has its engine to itself, without a lock. One that holds, or
+/// that waits for the transport, leaves it here when a call ends; later calls use it in place, under
+/// the lock. Split halves have it here all the time.
+#[derive(Debug)]
+pub(crate) struct Keeper<IO>(Mutex<Kept<IO>>);
+
+#[derive(Debug)]
+pub(crate) struct Kept<IO> {
+    /// `None` while the stream has it.
+    engine: Option<Box<Engine<IO>>>,
+    /// Fires deadlines, once a call that may hold has spawned it.
+    task: Option<AbortHandle>,
+    /// The last waker of the task.
+    waker: Option<Waker>,
+    /// The task was here while the engine was not: it is woken when the engine is.
+    missed: bool,
+}
+
+/// Returns an error if this call is made where nothing can be spawned and no timer fires.
+pub(crate) fn runtime() -> io::Result<Handle> {
+    let outside = "bytes are held on a tokio runtime only: its timers limit for how long";
+    Handle::try_current().map_err(|_| io::Error::other(outside))
+}
+
+/// Whether something has to leave, now or later, without a further call.
+pub(crate) fn is_due<IO>(engine: &Engine<IO>) -> bool {
+    let session = engine.session();
+    session.wants_transmit() || session.poll_timeout().is_some()
+}
+
+/// Whether bytes are held.
+pub(crate) fn is_holding<IO>(engine: &Engine<IO>) -> bool {
+    let session = engine.session();
+    session.waiting() > 0 && session.poll_timeout().is_some()
+}
+
+impl<IO> Keeper<IO> {
+    pub(crate) fn new(engine: Option<Box<Engine<IO>>>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Kept { engine, task: None, waker: None, missed: false })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Kept<IO>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Spawns the task, if none runs.
+    ///
+    /// # Errors
+    ///
+    /// Outside of a runtime.
+    ///
+    /// # Panics
+    ///
+    /// On a runtime without timers, as each use of them does.
+    pub(crate) fn attend(self: &Arc<Self>, by: &Attendance<IO>) -> io::Result<()> {
+        self.lock().attend(self, by.spawn)
+    }
+
+    /// Gives the engine back to the task.
+    pub(crate) fn keep(&self, engine: Box<Engine<IO>>) {
+        let mut kept = self.lock();
+        kept.engine = Some(engine);
+        let waker = if kept.missed { kept.waker.clone() } else { None };
+        kept.missed = false;
+        drop(kept);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Uses the engine in place.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
+        f(self.lock().engine())
+    }
+
+    /// As [`with`](Self::with), for a call that may hold: `more`, or a cork.
+    pub(crate) fn hold<T>(
+        self: &Arc<Self>,
+        more: bool,
+        f: impl FnOnce(&mut Engine<IO>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut kept = self.lock();
+        let engine = kept.engine();
+        let spawn = engine.io().attendance.as_ref().map(|by| by.spawn);
+        if more || engine.session().is_corked() {
+            match spawn {
+                Some(spawn) => kept.attend(self, spawn)?,
+                None => drop(runtime()?),
+            }
+        }
+        let done = f(kept.engine());
+        // A short count counts as written with `MORE`.
+        if let Some(spawn) = spawn
+            && kept.task.is_none()
+            && is_holding(kept.engine())
+        {
+            // Outside of a runtime the caller offers the rest without one, as it began.
+            let _ = kept.attend(self, spawn);
+        }
+        done
+    }
+
+    /// Takes the engine, with nothing held any more.
+    pub(crate) fn recall(&self) -> Option<Box<Engine<IO>>> {
+        let mut kept = self.lock();
+        let mut engine = kept.engine.take()?;
+        // Without a task, nobody was to send it unpolled.
+        if kept.task.is_some()
+            && is_due(&engine)
+            && let Some(Attendance { release, .. }) = engine.io().attendance
+        {
+            release(&mut engine, &mut Context::from_waker(kept.waker.as_ref().unwrap_or(Waker::noop())));
+        }
+        Some(engine)
+    }
+
+    /// Takes the engine as it is.
+    pub(crate) fn take(&self) -> Option<Box<Engine<IO>>> {
+        self.lock().engine.take()
+    }
+}
+
+impl<IO> Kept<IO> {
+    pub(crate) fn get(&self) -> Option<&Engine<IO>> {
+        self.engine.as_deref()
+    }
+
+    fn engine(&mut self) -> &mut Engine<IO> {
+        let Some(engine) = &mut self.engine else { unreachable!("a stream that has its engine does not look here") };
+        engine
+    }
+
+    fn attend(
+        &mut self,
+        keeper: &Arc<Keeper<IO>>,
+        spawn: fn(&Handle, &Arc<Keeper<IO>>) -> AbortHandle,
+    ) -> io::Result<()> {
+        if self.task.as_ref().is_some_and(|task| !task.is_finished()) {
+            return Ok(());
+        }
+        let runtime = runtime()?;
+        // A runtime without timers panics here, in the call that holds, and not in the task.
+        drop(tokio::time::sleep(Duration::ZERO));
+        self.task = Some(spawn(&runtime, keeper));
+        Ok(())
+    }
+}
+
+impl<IO> Drop for Keeper<IO> {
+    fn drop(&mut self) {
+        let kept = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = &kept.task {
+            task.abort();
+        }
+    }
+}
+
+/// Fires deadlines, and sends what the transport did not take at once. Ends with the stream.
+struct DeadlineTask<IO>(Weak<Keeper<IO>>);
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Future for DeadlineTask<IO> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(keeper) = self.0.upgrade() else { return Poll::Ready(()) };
+        let mut kept = keeper.lock();
+        match &mut kept.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        match &mut kept.engine {
+            Some(engine) => engine.attend(cx),
+            None => kept.missed = true,
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,156 @@
+//! The polls of streams, halves and the enum, in one place.
+//!
+//! Each is one of the engine's, in tokio's budget: a task that always finds plaintext to read, or
+//! room to write, lets others have their turn.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tls_cork::SendFlags;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
+
+use crate::handle::{Handle, Reads};
+
+/// Polls `f` if the task has budget left, and takes a unit of it if `f` is ready.
+///
+/// The transport takes from the same budget, and has to find some: a read that is `Pending` for
+/// want of it would release what is held, as one that waits for the peer does (R12).
+#[inline]
+fn poll_in_budget<T>(cx: &mut Context<'_>, f: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    if !coop::has_budget_remaining() {
+        // Has the task woken for its next turn.
+        let _unit = ready!(coop::poll_proceed(cx));
+    }
+    let done = ready!(f(cx));
+    if coop::has_budget_remaining()
+        && let Poll::Ready(unit) = coop::poll_proceed(cx)
+    {
+        unit.made_progress();
+    }
+    Poll::Ready(done)
+}
+
+pub(crate) fn poll_read<H: Reads>(handle: &mut H, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    if buf.remaining() == 0 {
+        return Poll::Ready(Ok(()));
+    }
+    poll_in_budget(cx, |cx| {
+        let ahead = handle.ahead();
+        if !ahead.get().is_empty() {
+            let len = ahead.get().len().min(buf.remaining());
+            buf.put_slice(&ahead.get()[..len]);
+            ahead.consume(len);
+            return Poll::Ready(Ok(()));
+        }
+        let len = ready!(handle.with(|engine| engine.poll_read(cx, buf.initialize_unfilled())))?;
+        buf.advance(len);
+        Poll::Ready(Ok(()))
+    })
+}
+
+pub(crate) fn poll_fill_buf<'a, H: Reads>(handle: &'a mut H, cx: &mut Context<'_>) -> Poll<io::Result<&'a [u8]>>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    ready!(poll_in_budget(cx, |cx| {
+        let mut ahead = std::mem::take(handle.ahead());
+        let filled = ahead.poll_fill(|buf| handle.with(|engine| engine.poll_read(cx, buf)));
+        *handle.ahead() = ahead;
+        filled
+    }))?;
+    Poll::Ready(Ok(handle.ahead().get()))
+}
+
+pub(crate) fn poll_send<H: Handle>(
+    handle: &mut H,
+    cx: &mut Context<'_>,
+    data: &[u8],
+    flags: SendFlags,
+) -> Poll<io::Result<usize>>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    poll_in_budget(cx, |cx| handle.hold(holds(flags), |engine| engine.poll_send(cx, data, flags)))
+}
+
+pub(crate) fn poll_send_vectored<H: Handle>(
+    handle: &mut H,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+    flags: SendFlags,
+) -> Poll<io::Result<usize>>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    poll_in_budget(cx, |cx| handle.hold(holds(flags), |engine| engine.poll_send_vectored(cx, bufs, flags)))
+}
+
+pub(crate) fn poll_send_bytes<H: Handle>(
+    handle: &mut H,
+    cx: &mut Context<'_>,
+    data: &mut Bytes,
+    flags: SendFlags,
+) -> Poll<io::Result<usize>>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    poll_in_budget(cx, |cx| handle.hold(holds(flags), |engine| engine.poll_send_bytes(cx, data, flags)))
+}
+
+pub(crate) fn poll_write<H: Handle>(handle: &mut H, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    poll_in_budget(cx, |cx| handle.hold(false, |engine| engine.poll_write(cx, data)))
+}
+
+pub(crate) fn poll_write_vectored<H: Handle>(
+    handle: &mut H,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    poll_in_budget(cx, |cx| handle.hold(false, |engine| engine.poll_write_vectored(cx, bufs)))
+}
+
+pub(crate) async fn send_all<H: Handle>(handle: &mut H, data: &[u8], flags: SendFlags) -> io::Result<()>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut done = 0;
+    poll_fn(|cx| {
+        done += ready!(poll_send(handle, cx, &data[done..], flags))?;
+        if done == data.len() { Poll::Ready(Ok(())) } else { next_turn(cx) }
+    })
+    .await
+}
+
+pub(crate) async fn send_bytes<H: Handle>(handle: &mut H, data: &mut Bytes, flags: SendFlags) -> io::Result<usize>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut done = 0;
+    poll_fn(|cx| {
+        done += ready!(poll_send_bytes(handle, cx, data, flags))?;
+        if data.is_empty() { Poll::Ready(Ok(done)) } else { next_turn(cx) }
+    })
+    .await
+}
+
+fn holds(flags: SendFlags) -> bool {
+    flags.contains(SendFlags::MORE)
+}
+
+/// R16: lets others have their turn, and goes on in the next.
+fn next_turn<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
