@@ -24,6 +24,12 @@ pub struct MioReadme;
 #[derive(Debug)]
 pub struct AsyncReadme;
 
+/// driver-tokio/README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../driver-tokio/README.md")]
+#[derive(Debug)]
+pub struct TokioReadme;
+
 /// docs/guide.md.
 #[cfg(doctest)]
 #[doc = include_str!("guide.md")]

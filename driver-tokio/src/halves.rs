@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tls_cork::Connection;
+
 use crate::handle::{Reading, Share, Writing};
 use crate::{Stream, TlsStream};
 
@@ -42,6 +44,41 @@ impl<IO> OwnedWriteHalf<IO> {
         reader.reunite(self)
     }
 }
+
+impl<IO, Part> Stream<Share<IO, Part>> {
+    /// Takes the stream apart if the other half was dropped. What waits, in either direction, is in
+    /// the connection still.
+    ///
+    /// # Errors
+    ///
+    /// If there is another half; the error holds this one, unchanged.
+    pub fn into_inner(self) -> Result<(IO, Connection), IntoInnerError<Self>> {
+        match self.0.into_engine() {
+            Ok(engine) => {
+                let (io, session) = engine.into_parts();
+                Ok((io.inner, session))
+            }
+            Err(half) => Err(IntoInnerError(Stream(half))),
+        }
+    }
+}
+
+/// A half that is not the only handle of its stream, unchanged.
+pub struct IntoInnerError<S>(pub S);
+
+impl<S> fmt::Debug for IntoInnerError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntoInnerError").finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Display for IntoInnerError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the stream has another half: reunite both, or drop that one")
+    }
+}
+
+impl<S> std::error::Error for IntoInnerError<S> {}
 
 /// Two halves that are not of the same stream, unchanged.
 pub struct ReuniteError<IO>(pub OwnedReadHalf<IO>, pub OwnedWriteHalf<IO>);

@@ -1,11 +1,15 @@
 //! Ways to an engine: a stream that has one to itself, and halves that share one.
 
+use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
-use crate::ahead::Ahead;
+use tls_cork_engine::Shown;
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use crate::io::Engine;
 use crate::keeper::{Keeper, is_due, is_holding, runtime};
 
@@ -31,8 +35,15 @@ pub trait Handle {
 
 /// A handle for reading.
 pub trait Reads: Handle {
-    /// Plaintext that `poll_fill_buf` took from the engine.
-    fn ahead(&mut self) -> &mut Ahead;
+    /// Shows plaintext.
+    fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>>
+    where
+        Self::Io: AsyncRead + AsyncWrite + Unpin;
+
+    /// Takes some of it.
+    fn consume(&mut self, len: usize)
+    where
+        Self::Io: AsyncRead + AsyncWrite + Unpin;
 }
 
 /// A handle for writing.
@@ -40,12 +51,12 @@ pub trait Writes: Handle {}
 
 /// An engine that one stream has to itself, and which its deadline task reaches while something is
 /// due.
-#[derive(Debug)]
 pub struct Own<IO, Side> {
     /// Empty while the keeper has the engine.
     home: OnceLock<Box<Engine<IO>>>,
     keeper: Option<Arc<Keeper<IO>>>,
-    ahead: Ahead,
+    /// For streams with a keeper.
+    shown: Shown,
     side: PhantomData<Side>,
 }
 
@@ -58,16 +69,17 @@ pub struct Client;
 pub struct Server;
 
 /// A share of an engine that two halves reach.
-#[derive(Debug)]
 pub struct Share<IO, Part> {
     keeper: Arc<Keeper<IO>>,
+    /// Both halves have it: the count says whether there is another one.
+    halves: Arc<()>,
     is_client: bool,
     part: Part,
 }
 
 /// The reading half.
 #[derive(Debug)]
-pub struct Reading(Ahead);
+pub struct Reading(Shown);
 
 /// The writing half.
 #[derive(Debug)]
@@ -89,7 +101,7 @@ impl Side for Server {
 
 impl<IO, S: Side> Own<IO, S> {
     pub(crate) fn new(engine: Engine<IO>) -> Self {
-        Self { home: OnceLock::from(Box::new(engine)), keeper: None, ahead: Ahead::default(), side: PhantomData }
+        Self { home: OnceLock::from(Box::new(engine)), keeper: None, shown: Shown::default(), side: PhantomData }
     }
 
     pub(crate) fn into_shares(self) -> (Share<IO, Reading>, Share<IO, Writing>) {
@@ -101,9 +113,10 @@ impl<IO, S: Side> Own<IO, S> {
             }
             (None, Some(keeper)) => keeper,
         };
-        let is_client = S::IS_CLIENT;
-        let reading = Share { keeper: Arc::clone(&keeper), is_client, part: Reading(self.ahead) };
-        (reading, Share { keeper, is_client, part: Writing })
+        let (halves, is_client) = (Arc::new(()), S::IS_CLIENT);
+        let part = Reading(Shown::default());
+        let reading = Share { keeper: Arc::clone(&keeper), halves: Arc::clone(&halves), is_client, part };
+        (reading, Share { keeper, halves, is_client, part: Writing })
     }
 
     /// Takes the engine for itself, with nothing held any more, and gives it.
@@ -162,12 +175,20 @@ impl<IO, Part> Share<IO, Part> {
     pub(crate) fn is_client(&self) -> bool {
         self.is_client
     }
+
+    /// The engine, if this is its only handle.
+    pub(crate) fn into_engine(self) -> Result<Engine<IO>, Self> {
+        if Arc::strong_count(&self.halves) > 1 {
+            return Err(self);
+        }
+        self.keeper.take().map(|engine| *engine).ok_or(self)
+    }
 }
 
 impl<IO> Share<IO, Reading> {
     /// The whole stream again.
     pub(crate) fn reunited<S: Side>(self) -> Own<IO, S> {
-        Own { home: OnceLock::new(), keeper: Some(self.keeper), ahead: self.part.0, side: PhantomData }
+        Own { home: OnceLock::new(), keeper: Some(self.keeper), shown: self.part.0, side: PhantomData }
     }
 }
 
@@ -230,16 +251,73 @@ impl<IO, Part> Handle for Share<IO, Part> {
 }
 
 impl<IO, S: Side> Reads for Own<IO, S> {
-    fn ahead(&mut self) -> &mut Ahead {
-        &mut self.ahead
+    fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        if self.keeper.is_none() {
+            return self.here().poll_fill_buf(cx);
+        }
+        // The task may use the engine while the caller looks.
+        let mut shown = mem::take(&mut self.shown);
+        let filled = self.with(|engine| shown.poll_fill_buf(engine, cx).map_ok(drop));
+        self.shown = shown;
+        ready!(filled)?;
+        Poll::Ready(Ok(self.shown.get()))
+    }
+
+    fn consume(&mut self, len: usize)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut shown = mem::take(&mut self.shown);
+        self.with(|engine| shown.consume(engine, len));
+        self.shown = shown;
     }
 }
 
 impl<IO> Reads for Share<IO, Reading> {
-    fn ahead(&mut self) -> &mut Ahead {
-        &mut self.part.0
+    fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self { keeper, part: Reading(shown), .. } = self;
+        keeper.with(|engine| shown.poll_fill_buf(engine, cx))
+    }
+
+    fn consume(&mut self, len: usize)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self { keeper, part: Reading(shown), .. } = self;
+        keeper.with(|engine| shown.consume(engine, len));
     }
 }
 
 impl<IO, S: Side> Writes for Own<IO, S> {}
 impl<IO> Writes for Share<IO, Writing> {}
+
+/// One short line, as that of the connection. The deadline task may be using it.
+impl<IO, S: Side> fmt::Debug for Own<IO, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.home.get(), &self.keeper) {
+            (Some(engine), _) => write!(f, "TlsStream({:?})", engine.session()),
+            (None, Some(keeper)) => keeper.fmt("TlsStream", f),
+            (None, None) => f.write_str("TlsStream(in use)"),
+        }
+    }
+}
+
+/// One short line, as that of the connection. Another task may be using it.
+impl<IO> fmt::Debug for Share<IO, Reading> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.keeper.fmt("OwnedReadHalf", f)
+    }
+}
+
+/// One short line, as that of the connection. Another task may be using it.
+impl<IO> fmt::Debug for Share<IO, Writing> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.keeper.fmt("OwnedWriteHalf", f)
+    }
+}

@@ -1,5 +1,6 @@
 //! Where an engine is while something of it is due: in reach of the task that fires deadlines.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -38,10 +39,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Attendance<IO> {
 /// A stream whose bytes have all left has its engine to itself, without a lock. One that holds, or
 /// that waits for the transport, leaves it here when a call ends; later calls use it in place, under
 /// the lock. Split halves have it here all the time.
-#[derive(Debug)]
 pub(crate) struct Keeper<IO>(Mutex<Kept<IO>>);
 
-#[derive(Debug)]
 pub(crate) struct Kept<IO> {
     /// `None` while the stream has it.
     engine: Option<Box<Engine<IO>>>,
@@ -149,6 +148,15 @@ impl<IO> Keeper<IO> {
             release(&mut engine, &mut Context::from_waker(kept.waker.as_ref().unwrap_or(Waker::noop())));
         }
         Some(engine)
+    }
+
+    /// One short line, without waiting for the lock.
+    pub(crate) fn fmt(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = self.0.try_lock().ok();
+        match kept.as_ref().and_then(|kept| kept.get()) {
+            Some(engine) => write!(f, "{name}({:?})", engine.session()),
+            None => write!(f, "{name}(in use)"),
+        }
     }
 
     /// Takes the engine as it is.

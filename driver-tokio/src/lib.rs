@@ -16,7 +16,7 @@
 //! tcp.set_nodelay(true)?;
 //! let mut stream = TlsConnector::from(config).connect("example.org".try_into()?, tcp).await?;
 //! stream.send_all(&header, SendFlags::MORE).await?; // held: more is coming, within 10 ms
-//! stream.send_bytes(&mut body, SendFlags::NONE).await?; // both leave in one record; `body` was not copied
+//! stream.send_all_bytes(&mut body, SendFlags::NONE).await?; // both leave in one record; `body` was not copied
 //! stream.write_all(b"as before").await?; // leaves without a flush
 //! let n = stream.read(&mut buf).await?; // if it has to wait, what this task holds leaves first
 //! let (reader, writer) = stream.into_split(); // for two tasks; `reader.reunite(writer)` joins them
@@ -83,8 +83,7 @@
 //!   [`tls_cork::TransmitError`] that says how much. If the peer does not seem to speak TLS, it is a
 //!   `ReceiveError` too, which says so.
 //! - An end without `close_notify` is `UnexpectedEof` at every read, not only the first.
-//! - `AsyncBufRead` copies plaintext once, into a buffer of the stream. `tokio::io::split` works;
-//!   `into_split` gives halves that have `send` and its like.
+//! - `tokio::io::split` works; `into_split` gives halves that have `send` and its like.
 //!
 //! # Transports
 //!
@@ -96,7 +95,6 @@
 //! write of its own. Set TCP_NODELAY on a socket, since Nagle's algorithm would be one more delay.
 
 mod acceptor;
-mod ahead;
 mod connector;
 mod halves;
 mod handle;
@@ -108,10 +106,10 @@ mod sides;
 mod socket;
 mod stream;
 
-pub use ::bytes;
 pub use acceptor::{Accept, FallibleAccept, TlsAcceptor};
+pub use bytes;
 pub use connector::{Connect, FallibleConnect, TlsConnector, TlsConnectorWithAlpn};
-pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+pub use halves::{IntoInnerError, OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use lazy::{LazyConfigAcceptor, StartHandshake};
 pub use rustls;
 pub use rustls::pki_types;

@@ -3,7 +3,6 @@
 //! Each is one of the engine's, in tokio's budget: a task that always finds plaintext to read, or
 //! room to write, lets others have their turn.
 
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
@@ -41,13 +40,6 @@ where
         return Poll::Ready(Ok(()));
     }
     poll_in_budget(cx, |cx| {
-        let ahead = handle.ahead();
-        if !ahead.get().is_empty() {
-            let len = ahead.get().len().min(buf.remaining());
-            buf.put_slice(&ahead.get()[..len]);
-            ahead.consume(len);
-            return Poll::Ready(Ok(()));
-        }
         let len = ready!(handle.with(|engine| engine.poll_read(cx, buf.initialize_unfilled())))?;
         buf.advance(len);
         Poll::Ready(Ok(()))
@@ -58,13 +50,7 @@ pub(crate) fn poll_fill_buf<'a, H: Reads>(handle: &'a mut H, cx: &mut Context<'_
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    ready!(poll_in_budget(cx, |cx| {
-        let mut ahead = std::mem::take(handle.ahead());
-        let filled = ahead.poll_fill(|buf| handle.with(|engine| engine.poll_read(cx, buf)));
-        *handle.ahead() = ahead;
-        filled
-    }))?;
-    Poll::Ready(Ok(handle.ahead().get()))
+    poll_in_budget(cx, |cx| handle.poll_fill_buf(cx))
 }
 
 pub(crate) fn poll_send<H: Handle>(
@@ -121,36 +107,30 @@ where
     poll_in_budget(cx, |cx| handle.hold(false, |engine| engine.poll_write_vectored(cx, bufs)))
 }
 
-pub(crate) async fn send_all<H: Handle>(handle: &mut H, data: &[u8], flags: SendFlags) -> io::Result<()>
+pub(crate) fn poll_send_all<H: Handle>(
+    handle: &mut H,
+    cx: &mut Context<'_>,
+    data: &mut &[u8],
+    flags: SendFlags,
+) -> Poll<io::Result<()>>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut done = 0;
-    poll_fn(|cx| {
-        done += ready!(poll_send(handle, cx, &data[done..], flags))?;
-        if done == data.len() { Poll::Ready(Ok(())) } else { next_turn(cx) }
-    })
-    .await
+    poll_in_budget(cx, |cx| handle.hold(holds(flags), |engine| engine.poll_send_all(cx, data, flags)))
 }
 
-pub(crate) async fn send_bytes<H: Handle>(handle: &mut H, data: &mut Bytes, flags: SendFlags) -> io::Result<usize>
+pub(crate) fn poll_send_all_bytes<H: Handle>(
+    handle: &mut H,
+    cx: &mut Context<'_>,
+    data: &mut Bytes,
+    flags: SendFlags,
+) -> Poll<io::Result<()>>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut done = 0;
-    poll_fn(|cx| {
-        done += ready!(poll_send_bytes(handle, cx, data, flags))?;
-        if data.is_empty() { Poll::Ready(Ok(done)) } else { next_turn(cx) }
-    })
-    .await
+    poll_in_budget(cx, |cx| handle.hold(holds(flags), |engine| engine.poll_send_all_bytes(cx, data, flags)))
 }
 
 fn holds(flags: SendFlags) -> bool {
     flags.contains(SendFlags::MORE)
-}
-
-/// R16: lets others have their turn, and goes on in the next.
-fn next_turn<T>(cx: &Context<'_>) -> Poll<T> {
-    cx.waker().wake_by_ref();
-    Poll::Pending
 }

@@ -1,5 +1,6 @@
 //! Streams whose handshake is done: client side, server side, and either.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,12 +10,11 @@ use bytes::Bytes;
 use tls_cork::{Connection, SendFlags, Stats};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::ahead::Ahead;
 use crate::handle::{Handle, Reads};
 use crate::io::Engine;
 use crate::polls::{
-    poll_fill_buf, poll_read, poll_send, poll_send_bytes, poll_send_vectored, poll_write, poll_write_vectored,
-    send_all, send_bytes,
+    poll_fill_buf, poll_read, poll_send, poll_send_all, poll_send_all_bytes, poll_send_bytes, poll_send_vectored,
+    poll_write, poll_write_vectored,
 };
 use crate::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -39,7 +39,6 @@ pub mod server {
 /// Either side of a TLS stream over `IO`, with flags on its writes.
 ///
 /// Its methods do what those of [`Stream`](crate::Stream) with their names do.
-#[derive(Debug)]
 pub enum TlsStream<IO> {
     /// The client side.
     Client(client::TlsStream<IO>),
@@ -73,10 +72,33 @@ impl<IO> Handle for TlsStream<IO> {
 }
 
 impl<IO> Reads for TlsStream<IO> {
-    fn ahead(&mut self) -> &mut Ahead {
+    fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
         match self {
-            Self::Client(stream) => stream.0.ahead(),
-            Self::Server(stream) => stream.0.ahead(),
+            Self::Client(stream) => stream.0.poll_fill_buf(cx),
+            Self::Server(stream) => stream.0.poll_fill_buf(cx),
+        }
+    }
+
+    fn consume(&mut self, len: usize)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self {
+            Self::Client(stream) => stream.0.consume(len),
+            Self::Server(stream) => stream.0.consume(len),
+        }
+    }
+}
+
+/// One short line, as that of the [`Connection`].
+impl<IO> fmt::Debug for TlsStream<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(stream) => stream.fmt(f),
+            Self::Server(stream) => stream.fmt(f),
         }
     }
 }
@@ -147,22 +169,31 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         poll_fn(|cx| self.poll_send_vectored(cx, bufs, flags)).await
     }
 
-    /// As [`send`](Self::send), repeated until all of `data` is accepted.
-    ///
-    /// # Errors
-    ///
-    /// As [`Stream::send_all`](crate::Stream::send_all).
-    pub async fn send_all(&mut self, data: &[u8], flags: SendFlags) -> io::Result<()> {
-        send_all(self, data, flags).await
-    }
-
-    /// Sends owned bytes until all are accepted; large ones are never copied.
+    /// As [`send`](Self::send), of owned bytes: what is accepted is split off `data`.
     ///
     /// # Errors
     ///
     /// As [`Stream::send_bytes`](crate::Stream::send_bytes).
     pub async fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<usize> {
-        send_bytes(self, data, flags).await
+        poll_fn(|cx| self.poll_send_bytes(cx, data, flags)).await
+    }
+
+    /// As [`send`](Self::send), repeated until all of `data` is accepted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::send_all`](crate::Stream::send_all).
+    pub async fn send_all(&mut self, mut data: &[u8], flags: SendFlags) -> io::Result<()> {
+        poll_fn(|cx| poll_send_all(self, cx, &mut data, flags)).await
+    }
+
+    /// As [`send_bytes`](Self::send_bytes), repeated until all of `data` is accepted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::send_all_bytes`](crate::Stream::send_all_bytes).
+    pub async fn send_all_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<()> {
+        poll_fn(|cx| poll_send_all_bytes(self, cx, data, flags)).await
     }
 
     /// Polls one step of [`send`](Self::send).
@@ -254,7 +285,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for TlsStream<IO> {
     }
 
     fn consume(self: Pin<&mut Self>, len: usize) {
-        self.get_mut().ahead().consume(len);
+        Reads::consume(self.get_mut(), len);
     }
 }
 

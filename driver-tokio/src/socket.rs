@@ -69,3 +69,79 @@ mod linux {
         Ok(sendmsg(socket, bufs, &mut SendAncillaryBuffer::default(), flags)?)
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{ErrorKind, Read};
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpStream, UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn the_list_is_closed() {
+        assert!(send_more::<TcpStream>().is_some());
+        assert!(send_more::<UnixStream>().is_some());
+        assert!(send_more::<crate::TlsStream<TcpStream>>().is_none());
+        assert!(send_more::<crate::client::TlsStream<TcpStream>>().is_none());
+        assert!(send_more::<Box<TcpStream>>().is_none());
+        assert!(send_more::<tokio::io::DuplexStream>().is_none());
+    }
+
+    /// The kernel keeps what was sent with the hint for 200 ms, or until more is sent.
+    #[tokio::test]
+    async fn the_hint_reaches_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        sender.set_nodelay(true).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
+        let bufs = [IoSlice::new(b"one"), IoSlice::new(b"two")];
+        let send = send_more::<TcpStream>().unwrap();
+        let mut got = [0; 100];
+        loop {
+            let start = Instant::now();
+            assert_eq!(poll_fn(|cx| send(&mut sender, cx, &bufs)).await.unwrap(), 6);
+            receiver.set_nonblocking(true).unwrap();
+            let arrived = receiver.peek(&mut got);
+            let in_time = start.elapsed() < Duration::from_millis(150);
+            receiver.set_nonblocking(false).unwrap();
+            sender.write_all(b"three").await.unwrap();
+            receiver.read_exact(&mut got[..11]).unwrap();
+            assert_eq!(&got[..11], b"onetwothree");
+            // On a machine that was busy elsewhere for so long, the kernel has sent them.
+            if in_time {
+                assert_eq!(arrived.unwrap_err().kind(), ErrorKind::WouldBlock);
+                return;
+            }
+        }
+    }
+
+    /// A full socket is waited for.
+    #[tokio::test]
+    async fn a_full_socket_makes_room() {
+        let (mut sender, receiver) = UnixStream::pair().unwrap();
+        let send = send_more::<UnixStream>().unwrap();
+        let data = vec![7; 100_000];
+        let mut sent = 0;
+        poll_fn(|cx| {
+            loop {
+                match send(&mut sender, cx, &[IoSlice::new(&data)]) {
+                    Poll::Ready(taken) => sent += taken.unwrap(),
+                    Poll::Pending => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+        let reads = tokio::spawn(async move {
+            let mut receiver = receiver;
+            tokio::io::copy(&mut receiver, &mut tokio::io::sink()).await.unwrap()
+        });
+        sent += poll_fn(|cx| send(&mut sender, cx, &[IoSlice::new(&data)])).await.unwrap();
+        drop(sender);
+        assert_eq!(reads.await.unwrap(), sent as u64);
+    }
+}

@@ -1,5 +1,6 @@
 //! What all streams and halves can do.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,8 +13,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use crate::handle::{Handle, Own, Reads, Side, Writes};
 use crate::io::Engine;
 use crate::polls::{
-    poll_fill_buf, poll_read, poll_send, poll_send_bytes, poll_send_vectored, poll_write, poll_write_vectored,
-    send_all, send_bytes,
+    poll_fill_buf, poll_read, poll_send, poll_send_all, poll_send_all_bytes, poll_send_bytes, poll_send_vectored,
+    poll_write, poll_write_vectored,
 };
 use crate::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -26,8 +27,14 @@ use crate::{OwnedReadHalf, OwnedWriteHalf};
 /// | [`OwnedReadHalf`], [`OwnedWriteHalf`] | the halves of a stream, for two tasks |
 ///
 /// The enum [`TlsStream`](crate::TlsStream) is either side.
-#[derive(Debug)]
 pub struct Stream<H>(pub(crate) H);
+
+/// One short line, as that of the [`Connection`].
+impl<H: fmt::Debug> fmt::Debug for Stream<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// Streams and halves that write.
 impl<H: Writes> Stream<H>
@@ -65,29 +72,40 @@ where
         poll_fn(|cx| self.poll_send_vectored(cx, bufs, flags)).await
     }
 
-    /// As [`send`](Self::send), repeated until all of `data` is accepted.
+    /// As [`send`](Self::send), of owned bytes; large ones are never copied.
     ///
-    /// Dropping the future forgets how much that was; where that matters, use
-    /// [`send_bytes`](Self::send_bytes) or [`send`](Self::send).
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    pub async fn send_all(&mut self, data: &[u8], flags: SendFlags) -> io::Result<()> {
-        send_all(&mut self.0, data, flags).await
-    }
-
-    /// Sends owned bytes until all are accepted; large ones are never copied.
-    ///
-    /// What is accepted is split off the front of `data`: after an error, or if the future is
-    /// dropped, the rest is still there. Returns how many bytes that were. Shared bytes keep their
-    /// whole allocation alive until they are sealed.
+    /// What is accepted is split off the front of `data`, and its length is returned: offer the rest
+    /// again, or use [`send_all_bytes`](Self::send_all_bytes). Shared bytes keep their whole
+    /// allocation alive until they are sealed.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
     pub async fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<usize> {
-        send_bytes(&mut self.0, data, flags).await
+        poll_fn(|cx| self.poll_send_bytes(cx, data, flags)).await
+    }
+
+    /// As [`send`](Self::send), repeated until all of `data` is accepted.
+    ///
+    /// Dropping the future forgets how much that was; where that matters, use
+    /// [`send_all_bytes`](Self::send_all_bytes) or [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_all(&mut self, mut data: &[u8], flags: SendFlags) -> io::Result<()> {
+        poll_fn(|cx| poll_send_all(&mut self.0, cx, &mut data, flags)).await
+    }
+
+    /// As [`send_bytes`](Self::send_bytes), repeated until all of `data` is accepted.
+    ///
+    /// After an error, or if the future is dropped, `data` is the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_all_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<()> {
+        poll_fn(|cx| poll_send_all_bytes(&mut self.0, cx, data, flags)).await
     }
 
     /// Polls one step of [`send`](Self::send).
@@ -211,8 +229,8 @@ impl<IO, S: Side> Stream<Own<IO, S>> {
         (&mut io.inner, session)
     }
 
-    /// Takes the stream apart. What waits is in the connection still; it can be transmitted by
-    /// hand. What [`AsyncBufRead`] has shown and was not consumed is lost.
+    /// Takes the stream apart. What waits, in either direction, is in the connection still; it can be
+    /// transmitted by hand.
     pub fn into_inner(self) -> (IO, Connection) {
         let (io, session) = self.0.into_engine().into_parts();
         (io.inner, session)
@@ -254,14 +272,21 @@ impl<H: Reads + Unpin> AsyncBufRead for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Reads as `poll_read` does, up to 16 KiB into a buffer of the stream, which exists while there
-    /// is plaintext in it.
+    /// Shows plaintext, what is left of one record; an empty slice is the stream's proper end. In all
+    /// else this is `poll_read`.
+    ///
+    /// A stream that has never held shows it where it was decrypted. Others, and halves, show a copy,
+    /// since the deadline task or the other half may use the stream meanwhile. The stream keeps the
+    /// bytes until they are taken: reads find them, and a half that is dropped or reunited loses
+    /// none.
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         poll_fill_buf(&mut self.get_mut().0, cx)
     }
 
+    /// Takes the first `len` bytes of what `poll_fill_buf` has shown, or all of them if they are
+    /// fewer.
     fn consume(self: Pin<&mut Self>, len: usize) {
-        self.get_mut().0.ahead().consume(len);
+        self.get_mut().0.consume(len);
     }
 }
 
@@ -305,15 +330,27 @@ where
     }
 }
 
+/// The transport's descriptor. There is no `AsFd`, since the deadline task and the other half may use
+/// the transport. Keep it no longer than the stream. Reading from it or writing to it breaks the
+/// stream.
 #[cfg(unix)]
-impl<IO: std::os::fd::AsRawFd, S: Side> std::os::fd::AsRawFd for Stream<Own<IO, S>> {
+impl<H: Handle> std::os::fd::AsRawFd for Stream<H>
+where
+    H::Io: std::os::fd::AsRawFd,
+{
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.with_ref(|io, _| io.as_raw_fd())
     }
 }
 
+/// The transport's socket. There is no `AsSocket`, since the deadline task and the other half may use
+/// the transport. Keep it no longer than the stream. Reading from it or writing to it breaks the
+/// stream.
 #[cfg(windows)]
-impl<IO: std::os::windows::io::AsRawSocket, S: Side> std::os::windows::io::AsRawSocket for Stream<Own<IO, S>> {
+impl<H: Handle> std::os::windows::io::AsRawSocket for Stream<H>
+where
+    H::Io: std::os::windows::io::AsRawSocket,
+{
     fn as_raw_socket(&self) -> std::os::windows::io::RawSocket {
         self.with_ref(|io, _| io.as_raw_socket())
     }

@@ -47,7 +47,7 @@ async fn each_call_that_holds_keeps_the_deadline_exactly() {
     assert_eq!(gets(&mut server, 4).await, (b"send".to_vec(), HOLD));
     client.send_vectored(&[IoSlice::new(b"vec"), IoSlice::new(b"tored")], MORE).await.unwrap();
     assert_eq!(gets(&mut server, 8).await, (b"vectored".to_vec(), HOLD));
-    client.send_bytes(&mut Bytes::from_static(b"bytes"), MORE).await.unwrap();
+    client.send_all_bytes(&mut Bytes::from_static(b"bytes"), MORE).await.unwrap();
     assert_eq!(gets(&mut server, 5).await, (b"bytes".to_vec(), HOLD));
     client.cork();
     client.write_all(b"corked").await.unwrap();

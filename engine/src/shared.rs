@@ -9,7 +9,7 @@ use std::sync::{PoisonError, TryLockError};
 use std::task::{Context, Poll};
 
 use crate::sync::{Arc, Mutex, MutexGuard};
-use crate::{Engine, Session, Timer, Transport};
+use crate::{Engine, Session, Shown, Timer, Transport};
 
 /// A handle of an engine that several tasks reach, each under a lock: split halves, and a
 /// [`DeadlineTask`].
@@ -29,16 +29,6 @@ struct State<IO, S, T> {
     engine: Option<Engine<IO, S, T>>,
     /// How many of them there are.
     handles: usize,
-}
-
-/// A copy of plaintext that the session still has: a borrow of it could not leave the lock.
-#[derive(Default)]
-struct Shown {
-    copy: Vec<u8>,
-    /// Bytes of `copy` that have been taken.
-    taken: usize,
-    /// What reads had taken of the stream then ([`Engine::taken`]). Other reads make the copy stale.
-    at: u64,
 }
 
 /// An engine under its lock.
@@ -106,35 +96,13 @@ impl<IO: Transport, S: Session, T: Timer> Shared<IO, S, T> {
     /// As [`Engine::poll_read`].
     pub fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let Self { state, shown } = self;
-        let mut engine = Guard(lock(state));
-        let taken = engine.taken();
-        let plaintext = match engine.poll_fill_buf(cx) {
-            Poll::Ready(Ok(plaintext)) => plaintext,
-            other => {
-                *shown = Shown::default();
-                return other.map_ok(|_| &[][..]);
-            }
-        };
-        if shown.at != taken || shown.copy.is_empty() {
-            shown.copy.clear();
-            shown.copy.extend_from_slice(plaintext);
-            (shown.taken, shown.at) = (0, taken);
-        }
-        Poll::Ready(Ok(&shown.copy[shown.taken..]))
+        shown.poll_fill_buf(&mut Guard(lock(state)), cx)
     }
 
     /// As [`Engine::consume`].
     pub fn consume(&mut self, len: usize) {
         let Self { state, shown } = self;
-        let mut engine = Guard(lock(state));
-        let before = engine.taken();
-        engine.consume(len);
-        let taken = shown.taken + (engine.taken() - before) as usize;
-        if shown.at == before && taken < shown.copy.len() {
-            (shown.taken, shown.at) = (taken, engine.taken());
-        } else {
-            *shown = Shown::default();
-        }
+        shown.consume(&mut Guard(lock(state)), len);
     }
 }
 

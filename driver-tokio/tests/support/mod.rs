@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
 pub const HOLD: Duration = Duration::from_millis(10);
 
+const APPLICATION_DATA: u8 = 23;
+
 /// Room in each direction of a pipe.
 pub const ROOM: usize = 1 << 20;
 
@@ -121,9 +123,9 @@ impl Counts {
         self.lock().sends
     }
 
-    /// Lengths of the plaintext of all records (TLS 1.3).
+    /// Lengths of the plaintext of all encrypted records (TLS 1.3).
     pub fn records(&self) -> Vec<usize> {
-        self.lock().records.iter().map(|(_, len)| len - 17).collect()
+        self.lock().records.iter().filter(|(kind, _)| *kind == APPLICATION_DATA).map(|(_, len)| len - 17).collect()
     }
 
     pub fn forget(&self) {
