@@ -15,7 +15,6 @@ use bytes::Bytes;
 use futures_io::AsyncRead;
 use futures_util::AsyncWriteExt;
 use futures_util::future::join;
-use smol::LocalExecutor;
 use support::pair::{Pair, connected, gets};
 use support::{noise, pass, patient, run};
 use tls_cork_async_std::tls_cork::{CorkConfig, FlushReason, SendFlags};
@@ -177,28 +176,6 @@ fn point_4_the_deadline_fires_when_a_read_is_polled() {
         assert_eq!(client.stats().flushes(FlushReason::Deadline), 1);
         assert_eq!(gets(&mut server, 14).await, b"never finished");
     });
-}
-
-#[test]
-fn point_4_the_deadline_wakes_a_read_that_waits() {
-    let tasks = LocalExecutor::new();
-    run(tasks.run(async {
-        let Pair { client, mut server, up, .. } = connected(CorkConfig::default().flush_on_read_wait(false)).await;
-        let (mut reader, mut writer) = client.into_split();
-        let reads = tasks.spawn(async move { gets(&mut reader, 6).await });
-        // The reader sleeps afterwards.
-        pass(HOLD).await;
-        let start = Instant::now();
-        writer.send_all(b"never finished", MORE).await.unwrap();
-        assert_eq!(up.writes(), 0);
-        // A timer that is set now fires behind the deadline.
-        pass(HOLD).await;
-        assert_eq!(up.application(), [14]);
-        assert!(up.lane().last.unwrap() - start >= HOLD);
-        assert_eq!(gets(&mut server, 14).await, b"never finished");
-        server.write_all(b"answer").await.unwrap();
-        assert_eq!(reads.await, b"answer");
-    }));
 }
 
 #[test]
