@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_io::Timer;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use futures_io::AsyncRead;
 use futures_util::AsyncWriteExt;
 use futures_util::future::join;
 use support::pair::{Pair, connected, gets};
-use support::{noise, pass, patient, run};
+use support::{noise, patient, run};
 use tls_cork_async_std::tls_cork::{CorkConfig, FlushReason, SendFlags};
 
 const MORE: SendFlags = SendFlags::MORE;

@@ -169,6 +169,7 @@ pub type Connect<IO> = Inside<ours::Connect<Io<IO>>>;
 pub type Accept<IO> = Inside<ours::Accept<Io<IO>>>;
 
 /// In the place of a `DeadlineTask`.
+#[derive(Debug)]
 pub struct NoTask;
 
 impl<IO> From<client::TlsStream<IO>> for TlsStream<IO> {
@@ -310,6 +311,10 @@ macro_rules! halves {
         impl<IO> Inside<ours::$half<Io<IO>>> {
             pub fn with_ref<R>(&self, f: impl FnOnce(&IO, &Connection) -> R) -> R {
                 self.0.with_ref(|io, session| f(&io.0, session))
+            }
+
+            pub fn into_inner(self) -> Result<(IO, Connection), ours::IntoInnerError<ours::$half<Io<IO>>>> {
+                self.0.into_inner().map(|(io, session)| (io.0, session))
             }
         }
     )*};
