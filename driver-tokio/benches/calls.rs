@@ -4,8 +4,8 @@
 //! cargo bench -p tls-cork-tokio --bench calls
 //! ```
 //!
-//! Needs valgrind: runs itself under callgrind, once with so many calls and once with twice as many. All
-//! else is equal, so the difference is theirs alone.
+//! Needs valgrind: runs itself under callgrind, once with so many calls and once with twice as
+//! many. All else is equal, so the difference is theirs alone.
 
 use std::error::Error;
 use std::hint::black_box;

@@ -96,9 +96,9 @@ impl TlsAcceptor {
 
 /// A handshake that gives a [`server::TlsStream`](TlsStream), or an error.
 ///
-/// The error holds the [`rustls::Error`] if TLS failed, or a [`ReceiveError`](tls_cork::ReceiveError)
-/// if the peer does not seem to speak TLS: see [`io::Error::get_ref`]. Dropping it
-/// drops the transport.
+/// The error holds the [`rustls::Error`] if TLS failed, or a
+/// [`ReceiveError`](tls_cork::ReceiveError) if the peer does not seem to speak TLS: see
+/// [`io::Error::get_ref`]. Dropping it drops the transport.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Accept<IO>(pub(crate) Handshake<IO>);

@@ -66,8 +66,8 @@ impl TlsConnector {
     /// As [`connect`](Self::connect), over a transport that need not be `Send` or `'static`.
     ///
     /// No task can be given such a transport. The deadline of what is held therefore fires when any
-    /// operation of the stream is polled, and wakes a read that waits; it does not fire while nothing
-    /// is polled. The sends of a socket do not say `MSG_MORE`.
+    /// operation of the stream is polled, and wakes a read that waits; it does not fire while
+    /// nothing is polled. The sends of a socket do not say `MSG_MORE`.
     pub fn connect_local<IO>(&self, domain: ServerName<'static>, stream: IO) -> Connect<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -144,9 +144,9 @@ impl TlsConnectorWithAlpn<'_> {
 
 /// A handshake that gives a [`client::TlsStream`](TlsStream), or an error.
 ///
-/// The error holds the [`rustls::Error`] if TLS failed, or a [`ReceiveError`](tls_cork::ReceiveError)
-/// if the peer does not seem to speak TLS: see [`io::Error::get_ref`]. Dropping it
-/// drops the transport.
+/// The error holds the [`rustls::Error`] if TLS failed, or a
+/// [`ReceiveError`](tls_cork::ReceiveError) if the peer does not seem to speak TLS: see
+/// [`io::Error::get_ref`]. Dropping it drops the transport.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Connect<IO>(Handshake<IO>);

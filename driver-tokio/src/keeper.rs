@@ -37,8 +37,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Attendance<IO> {
 /// The place in which a stream leaves its engine behind for the deadline task (R15).
 ///
 /// A stream whose bytes have all left has its engine to itself, without a lock. One that holds, or
-/// that waits for the transport, leaves it here when a call ends; later calls use it in place, under
-/// the lock. Split halves have it here all the time.
+/// that waits for the transport, leaves it here when a call ends; later calls use it in place,
+/// under the lock. Split halves have it here all the time.
 pub(crate) struct Keeper<IO>(Mutex<Kept<IO>>);
 
 pub(crate) struct Kept<IO> {

@@ -53,8 +53,8 @@ where
     /// # Errors
     ///
     /// `BrokenPipe` after a close or a fatal error; otherwise those of the transport and of TLS. An
-    /// error that was met after bytes had been accepted is returned by the next call. With `MORE`, or
-    /// corked, also an error outside of a tokio runtime, and nothing is accepted then.
+    /// error that was met after bytes had been accepted is returned by the next call. With `MORE`,
+    /// or corked, also an error outside of a tokio runtime, and nothing is accepted then.
     ///
     /// # Panics
     ///
@@ -74,8 +74,8 @@ where
 
     /// As [`send`](Self::send), of owned bytes; large ones are never copied.
     ///
-    /// What is accepted is split off the front of `data`, and its length is returned: offer the rest
-    /// again, or use [`send_all_bytes`](Self::send_all_bytes). Shared bytes keep their whole
+    /// What is accepted is split off the front of `data`, and its length is returned: offer the
+    /// rest again, or use [`send_all_bytes`](Self::send_all_bytes). Shared bytes keep their whole
     /// allocation alive until they are sealed.
     ///
     /// # Errors
@@ -147,8 +147,8 @@ where
     }
 
     /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and
-    /// deadline stay in force. Writes need a tokio runtime then, as [`send`](Self::send) with `MORE`
-    /// does.
+    /// deadline stay in force. Writes need a tokio runtime then, as [`send`](Self::send) with
+    /// `MORE` does.
     pub fn cork(&mut self) {
         self.0.with(|engine| engine.cork());
     }
@@ -156,8 +156,8 @@ where
     /// Gives up what is not sealed yet, and refuses further writes; returns how many accepted bytes
     /// that costs.
     ///
-    /// The peer gets a `close_notify` only if it costs none: otherwise it has to see that the stream
-    /// was cut. Records that are sealed already leave as far as the transport takes them.
+    /// The peer gets a `close_notify` only if it costs none: otherwise it has to see that the
+    /// stream was cut. Records that are sealed already leave as far as the transport takes them.
     ///
     /// # Errors
     ///
@@ -229,8 +229,8 @@ impl<IO, S: Side> Stream<Own<IO, S>> {
         (&mut io.inner, session)
     }
 
-    /// Takes the stream apart. What waits, in either direction, is in the connection still; it can be
-    /// transmitted by hand.
+    /// Takes the stream apart. What waits, in either direction, is in the connection still; it can
+    /// be transmitted by hand.
     pub fn into_inner(self) -> (IO, Connection) {
         let (io, session) = self.0.into_engine().into_parts();
         (io.inner, session)
@@ -272,13 +272,13 @@ impl<H: Reads + Unpin> AsyncBufRead for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Shows plaintext, what is left of one record; an empty slice is the stream's proper end. In all
-    /// else this is `poll_read`.
+    /// Shows plaintext, what is left of one record; an empty slice is the stream's proper end. In
+    /// all else this is `poll_read`.
     ///
-    /// A stream that has never held shows it where it was decrypted. Others, and halves, show a copy,
-    /// since the deadline task or the other half may use the stream meanwhile. The stream keeps the
-    /// bytes until they are taken: reads find them, and a half that is dropped or reunited loses
-    /// none.
+    /// A stream that has never held shows it where it was decrypted. Others, and halves, show a
+    /// copy, since the deadline task or the other half may use the stream meanwhile. The stream
+    /// keeps the bytes until they are taken: reads find them, and a half that is dropped or
+    /// reunited loses none.
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         poll_fill_buf(&mut self.get_mut().0, cx)
     }
@@ -320,8 +320,8 @@ where
         self.get_mut().0.with(|engine| engine.poll_flush(cx))
     }
 
-    /// Releases everything, sends `close_notify` behind the last byte, and shuts the transport down;
-    /// reading may go on.
+    /// Releases everything, sends `close_notify` behind the last byte, and shuts the transport
+    /// down; reading may go on.
     ///
     /// Ready when the transport has taken all of it, which does not promise that the peer gets it:
     /// see `close_gracefully`.
@@ -330,9 +330,9 @@ where
     }
 }
 
-/// The transport's descriptor. There is no `AsFd`, since the deadline task and the other half may use
-/// the transport. Keep it no longer than the stream. Reading from it or writing to it breaks the
-/// stream.
+/// The transport's descriptor. There is no `AsFd`, since the deadline task and the other half may
+/// use the transport. Keep it no longer than the stream. Reading from it or writing to it breaks
+/// the stream.
 #[cfg(unix)]
 impl<H: Handle> std::os::fd::AsRawFd for Stream<H>
 where
@@ -343,9 +343,9 @@ where
     }
 }
 
-/// The transport's socket. There is no `AsSocket`, since the deadline task and the other half may use
-/// the transport. Keep it no longer than the stream. Reading from it or writing to it breaks the
-/// stream.
+/// The transport's socket. There is no `AsSocket`, since the deadline task and the other half may
+/// use the transport. Keep it no longer than the stream. Reading from it or writing to it breaks
+/// the stream.
 #[cfg(windows)]
 impl<H: Handle> std::os::windows::io::AsRawSocket for Stream<H>
 where

@@ -107,6 +107,7 @@ async fn a_large_write_takes_the_sends_that_mios_driver_takes() {
     assert_eq!(up.records(), vec![16384; 64]);
     println!("1 MiB: mio {theirs} sends, write_all {plain}, send_all {sent}");
     assert!(sent * 10 <= theirs * 11, "{sent} sends, and {theirs} on mio");
-    // R7's exception: a write without flags hands over 64 KiB at a time, so that no more stays behind.
+    // R7's exception: a write without flags hands over 64 KiB at a time, so that no more stays
+    // behind.
     assert_eq!(plain, 16);
 }

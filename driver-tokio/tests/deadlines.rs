@@ -443,3 +443,29 @@ fn streams_are_as_free_as_their_transports() {
     is_sync::<TlsStream<tokio::net::TcpStream>>();
     is_send::<tls_cork_tokio::Connect<Odd>>();
 }
+
+/// How long bytes are held by the clock on the wall, on both kinds of runtime. Prints, and asserts
+/// nothing of time.
+#[test]
+#[ignore = "prints times"]
+fn real_time() {
+    let kinds = [
+        ("current thread", runtime()),
+        ("two threads", { Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap() }),
+    ];
+    for (kind, runtime) in kinds {
+        let mut times = runtime.block_on(async {
+            let Pair { mut client, mut server, .. } = connected(CorkConfig::default()).await;
+            let mut times = Vec::new();
+            for _ in 0..200 {
+                let start = std::time::Instant::now();
+                client.send_all(b"held", MORE).await.unwrap();
+                gets(&mut server, 4).await;
+                times.push(start.elapsed());
+            }
+            times
+        });
+        times.sort();
+        println!("held for {:?} in the median, {:?} at most ({kind})", times[100], times[199]);
+    }
+}

@@ -1,4 +1,5 @@
-//! tokio's sockets, which are told that more follows, and a stream that is the transport of another.
+//! tokio's sockets, which are told that more follows, and a stream that is the transport of
+//! another.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -15,7 +15,8 @@ pub struct Shown {
     copy: Vec<u8>,
     /// Bytes of `copy` that have been taken.
     taken: usize,
-    /// What reads had taken of the stream then ([`Engine::taken`]). Other reads make the copy stale.
+    /// What reads had taken of the stream then ([`Engine::taken`]). Other reads make the copy
+    /// stale.
     at: u64,
 }
 

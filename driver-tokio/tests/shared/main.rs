@@ -3,11 +3,12 @@
 //! Their sources are those in `driver-async-std/tests`. This program stands in for the crate that
 //! they import: `adapter.rs` gives its API on streams of tokio's driver.
 //!
-//! Not here: `tasks`, `handles`, `many`, `every_call`, `runtimes` and `rpc`, which use a `DeadlineTask`
-//! or an executor of their own; `sockets` and `moving`, of which this driver has its own (`sockets`,
-//! `program`); `interop` and `nbd_server`, for which the driver does not matter or which run a program
-//! of the other crate.
+//! Not here: `tasks`, `handles`, `many`, `every_call`, `runtimes` and `rpc`, which use a
+//! `DeadlineTask` or an executor of their own; `sockets` and `moving`, of which this driver has its
+//! own (`sockets`, `program`); `interop` and `nbd_server`, for which the driver does not matter or
+//! which run a program of the other crate.
 #![cfg(target_os = "linux")]
+#![allow(clippy::duplicate_mod, reason = "each test brings its support along")]
 
 extern crate self as tls_cork_async_std;
 
