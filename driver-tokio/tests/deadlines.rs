@@ -99,6 +99,9 @@ async fn a_stream_that_never_holds_has_no_task_and_one_that_is_dropped_has_none_
     client.send_all(b"held", MORE).await.unwrap();
     server.send_all(b"held", MORE).await.unwrap();
     assert_eq!(tasks(), 2);
+    // The tasks wait for the deadlines.
+    tokio::task::yield_now().await;
+    assert_eq!(tasks(), 2);
     drop(client);
     drop(server);
     for _ in 0..10 {
@@ -191,6 +194,23 @@ async fn a_look_releases_what_is_held_and_with_ref_does_not() {
     assert_eq!(gets(&mut server, 7).await.1, HOLD);
     let (_, session) = client.into_inner();
     assert_eq!(session.waiting(), 0);
+}
+
+/// The task comes for the deadline of bytes that a look has released, and finds nothing; it has to be
+/// told of what is held later.
+#[tokio::test(start_paused = true)]
+async fn the_task_that_came_while_the_stream_was_looked_at_comes_again() {
+    let Pair { mut client, mut server, .. } = connected(CorkConfig::default()).await;
+    for _ in 0..3 {
+        client.send_all(b"held", MORE).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(client.get_ref().1.waiting(), 0);
+        assert_eq!(gets(&mut server, 4).await.1, Duration::ZERO);
+        sleep(HOLD * 2).await;
+        client.send_all(b"again", MORE).await.unwrap();
+        let arrives = tokio::time::timeout(HOLD * 10, gets(&mut server, 5)).await;
+        assert_eq!(arrives.unwrap().1, HOLD);
+    }
 }
 
 #[tokio::test(start_paused = true)]
