@@ -262,6 +262,25 @@ fn a_deadline_that_passes_before_it_is_armed_is_met() {
 }
 
 #[test]
+fn a_timer_armed_for_what_has_left_already_does_not_stand_for_the_next_deadline() {
+    explore(3, || {
+        let socket = Socket::new(3);
+        let handle = shared(&socket);
+        let deadlines = deadline_thread(&handle);
+        let time = time_thread();
+        let task = Task::new();
+        send(&task, &handle, b"a", SendFlags::MORE);
+        send(&task, &handle, b"b", SendFlags::NONE);
+        // The timer may have fired, and the deadline task may not have been polled since.
+        send(&task, &handle, b"c", SendFlags::MORE);
+        socket.wait_for(b"abc");
+        drop(handle);
+        deadlines.join().unwrap();
+        end_time(time);
+    });
+}
+
+#[test]
 fn a_reader_that_waits_is_woken_by_the_deadline_of_another_task() {
     explore(3, || {
         let socket = Socket::new(1);
