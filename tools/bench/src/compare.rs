@@ -11,15 +11,15 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cell::Cell;
-use crate::chart::Chart;
-use crate::children;
-use crate::failure::Failure;
-use crate::median::Median;
 use crate::nbd_command::{block_size_parser, parse_seconds};
-use crate::report::{self, Column, Kind, OutArgs, Report, Value};
 use crate::rivals::{self, Nbdkit};
-use crate::tls::{self, TemporaryCertificates};
 use crate::wire::Strategy;
+use tls_cork_programs::Failure;
+use tls_cork_programs::children;
+use tls_cork_programs::tls::{self, TemporaryCertificates};
+use tls_cork_report::Chart;
+use tls_cork_report::Median;
+use tls_cork_report::{self as report, Column, Kind, OutArgs, Report, Value};
 
 const QUEUE_DEPTH: u32 = 16;
 /// The block size at which fio takes part: small requests are what the flag is for.

@@ -11,17 +11,16 @@ use rustls::pki_types::ServerName;
 use tls_cork::CorkConfig;
 
 use crate::cell::Cell;
-use crate::chart::{self, Chart};
-use crate::children::{self, EmbeddedServer};
 use crate::endpoint::Endpoint;
 use crate::engine::{self, Load};
-use crate::failure::Failure;
 use crate::link::{Link, Target};
-use crate::median::Median;
-use crate::nbd::server::ExportKind;
-use crate::report::{self, Column, Kind, OutArgs, Report, Value};
-use crate::tls::{self, TemporaryCertificates};
+use crate::nbd::server::{EmbeddedServer, ExportKind};
 use crate::wire::{Security, Strategy};
+use tls_cork_programs::Failure;
+use tls_cork_programs::children;
+use tls_cork_programs::tls::{self, TemporaryCertificates};
+use tls_cork_report::Median;
+use tls_cork_report::{self as report, Chart, Column, Kind, OutArgs, Report, Value};
 
 /// Block size and queue depth of each group of rows.
 const CELLS: [(u32, u32); 7] =
@@ -176,7 +175,7 @@ fn verdict(groups: &[Group]) -> String {
         for cells in group {
             let Some(cell) = cells.first().filter(|cell| cell.strategy == more) else { continue };
             let Some(ratio) = over(cells, &group[0]) else { continue };
-            let place = format!("{} (depth {})", chart::size(cell.block_size.into()), cell.queue_depth);
+            let place = format!("{} (depth {})", report::size(cell.block_size.into()), cell.queue_depth);
             match ratio {
                 Median { min, .. } if min > 1.0 => faster.push(place),
                 Median { max, .. } if max < 1.0 => slower.push(place),

@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::io;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 use tls_cork::CorkConfig;
 
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
-use crate::nbd::negotiate::{self, ExportFacts, STEP_LIMIT};
+use tls_cork_nbd::client::{self, ExportFacts, GoReplies};
+use tls_cork_programs::Failure;
+
 use crate::wire::{self, Counters, Outgoing, Security, Strategy, Wire};
 
+/// How long a server may take for any one step before the transmission phase.
+const STEP_LIMIT: Duration = Duration::from_secs(10);
 /// How long a closed session may take to end at the server's side.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -44,7 +48,7 @@ impl Link {
     pub fn open(target: &Target, strategy: Strategy, cork: CorkConfig) -> Result<(Self, ExportFacts), Failure> {
         let endpoint = &target.endpoint;
         let tls = matches!(target.security, Security::Tls { .. });
-        let stream = negotiate::connect(endpoint, tls)?;
+        let stream = connect(endpoint, tls)?;
         let setup = || -> io::Result<Self> {
             let mut link = Self {
                 endpoint: endpoint.clone(),
@@ -57,7 +61,7 @@ impl Link {
         };
         let mut link = setup().map_err(|e| Failure::new("set up connection", endpoint, e))?;
         link.handshake(&target.security)?;
-        let facts = negotiate::go(&mut link, &target.export)?;
+        let facts = link.go(&target.export)?;
         Ok((link, facts))
     }
 
@@ -90,6 +94,33 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// Chooses `export` and starts the transmission phase.
+    fn go(&mut self, export: &str) -> Result<ExportFacts, Failure> {
+        let what = "NBD negotiation (GO)";
+        let sent = self.submit(Outgoing::message(client::go(export).into()), true).and_then(|()| self.end_turn());
+        sent.map_err(|e| self.failure(what, e))?;
+
+        let deadline = Instant::now() + STEP_LIMIT;
+        let mut replies = GoReplies::default();
+        let mut buffer = [0; 4096];
+        loop {
+            match self.read(&mut buffer) {
+                Ok(0) => return Err(self.failure(what, "the server closed the connection")),
+                Ok(n) => replies.feed(&buffer[..n]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.wait(deadline).map_err(|e| self.failure(what, e))? {
+                        return Err(self.failure(what, "no answer in time"));
+                    }
+                    continue;
+                }
+                Err(e) => return Err(self.failure(what, e)),
+            }
+            if let Some(facts) = replies.parse().map_err(|e| self.failure(what, e))? {
+                return Ok(facts);
+            }
+        }
     }
 
     /// Sends a message as the wire's strategy has it; `last` for the last one of the turn.
@@ -188,4 +219,24 @@ impl Link {
     pub(crate) fn failure(&self, what: impl Into<String>, why: impl fmt::Display) -> Failure {
         Failure::new(what, &self.endpoint, why)
     }
+}
+
+/// Connects, and goes as far as plaintext goes.
+fn connect(endpoint: &Endpoint, tls: bool) -> Result<TcpStream, Failure> {
+    let mut stream = endpoint.connect(STEP_LIMIT).map_err(|e| Failure::new("connect", endpoint, e))?;
+    let mut begin = || {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(STEP_LIMIT))?;
+        stream.set_write_timeout(Some(STEP_LIMIT))?;
+        client::begin(&mut stream, tls)
+    };
+    begin().map_err(|e| {
+        let what = if tls { "NBD negotiation (STARTTLS)" } else { "NBD negotiation" };
+        match e.kind() {
+            io::ErrorKind::WouldBlock => Failure::new(what, endpoint, "the server sends nothing; is it an NBD server?"),
+            io::ErrorKind::UnexpectedEof => Failure::new(what, endpoint, "the server closed the connection"),
+            _ => Failure::new(what, endpoint, e),
+        }
+    })?;
+    Ok(stream)
 }

@@ -9,7 +9,6 @@ use tls_cork_bench::broadcast::receivers::ReceiversArgs;
 use tls_cork_bench::broadcast::sender::SenderArgs;
 use tls_cork_bench::broadcast::{self, BroadcastArgs};
 use tls_cork_bench::compare::{self, CompareArgs};
-use tls_cork_bench::failure::Failure;
 use tls_cork_bench::grid::{self, GridArgs};
 use tls_cork_bench::nbd::server::{self, ServeArgs};
 use tls_cork_bench::nbd_command::{self, NbdArgs};
@@ -17,10 +16,11 @@ use tls_cork_bench::peers::receiver::{self, ReceiveArgs};
 use tls_cork_bench::peers::sender::{self, SendArgs};
 use tls_cork_bench::peers::{self, PeersArgs};
 use tls_cork_bench::real::{self, RealArgs};
-use tls_cork_bench::report;
 use tls_cork_bench::simulate::{self, SimulateArgs};
 use tls_cork_bench::soak::{self, SoakArgs};
-use tls_cork_bench::tls;
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls;
+use tls_cork_report as report;
 
 /// NBD writes over TLS by different strategies: how many records, sends and CPU seconds they
 /// take, and how fast they are.

@@ -13,11 +13,11 @@ use tls_cork::CorkConfig;
 use crate::cell::Cell;
 use crate::endpoint::Endpoint;
 use crate::engine::{self, Load};
-use crate::failure::Failure;
 use crate::link::{Link, Target};
-use crate::nbd::proto::MAX_PAYLOAD;
-use crate::tls::{self, TlsVersion};
 use crate::wire::{Security, Strategy};
+use tls_cork_nbd::MAX_PAYLOAD;
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls::{self, TlsVersion};
 
 /// Options of `nbd`.
 #[derive(Debug, Args)]

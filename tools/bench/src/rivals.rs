@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::cell::Cell;
-use crate::children::{self, Guarded};
-use crate::failure::Failure;
-use crate::tls::{self, TemporaryCertificates};
+use tls_cork_programs::Failure;
+use tls_cork_programs::children::{self, Guarded};
+use tls_cork_programs::tls::{self, TemporaryCertificates};
 
 /// Where libnbd looks for the CA certificate, below its user's home; nothing else is there.
 pub const TRUSTED: &str = ".pki/libnbd";

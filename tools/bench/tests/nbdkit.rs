@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use tls_cork_bench::rivals::{self, Nbdkit};
-use tls_cork_bench::tls;
+use tls_cork_programs::tls;
 
 mod common;
 

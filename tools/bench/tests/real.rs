@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tls_cork_bench::children::Guarded;
 use tls_cork_bench::real::strace;
+use tls_cork_programs::children::Guarded;
 
 mod common;
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tls_cork_bench::report::OutArgs;
 use tls_cork_bench::soak::{self, Fault, Operation, Pairing, SoakArgs};
+use tls_cork_report::OutArgs;
 
 #[test]
 fn a_few_rounds_meet_every_operation_and_every_fault() {

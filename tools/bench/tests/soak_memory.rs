@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use tls_cork_bench::report::OutArgs;
 use tls_cork_bench::soak::{self, SoakArgs};
+use tls_cork_report::OutArgs;
 
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

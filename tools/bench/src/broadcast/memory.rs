@@ -4,7 +4,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
+use tls_cork_programs::Failure;
 
 const ROLLUP: &str = "/proc/self/smaps_rollup";
 const SOCKSTAT: &str = "/proc/net/sockstat";

@@ -7,11 +7,11 @@ use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 
-use crate::chart::Chart;
-use crate::children::{self, Guarded};
-use crate::failure::Failure;
-use crate::report::{self, Column, Kind, OutArgs, Report, Value};
-use crate::tls::{self, TemporaryCertificates};
+use tls_cork_programs::Failure;
+use tls_cork_programs::children::{self, Guarded};
+use tls_cork_programs::tls::{self, TemporaryCertificates};
+use tls_cork_report::Chart;
+use tls_cork_report::{self as report, Column, Kind, OutArgs, Report, Value};
 
 mod memory;
 pub mod receivers;

@@ -10,8 +10,8 @@ use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Socket, Type};
 
-use crate::failure::Failure;
-use crate::tls;
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls;
 
 /// What a receiver's socket takes in unread: as little as the kernel allows.
 const RECEIVE_BUFFER: usize = 4096;

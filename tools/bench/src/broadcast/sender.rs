@@ -16,10 +16,10 @@ use socket2::SockRef;
 
 use super::memory::Memory;
 use super::stacks::{Cleartext, Ours, Receiver, Rustls};
-use crate::content;
 use crate::cpu_time::CpuTime;
-use crate::failure::Failure;
-use crate::tls;
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls;
+use tls_cork_testing::content;
 
 /// A process that takes no CPU time for so long has nothing left to do.
 const QUIET: Duration = Duration::from_millis(400);

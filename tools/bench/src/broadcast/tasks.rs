@@ -16,7 +16,7 @@ use tokio::task::LocalSet;
 
 use super::memory::Memory;
 use super::sender::{Held, Quiet, STEP_LIMIT, SenderArgs, Stack, accept};
-use crate::failure::Failure;
+use tls_cork_programs::Failure;
 
 /// Serves as `args` has it, on one thread.
 pub(super) fn serve(

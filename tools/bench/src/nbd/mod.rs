@@ -3,6 +3,4 @@
 //!
 //! <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>
 
-pub mod negotiate;
-pub mod proto;
 pub mod server;

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::chart::Chart;
-use crate::children::{self, Attendant};
-use crate::failure::Failure;
-use crate::median::Median;
 use crate::nbd_command::{max_hold_parser, parse_seconds};
-use crate::report::{self, OutArgs};
-use crate::tls::{self, TemporaryCertificates};
+use tls_cork_programs::Failure;
+use tls_cork_programs::children::{self, Attendant};
+use tls_cork_programs::tls::{self, TemporaryCertificates};
+use tls_cork_report::Chart;
+use tls_cork_report::Median;
+use tls_cork_report::{self as report, OutArgs};
 
 pub mod delay;
 pub mod receiver;

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::delay::monotonic_ns;
 use super::traffic::{Content, Pattern};
 use crate::acceptor::Acceptor;
-use crate::failure::Failure;
 use crate::nbd::server::pipe::{CleartextPipe, Pipe, TlsPipe};
-use crate::tls;
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls;
 
 /// The one suite that the receiver agrees to.
 pub const SUITE: SupportedCipherSuite = TLS13_AES_128_GCM_SHA256;

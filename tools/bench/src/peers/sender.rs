@@ -14,8 +14,8 @@ use super::stacks::{self, Link, Stack, StackName};
 use super::traffic::{Content, Pattern, Shape};
 use crate::cpu_time::CpuTime;
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
 use crate::nbd_command::{max_hold_parser, parse_seconds};
+use tls_cork_programs::Failure;
 
 /// Options of `peers-send`.
 #[derive(Debug, Args)]

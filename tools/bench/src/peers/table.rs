@@ -3,8 +3,8 @@
 use super::receiver::SUITE;
 use super::stacks::BUFFER;
 use super::{Cell, Standing};
-use crate::median::Median;
-use crate::report::{self, Column, Kind, Report, Value};
+use tls_cork_report::Median;
+use tls_cork_report::{self as report, Column, Kind, Report, Value};
 
 /// The columns of `peers.csv`, and of the table.
 const COLUMNS: [Column; 14] = [

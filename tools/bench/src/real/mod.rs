@@ -3,11 +3,11 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::chart::Chart;
-use crate::failure::Failure;
-use crate::median::Median;
-use crate::report::{self, Column, Kind, OutArgs, Report, Value};
 use crate::rivals::{self, Nbdkit};
+use tls_cork_programs::Failure;
+use tls_cork_report::Chart;
+use tls_cork_report::Median;
+use tls_cork_report::{self as report, Column, Kind, OutArgs, Report, Value};
 
 mod programs;
 pub mod relay;

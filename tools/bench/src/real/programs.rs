@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use super::Job;
 use super::strace::{self, SystemCalls};
 use crate::cell::Cell;
-use crate::children::{self, Finished};
-use crate::content;
 use crate::cpu_time::CpuTime;
-use crate::failure::Failure;
 use crate::rivals;
-use crate::tls;
 use crate::wire::Strategy;
+use tls_cork_programs::Failure;
+use tls_cork_programs::children::{self, Finished};
+use tls_cork_programs::tls;
+use tls_cork_testing::content;
 
 /// No run takes longer than this, not even under strace.
 const RUN_LIMIT: Duration = Duration::from_secs(120);

@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::acceptor::Acceptor;
-use crate::nbd::proto::{CLIENT_FLAGS_LEN, OPT_STARTTLS, OPTION_HEADER_LEN, parse_option_header};
-use crate::record_count::RecordCounter;
+use tls_cork_nbd::{CLIENT_FLAGS_LEN, OPT_STARTTLS, OPTION_HEADER_LEN, parse_option_header};
+use tls_cork_testing::RecordCounter;
 
 /// Neither side is silent for so long while a program runs.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
@@ -172,7 +172,7 @@ impl ClientStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nbd::proto::{OPT_INFO, encode_option};
+    use tls_cork_nbd::{OPT_INFO, encode_option};
 
     /// Flags, an option with data, STARTTLS, and records of 3, 0 and 300 bytes.
     fn session() -> Vec<u8> {

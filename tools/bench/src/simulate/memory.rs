@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::content;
+use tls_cork_testing::content;
 
 /// When each of many connections starts: at random within a span, counted in slots.
 #[derive(Debug)]

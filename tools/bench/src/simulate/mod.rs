@@ -9,10 +9,10 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::chart::Chart;
-use crate::failure::Failure;
-use crate::median::Median;
-use crate::report::{self, Column, Kind as As, OutArgs, Report, Value};
+use tls_cork_programs::Failure;
+use tls_cork_report::Chart;
+use tls_cork_report::Median;
+use tls_cork_report::{self as report, Column, Kind as As, OutArgs, Report, Value};
 
 use memory::Starts;
 use policies::Kind;

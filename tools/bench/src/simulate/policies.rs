@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tls_cork::{CorkConfig, CorkPolicy, DynamicRecords, MAX_RECORD_SIZE, Seal, SealError, SendFlags, WriteError};
 
-use crate::failure::Failure;
+use tls_cork_programs::Failure;
 
 use super::tcp::Tcp;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::failure::Failure;
+use tls_cork_programs::Failure;
 
 use super::policies::{Kind, Writer};
 use super::tcp::{Path, Tcp};

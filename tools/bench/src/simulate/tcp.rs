@@ -24,7 +24,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use crate::content;
+use tls_cork_testing::content;
 
 use receiver::{Ack, Receiver};
 use sender::Sender;

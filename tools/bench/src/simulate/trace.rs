@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::failure::Failure;
+use tls_cork_programs::Failure;
 
 /// One write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

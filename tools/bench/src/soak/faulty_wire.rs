@@ -12,7 +12,7 @@ use socket2::SockRef;
 
 use super::ledger::{Flip, Ledger};
 use super::plan::{Fault, FaultPlan, Side, WirePlan, log_uniform};
-use crate::record_count::RecordCounter;
+use tls_cork_testing::RecordCounter;
 
 const LATEST_MS: u64 = 20;
 /// How long the ends may take to agree that a changed bit, once it was read, was the end: a changed length makes them wait for one another.

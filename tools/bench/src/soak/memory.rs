@@ -35,8 +35,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::{env, fs};
 
-use crate::children;
-use crate::failure::Failure;
+use tls_cork_programs::Failure;
+use tls_cork_programs::children;
 
 /// How many arenas glibc may use; read when a program starts.
 const ARENAS: &str = "MALLOC_ARENA_MAX";

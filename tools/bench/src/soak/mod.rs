@@ -31,12 +31,12 @@ use indicatif::ProgressBar;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
-use crate::failure::Failure;
-use crate::report::{self, OutArgs};
-use crate::tls::TemporaryCertificates;
 use ledger::{EndReport, Ledger};
 use plan::{Side, StreamPlan};
 use stream::Configs;
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls::TemporaryCertificates;
+use tls_cork_report::{self as report, OutArgs};
 
 #[cfg(test)]
 pub(crate) use memory::tests::MEASURING;

@@ -1,6 +1,6 @@
 //! What streams carry: bytes that depend on their place, so that a lost, repeated or moved one shows.
 
-use crate::content;
+use tls_cork_testing::content;
 
 /// `content` fills blocks of this length, whose places are multiples of it.
 const BLOCK: usize = 4096;

@@ -15,8 +15,8 @@ use socket2::{SockRef, TcpKeepalive};
 use super::ledger::{EndReport, Ledger};
 use super::plan::{Driver, EndPlan, FaultPlan, Side, StreamPlan};
 use super::{Session, async_side, faulty_wire, mio_side};
-use crate::failure::Failure;
-use crate::tls::{self, TlsVersion};
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls::{self, TlsVersion};
 
 /// After how many records short-lived keys are updated.
 pub(crate) const SHORT_LIVED: u64 = 300;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::ledger::{Fate, Operation};
 use super::plan::{Fault, Pairing};
 use super::totals::Totals;
-use crate::chart::Chart;
-use crate::report::{Column, Kind, Report, Value};
+use tls_cork_report::Chart;
+use tls_cork_report::{Column, Kind, Report, Value};
 
 const fn text(csv: &'static str, title: &'static str, about: &'static str) -> Column {
     Column { csv, title, kind: Kind::Text, about }

@@ -11,8 +11,8 @@ use super::memory::Memory;
 use super::plan::{self, Fault, Pairing, Side, StreamPlan};
 use super::stream::SHORT_LIVED;
 use super::table;
-use crate::failure::Failure;
-use crate::report::Report;
+use tls_cork_programs::Failure;
+use tls_cork_report::Report;
 
 /// Streams that have something in common.
 #[derive(Debug, Default, Clone)]

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-use crate::nbd::proto::REQUEST_LEN;
+use tls_cork_nbd::REQUEST_LEN;
 
 /// A message to send: a short header and, behind it, a payload that may be empty.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use socket2::SockRef;
 use tls_cork_mio::Transport;
 
 use super::Counters;
-use crate::record_count::RecordCounter;
+use tls_cork_testing::RecordCounter;
 
 #[derive(Debug)]
 pub(crate) struct CountingSocket {

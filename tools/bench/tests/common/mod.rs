@@ -7,9 +7,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 use tls_cork_bench::cell::Cell;
-use tls_cork_bench::children::EmbeddedServer;
-use tls_cork_bench::nbd::server::ExportKind;
-use tls_cork_bench::tls;
+use tls_cork_bench::nbd::server::{EmbeddedServer, ExportKind};
+use tls_cork_programs::tls;
 
 pub(crate) const STRATEGIES: [&str; 5] = ["immediate", "vectored", "tcp-cork", "full-cork", "more"];
 

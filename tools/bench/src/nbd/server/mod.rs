@@ -7,7 +7,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -15,9 +16,13 @@ use clap::{Args, ValueEnum};
 use rustls::ServerConfig;
 
 use crate::acceptor::Acceptor;
-use crate::failure::Failure;
-use crate::nbd::proto::{self, CLIENT_FLAGS_LEN, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, SIMPLE_REPLY_LEN, SimpleReply};
-use crate::tls;
+use tls_cork_nbd::{
+    CLIENT_FLAGS_LEN, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, SIMPLE_REPLY_LEN, SimpleReply, encode_greeting,
+    parse_client_flags,
+};
+use tls_cork_programs::Failure;
+use tls_cork_programs::children::Guarded;
+use tls_cork_programs::tls;
 
 mod export;
 pub(crate) mod pipe;
@@ -118,10 +123,10 @@ fn accept_all(mut acceptor: Acceptor, shared: &Arc<Shared>) {
 fn serve_connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let flags = FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES;
-    stream.write_all(&proto::encode_greeting(flags))?;
+    stream.write_all(&encode_greeting(flags))?;
     let mut client_flags = [0; CLIENT_FLAGS_LEN];
     stream.read_exact(&mut client_flags)?;
-    proto::parse_client_flags(&client_flags).map_err(invalid)?;
+    parse_client_flags(&client_flags).map_err(invalid)?;
 
     let mut connection = Connection {
         session: Session::new(&shared.export, shared.tls.is_some()),
@@ -138,6 +143,48 @@ fn serve_connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
         pipe.close()?;
     }
     Ok(())
+}
+
+/// The embedded server as a child process.
+#[derive(Debug)]
+pub struct EmbeddedServer {
+    _child: Guarded,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+}
+
+impl EmbeddedServer {
+    /// Starts `program serve`; with TLS if `certs` names a directory of certificates.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start, or does not say where it listens.
+    pub fn start(
+        program: &Path,
+        certs: Option<&Path>,
+        export: ExportKind,
+        size: u64,
+        more_args: &[&str],
+    ) -> Result<Self, Failure> {
+        let name = "embedded server";
+        let mut command = Command::new(program);
+        command.arg("serve").arg("--size").arg(size.to_string());
+        command.arg("--export").arg(match export {
+            ExportKind::Null => "null",
+            ExportKind::Memory => "memory",
+        });
+        match certs {
+            Some(dir) => command.arg("--certs").arg(dir),
+            None => command.arg("--plaintext"),
+        };
+        command.args(more_args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = Guarded::spawn(&mut command, name)?;
+        // A server that fails closes its output, so this ends.
+        let line = child.line().unwrap_or_default();
+        let port = line.parse().map_err(|_| Failure::new("start program", name, "it ended without naming its port"))?;
+        Ok(Self { _child: child, port })
+    }
 }
 
 enum End {

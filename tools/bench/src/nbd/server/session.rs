@@ -1,7 +1,7 @@
 //! The server's side of the protocol: bytes in, answers out, no I/O.
 
 use super::export::Export;
-use crate::nbd::proto::{
+use tls_cork_nbd::{
     CMD_DISC, CMD_FLUSH, CMD_READ, CMD_WRITE, ERROR_INVALID, ERROR_NO_SPACE, EXPORT_HAS_FLAGS, EXPORT_SEND_FLUSH,
     INFO_BLOCK_SIZE, Info, MAX_PAYLOAD, OPT_ABORT, OPT_GO, OPT_STARTTLS, OPTION_HEADER_LEN, ProtoError, REP_ACK,
     REP_ERR_INVALID, REP_ERR_POLICY, REP_ERR_TLS_REQD, REP_ERR_UNSUP, REP_INFO, REQUEST_LEN, Request, encode_info,
@@ -196,8 +196,8 @@ fn position(offset: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nbd::proto::{INFO_EXPORT, REP_ERROR_BIT, encode_go, encode_option};
     use crate::nbd::server::ExportKind;
+    use tls_cork_nbd::{INFO_EXPORT, REP_ERROR_BIT, encode_go, encode_option};
 
     fn memory() -> Export {
         Export::new(ExportKind::Memory, 4096).expect("small")

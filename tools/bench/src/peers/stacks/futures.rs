@@ -11,8 +11,8 @@ use futures_util::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 use super::counted::Counted;
 use super::{BUFFER, Link, Stack, Way};
 use crate::peers::sender::{Load, Sent};
-use crate::tls::{self, TlsVersion};
 use crate::wire::Counters;
+use tls_cork_programs::tls::{self, TlsVersion};
 
 type Transport = Counted<Async<TcpStream>>;
 

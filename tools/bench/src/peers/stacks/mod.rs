@@ -16,10 +16,10 @@ use tls_cork::{CorkConfig, MAX_RECORD_SIZE};
 
 use super::sender::{Load, Sent};
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
-use crate::tls::SERVER_NAMES;
 use crate::wire::Counters;
 use crate::wire::socket::CountingSocket;
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls::SERVER_NAMES;
 
 mod aead;
 mod blocking;

@@ -7,9 +7,9 @@ use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVersion};
 use super::blocking::{Buffered, Session, Unbuffered};
 use super::{Link, now};
 use crate::peers::sender::{Load, Sent};
-use crate::tls::SERVER_NAMES;
 use crate::wire::Counters;
 use crate::wire::socket::CountingSocket;
+use tls_cork_programs::tls::SERVER_NAMES;
 
 pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
     now(load.send(Unbuffered(connect(link)?)))

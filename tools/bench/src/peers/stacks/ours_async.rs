@@ -12,8 +12,8 @@ use tls_cork_async_std::client::TlsStream;
 use super::counted::Counted;
 use super::{Link, Stack};
 use crate::peers::sender::{Load, Sent};
-use crate::tls::{self, TlsVersion};
 use crate::wire::Counters;
+use tls_cork_programs::tls::{self, TlsVersion};
 
 struct Ours(TlsStream<Counted<Async<TcpStream>>>);
 

@@ -8,9 +8,9 @@ use tls_cork_mio::TlsStream;
 
 use super::{Link, Stack, now};
 use crate::peers::sender::{Load, Sent};
-use crate::tls::{self, TlsVersion};
 use crate::wire::Counters;
 use crate::wire::socket::CountingSocket;
+use tls_cork_programs::tls::{self, TlsVersion};
 
 struct Ours {
     stream: TlsStream<CountingSocket>,

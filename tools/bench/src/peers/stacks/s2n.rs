@@ -11,7 +11,7 @@ use tokio::io::BufWriter;
 use super::tokio::{Tokio, Transport, block_on, transport};
 use super::{BUFFER, Link, Way};
 use crate::peers::sender::{Load, Sent};
-use crate::tls::SERVER_NAMES;
+use tls_cork_programs::tls::SERVER_NAMES;
 
 pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
     block_on(async {

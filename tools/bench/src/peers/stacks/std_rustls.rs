@@ -8,9 +8,9 @@ use super::blocking::{Buffered, Session, Unbuffered};
 use super::vectored::Pieces;
 use super::{Link, Stack, now};
 use crate::peers::sender::{Load, Sent};
-use crate::tls::{self, TlsVersion};
 use crate::wire::Counters;
 use crate::wire::socket::CountingSocket;
+use tls_cork_programs::tls::{self, TlsVersion};
 
 type TlsStream = StreamOwned<ClientConnection, CountingSocket>;
 

@@ -11,8 +11,8 @@ use tokio_rustls::client::TlsStream;
 use super::counted::Counted;
 use super::{BUFFER, Link, Stack, Way};
 use crate::peers::sender::{Load, Sent};
-use crate::tls::{self, TlsVersion};
 use crate::wire::Counters;
+use tls_cork_programs::tls::{self, TlsVersion};
 
 pub(super) type Transport = Counted<TcpStream>;
 

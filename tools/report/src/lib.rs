@@ -14,9 +14,13 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::chart::{self, Chart};
-use crate::failure::Failure;
-use crate::median::Median;
+use tls_cork_programs::Failure;
+
+mod chart;
+mod median;
+
+pub use chart::{Chart, size};
+pub use median::Median;
 
 /// The option that keeps the figures: flatten it into a command's options.
 #[derive(Debug, Clone, Default, Args)]

@@ -20,7 +20,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::cleanup::TemporaryDir;
-use crate::failure::Failure;
+use crate::Failure;
 
 /// File names as nbdkit's `--tls-certificates=DIR` expects them.
 pub const CA_CERT: &str = "ca-cert.pem";

@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::{Column, Kind};
+use crate::{Column, Kind};
 
 const COLUMNS: [Column; 4] = [
     Column { csv: "policy", title: "policy", kind: Kind::Text, about: "" },

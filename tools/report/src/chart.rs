@@ -13,9 +13,9 @@ use plotters::prelude::{
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, ShapeStyle, TextStyle};
 
-use crate::failure::Failure;
-use crate::median::Median;
-use crate::report::{Report, Value};
+use tls_cork_programs::Failure;
+
+use crate::{Median, Report, Value};
 
 /// Which columns of a report make its picture. Columns go by their names in the CSV header.
 ///
@@ -168,7 +168,8 @@ fn fill_in(template: &str, report: &Report, row: &[Value]) -> Result<String, Fai
 }
 
 /// A number of bytes in the largest binary unit that divides it.
-pub(crate) fn size(bytes: u64) -> String {
+#[must_use]
+pub fn size(bytes: u64) -> String {
     [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
         .into_iter()
         .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit))

@@ -21,7 +21,7 @@ use signal_hook::consts::signal::{
 use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 
-use crate::failure::Failure;
+use crate::Failure;
 
 /// How long a child may take to obey SIGTERM.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
@@ -105,7 +105,7 @@ impl Register {
 
 /// A temporary directory. Nothing creates it again once it has been removed.
 #[derive(Debug)]
-pub struct TemporaryDir(Option<TempDir>, PathBuf);
+pub(crate) struct TemporaryDir(Option<TempDir>, PathBuf);
 
 impl TemporaryDir {
     /// Creates it, below the system's directory for temporary files.
@@ -113,7 +113,7 @@ impl TemporaryDir {
     /// # Errors
     ///
     /// When it cannot be created, or signals cannot be watched for.
-    pub fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         let mut register = Register::watched()?;
         let dir =
             tempfile::tempdir().map_err(|e| Failure::new("create directory", std::env::temp_dir().display(), e))?;
@@ -124,7 +124,7 @@ impl TemporaryDir {
 
     /// Where it is.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.1
     }
 }

@@ -1,17 +1,23 @@
-//! NBD messages as pure functions over byte slices.
+//! The Network Block Device protocol without sockets: fixed newstyle negotiation with STARTTLS, then
+//! requests with simple replies or chunks.
 //!
-//! No sockets and no state, so that client, server and fuzz targets share one reading of the
-//! protocol. Parsers take whatever a peer sent and answer with a [`ProtoError`], never a panic.
+//! Messages are pure functions over byte slices, so that clients, servers and fuzz targets share one
+//! reading of the protocol. Parsers take whatever a peer sent and return a [`ProtoError`], never panic.
+//!
+//! <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>
 
 use std::fmt;
 
+pub mod client;
 mod handshake;
+mod replies;
 mod structured;
 #[cfg(test)]
 mod tests;
 mod transmission;
 
 pub use handshake::*;
+pub use replies::{Completion, Outstanding, ReplyStream};
 pub use structured::*;
 pub use transmission::*;
 

@@ -15,7 +15,8 @@ pub fn fill(seed: u64, offset: u64, block: &mut [u8]) {
 }
 
 /// splitmix64: one step per word, good enough that no two blocks look alike.
-pub(crate) fn next(state: &mut u64) -> u64 {
+#[must_use]
+pub fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,26 +1,13 @@
 //! The client's way to the transmission phase: greeting, STARTTLS, GO.
-//!
-//! What happens in plaintext uses a blocking socket with time limits; GO goes through whatever
-//! [`Wire`](crate::wire::Wire) will carry the requests.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use super::proto::{
-    self, EXPORT_HAS_FLAGS, EXPORT_READ_ONLY, EXPORT_SEND_FLUSH, GREETING_LEN, INFO_BLOCK_SIZE, INFO_EXPORT, Info,
-    OPT_GO, OPT_STARTTLS, OPTION_REPLY_HEADER_LEN, OptionReplyHeader, ProtoError, REP_ACK, REP_ERR_TLS_REQD,
-    REP_ERROR_BIT, REP_INFO, option_error_name,
+use crate::{
+    EXPORT_HAS_FLAGS, EXPORT_READ_ONLY, EXPORT_SEND_FLUSH, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, GREETING_LEN,
+    INFO_BLOCK_SIZE, INFO_EXPORT, Info, MAX_PAYLOAD, OPT_GO, OPT_STARTTLS, OPTION_REPLY_HEADER_LEN, OptionReplyHeader,
+    ProtoError, REP_ACK, REP_ERR_TLS_REQD, REP_ERROR_BIT, REP_INFO, encode_client_flags, encode_go, encode_option,
+    option_error_name, parse_greeting, parse_info, parse_option_reply_header,
 };
-use crate::endpoint::Endpoint;
-use crate::failure::Failure;
-use crate::link::Link;
-use crate::wire::Outgoing;
-
-/// How long a server may take for any one step before the transmission phase.
-pub const STEP_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the server said about the export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,50 +24,32 @@ pub struct ExportFacts {
     pub maximum_payload: u32,
 }
 
-/// Connects, and goes as far as plaintext goes: to the server's consent to STARTTLS if `tls`, else
-/// to where options may be sent.
+/// Goes as far as plaintext goes on a connection that has just been made: to the server's consent to
+/// STARTTLS if `tls`, else to where options may be sent.
 ///
 /// # Errors
 ///
-/// When the connection is refused, the server speaks another protocol or does not offer TLS.
-pub fn connect(endpoint: &Endpoint, tls: bool) -> Result<TcpStream, Failure> {
-    let mut stream = endpoint.connect(STEP_LIMIT).map_err(|e| Failure::new("connect", endpoint, e))?;
-    plaintext_phase(&mut stream, tls).map_err(|e| {
-        let what = if tls { "NBD negotiation (STARTTLS)" } else { "NBD negotiation" };
-        let hint = match e.kind() {
-            io::ErrorKind::WouldBlock => "the server sends nothing; is it an NBD server?",
-            io::ErrorKind::UnexpectedEof => "the server closed the connection",
-            _ => return Failure::new(what, endpoint, e),
-        };
-        Failure::new(what, endpoint, hint)
-    })?;
-    Ok(stream)
-}
-
-fn plaintext_phase(stream: &mut TcpStream, tls: bool) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(STEP_LIMIT))?;
-    stream.set_write_timeout(Some(STEP_LIMIT))?;
-
+/// When the stream fails, the server speaks another protocol or does not offer TLS.
+pub fn begin(stream: &mut (impl Read + Write), tls: bool) -> io::Result<()> {
     let mut greeting = [0; GREETING_LEN];
     stream.read_exact(&mut greeting)?;
-    let flags = proto::parse_greeting(&greeting).map_err(invalid)?;
-    let wanted = proto::FLAG_FIXED_NEWSTYLE | proto::FLAG_NO_ZEROES;
-    stream.write_all(&proto::encode_client_flags(flags & wanted))?;
+    let flags = parse_greeting(&greeting).map_err(invalid)?;
+    let wanted = FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES;
+    stream.write_all(&encode_client_flags(flags & wanted))?;
     if !tls {
         return Ok(());
     }
 
-    stream.write_all(&proto::encode_option(OPT_STARTTLS, &[]))?;
+    stream.write_all(&encode_option(OPT_STARTTLS, &[]))?;
     let mut header = [0; OPTION_REPLY_HEADER_LEN];
     stream.read_exact(&mut header)?;
-    let reply = proto::parse_option_reply_header(&header).map_err(invalid)?;
+    let reply = parse_option_reply_header(&header).map_err(invalid)?;
     // Bounded by the parser. Nothing may be left unread: what follows is TLS.
     let mut text = vec![0; reply.length as usize];
     stream.read_exact(&mut text)?;
     if reply.option != OPT_STARTTLS || reply.kind != REP_ACK {
         return Err(io::Error::other(format!(
-            "the server does not offer TLS: {}{}; use --plaintext, or a server with TLS",
+            "the server does not offer TLS: {}{}",
             option_error_name(reply.kind),
             quoted(&text)
         )));
@@ -88,57 +57,35 @@ fn plaintext_phase(stream: &mut TcpStream, tls: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Chooses `export` and starts the transmission phase.
-///
-/// # Errors
-///
-/// When the server refuses, or answers with something else than option replies.
-pub fn go(link: &mut Link, export: &str) -> Result<ExportFacts, Failure> {
-    let what = "NBD negotiation (GO)";
-    let option = proto::encode_go(export, &[INFO_EXPORT, INFO_BLOCK_SIZE]);
-    let message = Bytes::from(proto::encode_option(OPT_GO, &option));
-    let sent = link.submit(Outgoing::message(message), true).and_then(|()| link.end_turn());
-    sent.map_err(|e| link.failure(what, e))?;
-
-    let deadline = Instant::now() + STEP_LIMIT;
-    let mut replies = GoReplies::default();
-    let mut buffer = [0; 4096];
-    loop {
-        match link.read(&mut buffer) {
-            Ok(0) => return Err(link.failure(what, "the server closed the connection")),
-            Ok(n) => replies.feed(&buffer[..n]),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                if !link.wait(deadline).map_err(|e| link.failure(what, e))? {
-                    return Err(link.failure(what, "no answer in time"));
-                }
-                continue;
-            }
-            Err(e) => return Err(link.failure(what, e)),
-        }
-        if let Some(facts) = replies.parse().map_err(|e| link.failure(what, e))? {
-            return Ok(facts);
-        }
-    }
+/// The option that chooses `export` and starts the transmission phase; [`GoReplies`] is the answer to it.
+#[must_use]
+pub fn go(export: &str) -> Vec<u8> {
+    encode_option(OPT_GO, &encode_go(export, &[INFO_EXPORT, INFO_BLOCK_SIZE]))
 }
 
 /// Option replies to GO, collected until the one that ends them.
 #[derive(Debug, Default)]
-struct GoReplies {
+pub struct GoReplies {
     received: Vec<u8>,
     facts: Option<ExportFacts>,
     sizes: Option<(u32, u32)>,
 }
 
 impl GoReplies {
-    fn feed(&mut self, data: &[u8]) {
+    /// Takes the next bytes of the stream.
+    pub fn feed(&mut self, data: &[u8]) {
         self.received.extend_from_slice(data);
     }
 
-    fn parse(&mut self) -> Result<Option<ExportFacts>, String> {
+    /// What the server said, once it has said it all.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses, or answers with something else than option replies.
+    pub fn parse(&mut self) -> Result<Option<ExportFacts>, String> {
         let text = |e: ProtoError| e.to_string();
         while self.received.len() >= OPTION_REPLY_HEADER_LEN {
-            let OptionReplyHeader { option, kind, length } =
-                proto::parse_option_reply_header(&self.received).map_err(text)?;
+            let OptionReplyHeader { option, kind, length } = parse_option_reply_header(&self.received).map_err(text)?;
             let end = OPTION_REPLY_HEADER_LEN + length as usize;
             if self.received.len() < end {
                 break;
@@ -150,10 +97,10 @@ impl GoReplies {
                 return Err(format!("the server answers option {option}, not GO"));
             }
             match kind {
-                REP_INFO => self.note(proto::parse_info(data).map_err(text)?),
+                REP_INFO => self.note(parse_info(data).map_err(text)?),
                 REP_ACK => {
                     let facts = self.facts.ok_or("the server did not tell the export's size")?;
-                    let (minimum_block, maximum_payload) = self.sizes.unwrap_or((1, proto::MAX_PAYLOAD));
+                    let (minimum_block, maximum_payload) = self.sizes.unwrap_or((1, MAX_PAYLOAD));
                     return Ok(Some(ExportFacts { minimum_block: minimum_block.max(1), maximum_payload, ..facts }));
                 }
                 REP_ERR_TLS_REQD => {
@@ -178,7 +125,7 @@ impl GoReplies {
                     read_only: flag(EXPORT_READ_ONLY),
                     can_flush: flag(EXPORT_SEND_FLUSH),
                     minimum_block: 1,
-                    maximum_payload: proto::MAX_PAYLOAD,
+                    maximum_payload: MAX_PAYLOAD,
                 });
             }
             Info::BlockSize { minimum, maximum, .. } => self.sizes = Some((minimum, maximum)),
@@ -203,7 +150,7 @@ fn invalid(error: ProtoError) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nbd::proto::{encode_info, encode_option_reply};
+    use crate::{encode_info, encode_option_reply};
 
     fn reply(kind: u32, data: &[u8]) -> Vec<u8> {
         encode_option_reply(OPT_GO, kind, data)

@@ -1,15 +1,14 @@
 //! Child processes that end when their owner is done with them, however that comes about.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{GRACE, POLL_INTERVAL, SharedChild};
-use crate::failure::Failure;
-use crate::nbd::server::ExportKind;
+use crate::Failure;
 
 /// A child that is ended, and waited for, when this is dropped.
 #[derive(Debug)]
@@ -195,47 +194,5 @@ impl Attendant {
 ///
 /// When the operating system cannot tell where it is.
 pub fn ourselves() -> Result<PathBuf, Failure> {
-    std::env::current_exe().map_err(|e| Failure::new("find program", "tls-cork-bench", e))
-}
-
-/// The embedded server as a child process.
-#[derive(Debug)]
-pub struct EmbeddedServer {
-    _child: Guarded,
-    /// Where it listens on 127.0.0.1.
-    pub port: u16,
-}
-
-impl EmbeddedServer {
-    /// Starts `program serve`; with TLS if `certs` names a directory of certificates.
-    ///
-    /// # Errors
-    ///
-    /// When it does not start, or does not say where it listens.
-    pub fn start(
-        program: &Path,
-        certs: Option<&Path>,
-        export: ExportKind,
-        size: u64,
-        more_args: &[&str],
-    ) -> Result<Self, Failure> {
-        let name = "embedded server";
-        let mut command = Command::new(program);
-        command.arg("serve").arg("--size").arg(size.to_string());
-        command.arg("--export").arg(match export {
-            ExportKind::Null => "null",
-            ExportKind::Memory => "memory",
-        });
-        match certs {
-            Some(dir) => command.arg("--certs").arg(dir),
-            None => command.arg("--plaintext"),
-        };
-        command.args(more_args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = Guarded::spawn(&mut command, name)?;
-        // A server that fails closes its output, so this ends.
-        let line = child.line().unwrap_or_default();
-        let port = line.parse().map_err(|_| Failure::new("start program", name, "it ended without naming its port"))?;
-        Ok(Self { _child: child, port })
-    }
+    std::env::current_exe().map_err(|e| Failure::new("find program", "ourselves", e))
 }

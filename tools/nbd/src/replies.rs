@@ -1,6 +1,6 @@
 //! Matching replies to the requests they answer.
 
-use crate::nbd::proto::{SIMPLE_REPLY_LEN, SimpleReply, error_name};
+use crate::{SIMPLE_REPLY_LEN, SimpleReply, error_name};
 
 /// Requests without a reply so far.
 ///
