@@ -1,13 +1,12 @@
 //! The rules of corking, checked against the model whatever the caller does.
 #![allow(clippy::disallowed_methods)] // a starting point for virtual time
 
-mod harness;
-
 use std::time::Duration;
 
-use harness::{Bench, END, Limits, parse, stream};
 use proptest::prelude::*;
 use tls_cork::{MAX_RECORD_SIZE, WriteError};
+use tls_cork_testing::content::stream;
+use tls_cork_testing::harness::{Bench, END, Limits, parse};
 
 #[derive(Clone, Debug)]
 enum Op {

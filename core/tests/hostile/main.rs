@@ -4,8 +4,6 @@
 //! `cargo test -p tls-cork --test hostile -- --nocapture` prints a table of all of them.
 #![allow(clippy::disallowed_methods)] // a starting point for virtual time
 
-#[path = "../attack/mod.rs"]
-mod attack;
 mod before_keys;
 mod records;
 mod sending;

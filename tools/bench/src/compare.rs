@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-
-use crate::cell::Cell;
-use crate::nbd_command::{block_size_parser, parse_seconds};
-use crate::rivals::{self, Nbdkit};
-use crate::wire::Strategy;
 use tls_cork_programs::Failure;
 use tls_cork_programs::children;
 use tls_cork_programs::tls::{self, TemporaryCertificates};
 use tls_cork_report::Chart;
 use tls_cork_report::Median;
 use tls_cork_report::{self as report, Column, Kind, OutArgs, Report, Value};
+
+use crate::cell::Cell;
+use crate::nbd_command::{block_size_parser, parse_seconds};
+use crate::rivals::{self, Nbdkit};
+use crate::wire::Strategy;
 
 const QUEUE_DEPTH: u32 = 16;
 /// The block size at which fio takes part: small requests are what the flag is for.

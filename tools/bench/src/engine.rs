@@ -11,15 +11,15 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-
-use crate::cpu_time::CpuTime;
-use crate::link::Link;
-use crate::wire::{Counters, Outgoing};
 use tls_cork_nbd::client::ExportFacts;
 use tls_cork_nbd::{CMD_DISC, CMD_FLUSH, CMD_READ, CMD_WRITE, Request};
 use tls_cork_nbd::{Completion, Outstanding, ReplyStream};
 use tls_cork_programs::Failure;
 use tls_cork_testing::content;
+
+use crate::cpu_time::CpuTime;
+use crate::link::Link;
+use crate::wire::{Counters, Outgoing};
 
 /// A server that answers nothing for this long is taken for dead.
 const STALL_LIMIT: Duration = Duration::from_secs(30);

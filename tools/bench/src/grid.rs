@@ -9,6 +9,11 @@ use std::time::Duration;
 use clap::Args;
 use rustls::pki_types::ServerName;
 use tls_cork::CorkConfig;
+use tls_cork_programs::Failure;
+use tls_cork_programs::children;
+use tls_cork_programs::tls::{self, TemporaryCertificates};
+use tls_cork_report::Median;
+use tls_cork_report::{self as report, Chart, Column, Kind, OutArgs, Report, Value};
 
 use crate::cell::Cell;
 use crate::endpoint::Endpoint;
@@ -16,11 +21,6 @@ use crate::engine::{self, Load};
 use crate::link::{Link, Target};
 use crate::nbd::server::{EmbeddedServer, ExportKind};
 use crate::wire::{Security, Strategy};
-use tls_cork_programs::Failure;
-use tls_cork_programs::children;
-use tls_cork_programs::tls::{self, TemporaryCertificates};
-use tls_cork_report::Median;
-use tls_cork_report::{self as report, Chart, Column, Kind, OutArgs, Report, Value};
 
 /// Block size and queue depth of each group of rows.
 const CELLS: [(u32, u32); 7] =

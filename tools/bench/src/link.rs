@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 use tls_cork::CorkConfig;
-
-use crate::endpoint::Endpoint;
 use tls_cork_nbd::client::{self, ExportFacts, GoReplies};
 use tls_cork_programs::Failure;
 
+use crate::endpoint::Endpoint;
 use crate::wire::{self, Counters, Outgoing, Security, Strategy, Wire};
 
 /// How long a server may take for any one step before the transmission phase.

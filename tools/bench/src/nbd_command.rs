@@ -9,15 +9,15 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use rustls::pki_types::ServerName;
 use tls_cork::CorkConfig;
+use tls_cork_nbd::MAX_PAYLOAD;
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls::{self, TlsVersion};
 
 use crate::cell::Cell;
 use crate::endpoint::Endpoint;
 use crate::engine::{self, Load};
 use crate::link::{Link, Target};
 use crate::wire::{Security, Strategy};
-use tls_cork_nbd::MAX_PAYLOAD;
-use tls_cork_programs::Failure;
-use tls_cork_programs::tls::{self, TlsVersion};
 
 /// Options of `nbd`.
 #[derive(Debug, Args)]

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-
-use crate::cell::Cell;
 use tls_cork_programs::Failure;
 use tls_cork_programs::children::{self, Guarded};
 use tls_cork_programs::tls::{self, TemporaryCertificates};
+
+use crate::cell::Cell;
 
 /// Where libnbd looks for the CA certificate, below its user's home; nothing else is there.
 pub const TRUSTED: &str = ".pki/libnbd";

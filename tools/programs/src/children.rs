@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cleanup::{GRACE, POLL_INTERVAL, SharedChild};
 use crate::Failure;
+use crate::cleanup::{GRACE, POLL_INTERVAL, SharedChild};
 
 /// A child that is ended, and waited for, when this is dropped.
 #[derive(Debug)]

@@ -19,8 +19,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
-use crate::cleanup::TemporaryDir;
 use crate::Failure;
+use crate::cleanup::TemporaryDir;
 
 /// File names as nbdkit's `--tls-certificates=DIR` expects them.
 pub const CA_CERT: &str = "ca-cert.pem";

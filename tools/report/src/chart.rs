@@ -12,7 +12,6 @@ use plotters::prelude::{
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, ShapeStyle, TextStyle};
-
 use tls_cork_programs::Failure;
 
 use crate::{Median, Report, Value};

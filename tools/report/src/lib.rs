@@ -13,7 +13,6 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-
 use tls_cork_programs::Failure;
 
 mod chart;

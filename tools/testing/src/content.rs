@@ -1,4 +1,41 @@
-//! What `--verify` writes, so that it can tell later what it should read.
+//! Content that tests send, and can tell from any other.
+
+use std::sync::LazyLock;
+
+/// A record that no session accepts.
+pub const GARBAGE: [u8; 13] = [23, 3, 3, 0, 8, 90, 90, 90, 90, 90, 90, 90, 90];
+
+/// The byte at `offset` of every [`stream`]: content has its own place in it.
+#[must_use]
+pub fn pattern(offset: usize) -> u8 {
+    ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8
+}
+
+/// `len` bytes of the one stream that tests send, from the offset `from`.
+#[must_use]
+pub fn stream(from: usize, len: usize) -> Vec<u8> {
+    static START: LazyLock<Vec<u8>> = LazyLock::new(|| (0..1 << 15).map(pattern).collect());
+    START.get(from..from + len).map_or_else(|| (from..from + len).map(pattern).collect(), <[u8]>::to_vec)
+}
+
+/// Whether `data` is what comes at `offset` of the stream.
+#[must_use]
+pub fn is_stream(data: &[u8], offset: usize) -> bool {
+    data.iter().enumerate().all(|(n, byte)| *byte == pattern(offset + n))
+}
+
+/// Bytes without a pattern that a mistake could hide behind.
+#[must_use]
+pub fn noise(len: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
 
 /// Fills `block` with pseudo-random bytes that depend on `seed` and on the block's `offset` only:
 /// a block that ends up in another place, or an old one that stays, does not compare equal.

@@ -18,7 +18,12 @@ pub struct RecordCounter {
 
 impl RecordCounter {
     /// Takes the next bytes of the stream, split anywhere.
-    pub fn advance(&mut self, mut data: &[u8]) {
+    pub fn advance(&mut self, data: &[u8]) {
+        self.advance_with(data, |_, _| ());
+    }
+
+    /// The same; `on_record` gets the content type and the length, with its header, of each record whose header is now complete.
+    pub fn advance_with(&mut self, mut data: &[u8], mut on_record: impl FnMut(u8, usize)) {
         self.bytes += data.len() as u64;
         while !data.is_empty() {
             if self.body_missing > 0 {
@@ -35,6 +40,7 @@ impl RecordCounter {
                 self.header_have = 0;
                 self.records += 1;
                 self.body_missing = u16::from_be_bytes([self.header[3], self.header[4]]).into();
+                on_record(self.header[0], HEADER_LEN + self.body_missing);
             }
         }
     }

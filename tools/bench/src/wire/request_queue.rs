@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
-
 use tls_cork_nbd::REQUEST_LEN;
 
 /// A message to send: a short header and, behind it, a payload that may be empty.

@@ -7,9 +7,9 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 use tls_cork_mio::Transport;
+use tls_cork_testing::RecordCounter;
 
 use super::Counters;
-use tls_cork_testing::RecordCounter;
 
 #[derive(Debug)]
 pub(crate) struct CountingSocket {

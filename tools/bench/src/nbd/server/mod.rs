@@ -14,8 +14,6 @@ use std::thread;
 
 use clap::{Args, ValueEnum};
 use rustls::ServerConfig;
-
-use crate::acceptor::Acceptor;
 use tls_cork_nbd::{
     CLIENT_FLAGS_LEN, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, SIMPLE_REPLY_LEN, SimpleReply, encode_greeting,
     parse_client_flags,
@@ -23,6 +21,8 @@ use tls_cork_nbd::{
 use tls_cork_programs::Failure;
 use tls_cork_programs::children::Guarded;
 use tls_cork_programs::tls;
+
+use crate::acceptor::Acceptor;
 
 mod export;
 pub(crate) mod pipe;

@@ -1,12 +1,13 @@
 //! The server's side of the protocol: bytes in, answers out, no I/O.
 
-use super::export::Export;
 use tls_cork_nbd::{
     CMD_DISC, CMD_FLUSH, CMD_READ, CMD_WRITE, ERROR_INVALID, ERROR_NO_SPACE, EXPORT_HAS_FLAGS, EXPORT_SEND_FLUSH,
     INFO_BLOCK_SIZE, Info, MAX_PAYLOAD, OPT_ABORT, OPT_GO, OPT_STARTTLS, OPTION_HEADER_LEN, ProtoError, REP_ACK,
     REP_ERR_INVALID, REP_ERR_POLICY, REP_ERR_TLS_REQD, REP_ERR_UNSUP, REP_INFO, REQUEST_LEN, Request, encode_info,
     encode_option_reply, parse_go, parse_option_header,
 };
+
+use super::export::Export;
 
 /// Something to send; the order is the order of the requests.
 #[derive(Debug)]

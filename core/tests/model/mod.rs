@@ -1,12 +1,12 @@
-//! What a policy over [`Framed`](crate::harness::Framed) has to do, foretold to the byte: decisions, deadlines, records and sends.
+//! What a policy over [`Framed`](tls_cork_testing::harness::Framed) has to do, foretold to the byte: decisions, deadlines, records and sends.
 //!
 //! It counts record by record where the policy calculates, and keeps everything that was ever sent.
 
 use std::time::{Duration, Instant};
 
 use tls_cork::{CorkConfig, DynamicRecords, FlushDecision, FlushReason, WriteError};
-
-use crate::harness::{END, HANDSHAKE, stream};
+use tls_cork_testing::content::stream;
+use tls_cork_testing::harness::{END, HANDSHAKE};
 
 /// The limits that a model and its policy share.
 #[derive(Clone, Copy, Debug)]

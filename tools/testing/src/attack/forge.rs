@@ -13,12 +13,12 @@ use rustls::{ConnectionTrafficSecrets, ContentType, Error, SupportedCipherSuite,
 const MARK: [u8; 8] = *b"\0forged\0";
 
 /// Application data that a forging session turns into a record of type `kind`: `body`, then `zeros` bytes.
-pub fn order(kind: u8, body: &[u8], zeros: u16) -> Vec<u8> {
+pub(super) fn order(kind: u8, body: &[u8], zeros: u16) -> Vec<u8> {
     [&MARK, &[kind][..], &zeros.to_be_bytes(), body].concat()
 }
 
 /// The default provider, whose sessions forge.
-pub fn provider() -> CryptoProvider {
+pub(super) fn provider() -> CryptoProvider {
     let suites = [
         aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
         aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,

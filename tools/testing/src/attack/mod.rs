@@ -1,5 +1,4 @@
 //! A peer that holds the session's keys and says whatever it likes, and a meter for what that costs the other end.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 
 pub mod bounds;
 mod forge;
@@ -7,15 +6,13 @@ mod forge;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use allocation_counter::measure;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, Error, InvalidMessage, PeerMisbehaved, RootCertStore,
-    ServerConfig, ServerConnection, SupportedProtocolVersion,
+    AlertDescription, ClientConfig, ClientConnection, Error, InvalidMessage, PeerMisbehaved, ServerConfig,
+    ServerConnection,
 };
 
-pub type Version = &'static SupportedProtocolVersion;
+use crate::sessions::{self, Version, name};
 
 /// Content types (RFC 8446, section 5.1).
 pub const CHANGE_CIPHER_SPEC: u8 = 20;
@@ -28,29 +25,10 @@ pub const KEY_UPDATES_MAX: usize = 32;
 
 /// TLS configurations for both ends. The end that is `hostile` forges; the server's certificate comes `chain` times.
 pub fn configs(version: Version, hostile: Side, chain: usize) -> (ClientConfig, ServerConfig) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a private key");
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).expect("a root");
-    let provider = |side| Arc::new(if side == hostile { forge::provider() } else { aws_lc_rs::default_provider() });
-    let client = ClientConfig::builder_with_provider(provider(Side::Client))
-        .with_protocol_versions(&[version])
-        .expect("a version")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut server = ServerConfig::builder_with_provider(provider(Side::Server))
-        .with_protocol_versions(&[version])
-        .expect("a version")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate; chain], key)
-        .expect("a server");
+    let provider = |side| if side == hostile { forge::provider() } else { aws_lc_rs::default_provider() };
+    let (client, mut server) = sessions::ends(provider(Side::Client), provider(Side::Server), &[version], chain);
     server.send_tls13_tickets = 0;
     (client, server)
-}
-
-pub fn name() -> ServerName<'static> {
-    ServerName::try_from("localhost").expect("a name")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,19 +112,38 @@ pub fn record(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Counts the heap of what runs under it, and of nothing else on the same thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Meter {
+    measure: Measure,
     current: i64,
     peak: i64,
     zero: i64,
 }
 
+/// Runs the work, and returns the most bytes that it had on the heap at a time, and how many more there are after it.
+pub type Measure = fn(&mut dyn FnMut()) -> (u64, i64);
+
+/// A [`Meter`](crate::attack::Meter). The caller depends on `allocation-counter`, which replaces the allocator of whatever is linked with it.
+#[macro_export]
+macro_rules! meter {
+    () => {
+        $crate::attack::Meter::new(|work| {
+            let info = allocation_counter::measure(work);
+            (info.bytes_max, info.bytes_current)
+        })
+    };
+}
+
 impl Meter {
+    pub fn new(measure: Measure) -> Self {
+        Self { measure, current: 0, peak: 0, zero: 0 }
+    }
+
     pub fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let mut result = None;
-        let info = measure(|| result = Some(work()));
-        self.peak = self.peak.max(self.current + i64::try_from(info.bytes_max).expect("no such heap"));
-        self.current += info.bytes_current;
+        let (mut work, mut result) = (Some(work), None);
+        let (most, left) = (self.measure)(&mut || result = work.take().map(|work| work()));
+        self.peak = self.peak.max(self.current + i64::try_from(most).expect("no such heap"));
+        self.current += left;
         result.expect("it ran")
     }
 

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tls_cork::{CorkConfig, CorkPolicy, FlushDecision, Seal, SealError, SendFlags, TransmitError, WriteError};
 
+use crate::content::pattern;
+
 /// More calls than any run of these tests makes.
 const CALLS_MAX: usize = 2_000_000;
 /// What [`Lie::Endless`] offers each time.
@@ -17,7 +19,7 @@ static ENDLESS: [u8; 1 << 20] = [0xEE; 1 << 20];
 
 /// A wrong answer of one method; `Truth` of any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lie {
+pub enum Lie {
     Truth,
     /// `is_ready`, `has_output` or `has_control` say the opposite.
     Opposite,
@@ -46,8 +48,8 @@ pub(crate) enum Lie {
 }
 
 /// All that `is_ready`, `has_output` and `has_control` can get wrong.
-pub(crate) const OF_ANSWERS: &[Lie] = &[Lie::Opposite];
-pub(crate) const OF_SEAL: &[Lie] = &[
+pub const OF_ANSWERS: &[Lie] = &[Lie::Opposite];
+pub const OF_SEAL: &[Lie] = &[
     Lie::Records(0),
     Lie::Records(1),
     Lie::Records(1 << 20),
@@ -55,7 +57,7 @@ pub(crate) const OF_SEAL: &[Lie] = &[
     Lie::Records(usize::MAX),
     Lie::Fails,
 ];
-pub(crate) const OF_TRANSMIT: &[Lie] = &[
+pub const OF_TRANSMIT: &[Lie] = &[
     Lie::Unasked(0),
     Lie::Unasked(1),
     Lie::Unasked(usize::MAX),
@@ -74,7 +76,7 @@ pub(crate) const OF_TRANSMIT: &[Lie] = &[
 
 /// What a [`Liar`] says next.
 #[derive(Clone, Debug)]
-pub(crate) enum Script {
+pub enum Script {
     /// One lie at each call of one method, for ever.
     Always(Method, Lie),
     /// The same after so many true answers.
@@ -84,7 +86,7 @@ pub(crate) enum Script {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
+pub enum Method {
     IsReady,
     HasOutput,
     HasControl,
@@ -93,18 +95,18 @@ pub(crate) enum Method {
 }
 
 #[derive(Debug)]
-pub(crate) struct Liar {
-    pub(crate) ready: Rc<Cell<bool>>,
-    pub(crate) record_size: usize,
+pub struct Liar {
+    pub ready: Rc<Cell<bool>>,
+    pub record_size: usize,
     /// The most that it offers at a time.
-    pub(crate) offer: usize,
+    pub offer: usize,
     script: Script,
     output: Vec<u8>,
     calls: usize,
 }
 
 impl Liar {
-    pub(crate) fn new(ready: bool, script: Script) -> Self {
+    pub fn new(ready: bool, script: Script) -> Self {
         Self { ready: Rc::new(Cell::new(ready)), record_size: 64, offer: 150, script, output: Vec::new(), calls: 0 }
     }
 
@@ -198,15 +200,10 @@ impl Seal for Liar {
     }
 }
 
-/// The byte at `offset` of every stream here.
-fn pattern(offset: usize) -> u8 {
-    (offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[2]
-}
-
 /// Makes the calls that `ops` stands for over a [`Liar`] that draws from `lies`. However it lies,
 /// every call ends without a panic, what arrives is a prefix of what was accepted, and the rest is
 /// said to be lost.
-pub(crate) fn run(ready: bool, ops: &[(u8, u8)], lies: &[u8]) {
+pub fn run(ready: bool, ops: &[(u8, u8)], lies: &[u8]) {
     let numbers = Rc::new(RefCell::new(lies.iter().rev().copied().collect::<Vec<u8>>()));
     let liar = Liar::new(ready, Script::Chosen(Rc::clone(&numbers)));
     let keys = Rc::clone(&liar.ready);

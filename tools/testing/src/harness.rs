@@ -1,7 +1,4 @@
 //! A policy over a sealer whose records are visible on the wire, beside a plain model of what it has to do.
-#![allow(dead_code)] // each test file uses a part of it
-
-mod pattern;
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -14,34 +11,34 @@ use tls_cork::{
     Transmitted, WriteError, Written,
 };
 
-pub(crate) use pattern::stream;
+use crate::content::stream;
 
 const RAMP_BYTES: usize = 5000;
 const IDLE_RESET: Duration = Duration::from_millis(20);
-pub(crate) const END: u32 = u32::MAX;
-pub(crate) const HANDSHAKE: u32 = u32::MAX - 1;
+pub const END: u32 = u32::MAX;
+pub const HANDSHAKE: u32 = u32::MAX - 1;
 /// What [`Framed`] offers in one call.
-pub(crate) const OFFER: usize = 40_000;
+pub const OFFER: usize = 40_000;
 
 /// What the sealer did, shared with the test.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
-    pub(crate) ready: bool,
-    pub(crate) output: Vec<u8>,
-    pub(crate) sent: usize,
+pub struct Seen {
+    pub ready: bool,
+    pub output: Vec<u8>,
+    pub sent: usize,
     /// Where the last application record ends in `output`.
-    pub(crate) records_end: usize,
+    pub records_end: usize,
     /// Plaintext bytes sealed.
-    pub(crate) sealed: usize,
-    pub(crate) batches: Vec<usize>,
+    pub sealed: usize,
+    pub batches: Vec<usize>,
 }
 
 /// Each record is a four-byte length and its payload.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Framed(pub(crate) Rc<RefCell<Seen>>);
+pub struct Framed(pub Rc<RefCell<Seen>>);
 
 impl Framed {
-    pub(crate) fn finish_handshake(&self) {
+    pub fn finish_handshake(&self) {
         let mut seen = self.0.borrow_mut();
         seen.ready = true;
         seen.output.extend(HANDSHAKE.to_be_bytes());
@@ -96,7 +93,7 @@ impl Seal for Framed {
 }
 
 /// Application records, and the kind of the frame that came last.
-pub(crate) fn parse(mut wire: &[u8]) -> (Vec<Vec<u8>>, Option<u32>) {
+pub fn parse(mut wire: &[u8]) -> (Vec<Vec<u8>>, Option<u32>) {
     let (mut records, mut last) = (Vec::new(), None);
     while let Some((head, rest)) = wire.split_first_chunk::<4>() {
         let len = u32::from_be_bytes(*head);
@@ -113,37 +110,37 @@ pub(crate) fn parse(mut wire: &[u8]) -> (Vec<Vec<u8>>, Option<u32>) {
 }
 
 /// A policy, its transport, and the model of what it has to do.
-pub(crate) struct Bench {
-    pub(crate) policy: CorkPolicy<Framed>,
-    pub(crate) framed: Framed,
-    pub(crate) wire: Vec<u8>,
-    pub(crate) now: Instant,
-    pub(crate) config: Limits,
+pub struct Bench {
+    pub policy: CorkPolicy<Framed>,
+    pub framed: Framed,
+    pub wire: Vec<u8>,
+    pub now: Instant,
+    pub config: Limits,
     /// The model: offsets of the stream, and when each part of it was accepted.
-    pub(crate) written: usize,
-    pub(crate) released: usize,
-    pub(crate) events: Vec<(usize, Instant)>,
-    pub(crate) ready: bool,
-    pub(crate) corked: bool,
-    pub(crate) closed: bool,
+    pub written: usize,
+    pub released: usize,
+    pub events: Vec<(usize, Instant)>,
+    pub ready: bool,
+    pub corked: bool,
+    pub closed: bool,
     ramp_end: usize,
 }
 
 /// What there was to send before a call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Before {
+pub struct Before {
     released: usize,
     wants_transmit: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    pub(crate) record_size: usize,
-    pub(crate) hold_limit: usize,
-    pub(crate) send_buffer: usize,
-    pub(crate) batch: (usize, usize),
-    pub(crate) ramp: bool,
-    pub(crate) max_hold: Duration,
+pub struct Limits {
+    pub record_size: usize,
+    pub hold_limit: usize,
+    pub send_buffer: usize,
+    pub batch: (usize, usize),
+    pub ramp: bool,
+    pub max_hold: Duration,
 }
 
 impl Default for Limits {
@@ -167,7 +164,7 @@ impl Limits {
 }
 
 impl Bench {
-    pub(crate) fn new(config: Limits, ready: bool) -> Self {
+    pub fn new(config: Limits, ready: bool) -> Self {
         let mut cork = CorkConfig::default()
             .record_size(config.record_size)
             .hold_limit(config.hold_limit)
@@ -198,20 +195,20 @@ impl Bench {
         }
     }
 
-    pub(crate) fn sealed(&self) -> usize {
+    pub fn sealed(&self) -> usize {
         self.framed.0.borrow().sealed
     }
 
-    pub(crate) fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.written - self.released
     }
 
     /// Sealing past the released offset fills a record with held bytes, which releases them.
-    pub(crate) fn follow_filling(&mut self) {
+    pub fn follow_filling(&mut self) {
         self.released = self.released.max(self.sealed());
     }
 
-    pub(crate) fn release_all(&mut self) {
+    pub fn release_all(&mut self) {
         if self.ready {
             self.released = self.written;
         }
@@ -239,7 +236,7 @@ impl Bench {
         }
     }
 
-    pub(crate) fn accepted(&mut self, sealed_before: usize, accepted: usize, more: bool) {
+    pub fn accepted(&mut self, sealed_before: usize, accepted: usize, more: bool) {
         self.restart_ramp(self.written - sealed_before);
         self.written += accepted;
         self.events.push((self.written, self.now));
@@ -257,7 +254,7 @@ impl Bench {
     }
 
     /// Splits `len` bytes into pieces and writes them as one event.
-    pub(crate) fn write(&mut self, pieces: &[usize], more: bool) -> Result<usize, WriteError> {
+    pub fn write(&mut self, pieces: &[usize], more: bool) -> Result<usize, WriteError> {
         let total = pieces.iter().sum();
         let data = stream(self.written, total);
         let mut rest = &data[..];
@@ -275,7 +272,7 @@ impl Bench {
         self.wrote(sealed, total, full, more, before, result)
     }
 
-    pub(crate) fn write_bytes(&mut self, len: usize, more: bool) -> Result<usize, WriteError> {
+    pub fn write_bytes(&mut self, len: usize, more: bool) -> Result<usize, WriteError> {
         let mut data = Bytes::from(stream(self.written, len));
         let (sealed, before) = (self.sealed(), self.before());
         let full = self.policy.send_capacity() == 0;
@@ -285,7 +282,7 @@ impl Bench {
         self.wrote(sealed, len, full, more, before, result)
     }
 
-    pub(crate) fn wrote(
+    pub fn wrote(
         &mut self,
         sealed_before: usize,
         offered: usize,
@@ -310,13 +307,13 @@ impl Bench {
         result.map(|written| written.accepted)
     }
 
-    pub(crate) fn before(&self) -> Before {
+    pub fn before(&self) -> Before {
         Before { released: self.released, wants_transmit: self.policy.wants_transmit() }
     }
 
     /// A decision is a flush exactly if its call gave the transport something new: plaintext that
     /// may leave now, or the end.
-    pub(crate) fn decided(&self, before: Before, ends: bool, decision: FlushDecision) {
+    pub fn decided(&self, before: Before, ends: bool, decision: FlushDecision) {
         let released = self.released - before.released;
         match decision {
             FlushDecision::Flush { bytes, .. } => {
@@ -333,14 +330,14 @@ impl Bench {
         }
     }
 
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         let before = self.before();
         let decision = self.policy.flush(self.now);
         self.release_all();
         self.decided(before, false, decision);
     }
 
-    pub(crate) fn uncork(&mut self) {
+    pub fn uncork(&mut self) {
         let before = self.before();
         let decision = self.policy.uncork(self.now);
         self.corked = false;
@@ -348,19 +345,19 @@ impl Bench {
         self.decided(before, false, decision);
     }
 
-    pub(crate) fn cork(&mut self) {
+    pub fn cork(&mut self) {
         self.policy.cork(self.now);
         self.corked = true;
     }
 
-    pub(crate) fn read_wait(&mut self) {
+    pub fn read_wait(&mut self) {
         let before = self.before();
         let decision = self.policy.handle_read_wait(self.now);
         self.release_all();
         self.decided(before, false, decision);
     }
 
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         let before = self.before();
         let decision = self.policy.close(self.now);
         self.release_all();
@@ -368,7 +365,7 @@ impl Bench {
         self.closed = true;
     }
 
-    pub(crate) fn finish_handshake(&mut self) {
+    pub fn finish_handshake(&mut self) {
         if !self.ready {
             self.framed.finish_handshake();
             self.ready = true;
@@ -379,7 +376,7 @@ impl Bench {
         }
     }
 
-    pub(crate) fn advance(&mut self, time: Duration) {
+    pub fn advance(&mut self, time: Duration) {
         self.now += time;
         let due = self.deadline().is_some_and(|due| due <= self.now);
         let before = self.before();
@@ -392,7 +389,7 @@ impl Bench {
     }
 
     /// When the model's first held byte has to leave.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         if !self.ready || self.held() == 0 {
             return None;
         }
@@ -400,7 +397,7 @@ impl Bench {
         Some(first.1 + self.config.max_hold)
     }
 
-    pub(crate) fn transmit(&mut self, mut capacity: usize, step: usize) -> Result<Transmitted, TransmitError> {
+    pub fn transmit(&mut self, mut capacity: usize, step: usize) -> Result<Transmitted, TransmitError> {
         let limit = self.config.batch.1;
         let (shared, wire, released) = (&self.framed.0, &mut self.wire, self.released);
         let done = self.policy.transmit_with(|bufs, more| {
@@ -422,7 +419,7 @@ impl Bench {
         done
     }
 
-    pub(crate) fn drain(&mut self) {
+    pub fn drain(&mut self) {
         // R7: a last record that is not full takes all the held bytes that there are, R1 having left less than a record.
         let last = self.boundary(self.sealed(), self.released);
         let left = if last == self.released { self.held() } else { 0 };
@@ -433,7 +430,7 @@ impl Bench {
         }
     }
 
-    pub(crate) fn check(&mut self) {
+    pub fn check(&mut self) {
         let waiting = self.policy.waiting();
         assert_eq!(waiting, self.written - self.sealed());
         let bound = self.config.send_buffer;
@@ -452,12 +449,12 @@ impl Bench {
         }
     }
 
-    pub(crate) fn records(&self) -> Vec<Vec<u8>> {
+    pub fn records(&self) -> Vec<Vec<u8>> {
         parse(&self.wire).0
     }
 }
 
 /// A policy with its keys and default limits.
-pub(crate) fn ready() -> Bench {
+pub fn ready() -> Bench {
     Bench::new(Limits::default(), true)
 }

@@ -1,7 +1,6 @@
 //! What a fault at every call of the transport has to do with: the script, the faults, and a peer of plain rustls.
 //!
 //! The tests of both drivers are made of it.
-#![allow(dead_code, reason = "each driver uses a part")]
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -10,15 +9,15 @@ use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedCipherSuite};
+use rustls::{ClientConnection, ServerConnection, SupportedCipherSuite};
 use tls_cork::CorkConfig;
 
-pub(crate) type Configs = (Arc<ClientConfig>, Arc<ServerConfig>);
+use crate::content::{is_stream, stream};
+use crate::sessions::{Configs, name};
 
 /// One step of the application; lengths are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Op {
+pub enum Op {
     /// With `MORE` if the second says so.
     Send(usize, bool),
     SendBytes(usize, bool),
@@ -42,9 +41,9 @@ pub(crate) enum Op {
 }
 
 /// Only some drivers can send before they have shaken hands.
-pub(crate) const BEFORE_KEYS: [Op; 2] = [Op::Send(100, true), Op::Send(50, false)];
+pub const BEFORE_KEYS: [Op; 2] = [Op::Send(100, true), Op::Send(50, false)];
 
-pub(crate) const SCRIPT: [Op; 27] = [
+pub const SCRIPT: [Op; 27] = [
     Op::Shake,
     Op::Send(28, true),
     Op::Send(200, false),
@@ -75,7 +74,7 @@ pub(crate) const SCRIPT: [Op; 27] = [
 ];
 
 /// Bytes that the script sends.
-pub(crate) fn total(script: &[Op]) -> usize {
+pub fn total(script: &[Op]) -> usize {
     script
         .iter()
         .map(|op| match op {
@@ -87,7 +86,7 @@ pub(crate) fn total(script: &[Op]) -> usize {
 }
 
 /// Small enough that the script has whole records, several batches, a full buffer, and a transport that pushes back.
-pub(crate) fn cork() -> CorkConfig {
+pub fn cork() -> CorkConfig {
     CorkConfig::default()
         .record_size(512)
         .batch_size(1024..=4096)
@@ -96,13 +95,13 @@ pub(crate) fn cork() -> CorkConfig {
 }
 
 /// Bytes that the transport takes before the peer reads them.
-pub(crate) const ROOM: usize = 2000;
+pub const ROOM: usize = 2000;
 /// Bytes that it gives to one read.
-pub(crate) const SEGMENT: usize = 400;
+pub const SEGMENT: usize = 400;
 
 /// What a transport is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Way {
+pub enum Way {
     Send,
     Receive,
     Flush,
@@ -111,7 +110,7 @@ pub(crate) enum Way {
 
 /// What it does instead.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Pushes back, so many times in a row.
     Block(usize),
     Interrupt,
@@ -121,14 +120,14 @@ pub(crate) enum Fault {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Lasting {
+pub enum Lasting {
     Once,
     Ever,
 }
 
 use Lasting::{Ever, Once};
 
-pub(crate) const SEND_FAULTS: [Fault; 9] = [
+pub const SEND_FAULTS: [Fault; 9] = [
     Fault::Block(1),
     Fault::Block(50),
     Fault::Interrupt,
@@ -140,7 +139,7 @@ pub(crate) const SEND_FAULTS: [Fault; 9] = [
     Fault::Fail(ErrorKind::BrokenPipe, Ever),
 ];
 
-pub(crate) const RECEIVE_FAULTS: [Fault; 7] = [
+pub const RECEIVE_FAULTS: [Fault; 7] = [
     Fault::Block(1),
     Fault::Block(50),
     Fault::Interrupt,
@@ -151,7 +150,7 @@ pub(crate) const RECEIVE_FAULTS: [Fault; 7] = [
 ];
 
 /// For calls that move no bytes, of transports that have them.
-pub(crate) const FLUSH_FAULTS: [Fault; 5] = [
+pub const FLUSH_FAULTS: [Fault; 5] = [
     Fault::Block(1),
     Fault::Block(50),
     Fault::Fail(ErrorKind::ConnectionReset, Once),
@@ -160,7 +159,7 @@ pub(crate) const FLUSH_FAULTS: [Fault; 5] = [
 ];
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Plan {
+pub enum Plan {
     Smooth,
     /// At this call of its kind, counted from zero.
     At(Way, usize, Fault),
@@ -170,7 +169,7 @@ pub(crate) enum Plan {
 
 impl Plan {
     /// The fault, if it is one that must cost nothing.
-    pub(crate) fn is_transient(self) -> bool {
+    pub fn is_transient(self) -> bool {
         match self {
             Self::Smooth | Self::Every(_) => true,
             Self::At(_, _, fault) => !matches!(fault, Fault::Fail(..)),
@@ -180,25 +179,25 @@ impl Plan {
 
 /// Counts the calls, and says what becomes of each.
 #[derive(Debug)]
-pub(crate) struct Faults {
+pub struct Faults {
     plan: Plan,
     calls: [usize; 4],
     /// Errors and ends that were returned.
-    pub(crate) failures: usize,
+    pub failures: usize,
     /// Faults of any kind.
-    pub(crate) hits: usize,
+    pub hits: usize,
 }
 
 impl Faults {
-    pub(crate) fn new(plan: Plan) -> Self {
+    pub fn new(plan: Plan) -> Self {
         Self { plan, calls: [0; 4], failures: 0, hits: 0 }
     }
 
-    pub(crate) fn calls(&self, way: Way) -> usize {
+    pub fn calls(&self, way: Way) -> usize {
         self.calls[way as usize]
     }
 
-    pub(crate) fn next(&mut self, way: Way) -> Option<Fault> {
+    pub fn next(&mut self, way: Way) -> Option<Fault> {
         let n = self.calls[way as usize];
         self.calls[way as usize] += 1;
         let fault = match self.plan {
@@ -217,54 +216,41 @@ impl Faults {
     }
 }
 
-/// A record that no session accepts.
-pub(crate) const GARBAGE: [u8; 13] = [23, 3, 3, 0, 8, 90, 90, 90, 90, 90, 90, 90, 90];
-
-/// The byte at `offset` of every stream here: content tells its own place.
-fn byte(offset: usize) -> u8 {
-    ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8
-}
-
-pub(crate) fn stream(from: usize, len: usize) -> Vec<u8> {
-    (from..from + len).map(byte).collect()
-}
-
 /// Checks that `data` is what comes at `*offset`, and counts it.
-pub(crate) fn arrived(data: &[u8], offset: &mut usize) {
-    assert!(*data == stream(*offset, data.len()), "content and order at {offset}");
+pub fn arrived(data: &[u8], offset: &mut usize) {
+    assert!(is_stream(data, *offset), "content and order at {offset}");
     *offset += data.len();
 }
 
 /// Without resumption, so that every run makes the same calls.
-pub(crate) fn unresumed((client, server): Configs) -> Configs {
+pub fn unresumed((client, server): Configs) -> Configs {
     let mut client = Arc::unwrap_or_clone(client);
     client.resumption = Resumption::disabled();
     (Arc::new(client), server)
 }
 
-pub(crate) fn tls12() -> Option<SupportedCipherSuite> {
+pub fn tls12() -> Option<SupportedCipherSuite> {
     Some(TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
 }
 
 /// The other end: rustls without corks.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub struct Peer {
     tls: rustls::Connection,
-    pub(crate) got: usize,
-    pub(crate) wrote: usize,
+    pub got: usize,
+    pub wrote: usize,
     /// To be said when so many bytes have come.
     answer: Option<(usize, usize)>,
     /// It has seen the stream's proper end.
-    pub(crate) end: bool,
+    pub end: bool,
     /// It was told that TLS has failed, or what it received was wrong.
-    pub(crate) failed: Option<rustls::Error>,
+    pub failed: Option<rustls::Error>,
 }
 
 impl Peer {
-    pub(crate) fn new((client, server): &Configs, is_client: bool) -> Self {
-        let name = ServerName::try_from("localhost").expect("a name");
+    pub fn new((client, server): &Configs, is_client: bool) -> Self {
         let mut tls: rustls::Connection = if is_client {
-            ClientConnection::new(Arc::clone(client), name).expect("a client").into()
+            ClientConnection::new(Arc::clone(client), name()).expect("a client").into()
         } else {
             ServerConnection::new(Arc::clone(server)).expect("a server").into()
         };
@@ -272,11 +258,11 @@ impl Peer {
         Self { tls, got: 0, wrote: 0, answer: None, end: false, failed: None }
     }
 
-    pub(crate) fn is_handshaking(&self) -> bool {
+    pub fn is_handshaking(&self) -> bool {
         self.tls.is_handshaking()
     }
 
-    pub(crate) fn says(&mut self, len: usize) {
+    pub fn says(&mut self, len: usize) {
         if self.failed.is_some() {
             return;
         }
@@ -284,28 +270,28 @@ impl Peer {
         self.wrote += len;
     }
 
-    pub(crate) fn answers(&mut self, len: usize, when: usize) {
+    pub fn answers(&mut self, len: usize, when: usize) {
         self.answer = Some((when, len));
     }
 
     /// Bytes that it has said or will.
-    pub(crate) fn will_have_said(&self) -> usize {
+    pub fn will_have_said(&self) -> usize {
         self.wrote + self.answer.map_or(0, |(_, len)| len)
     }
 
-    pub(crate) fn keys(&mut self) {
+    pub fn keys(&mut self) {
         // TLS 1.2 has none.
         let _ = self.tls.refresh_traffic_keys();
     }
 
     /// What it has not answered, it never will.
-    pub(crate) fn closes(&mut self) {
+    pub fn closes(&mut self) {
         self.answer = None;
         self.tls.send_close_notify();
     }
 
     /// Takes what has come, and says what it has to say; returns how many bytes moved.
-    pub(crate) fn turn(&mut self, incoming: &mut VecDeque<u8>, outgoing: &mut VecDeque<u8>) -> usize {
+    pub fn turn(&mut self, incoming: &mut VecDeque<u8>, outgoing: &mut VecDeque<u8>) -> usize {
         let before = incoming.len();
         while !incoming.is_empty() && !self.end && self.failed.is_none() {
             self.tls.read_tls(incoming).expect("plaintext has been read");
@@ -340,7 +326,7 @@ impl Peer {
 }
 
 /// Says in which run a test failed.
-pub(crate) struct During(pub(crate) String);
+pub struct During(pub String);
 
 impl Drop for During {
     fn drop(&mut self) {

@@ -2,15 +2,13 @@
 //! panic or a loss without a word.
 #![allow(clippy::disallowed_methods)] // a starting point for virtual time
 
-mod liar;
-
 use std::cell::Cell;
 use std::io::{ErrorKind, IoSlice};
 use std::time::Instant;
 
-use liar::{Liar, Lie, Method, OF_TRANSMIT, Script};
 use proptest::prelude::*;
 use tls_cork::{CorkConfig, CorkPolicy, MAX_RECORD_SIZE, SealError, SendFlags, TransmitError, WriteError};
+use tls_cork_testing::liar::{self, Liar, Lie, Method, OF_TRANSMIT, Script};
 
 /// 100 bytes written over a sealer that always tells this one lie.
 fn written(method: Method, lie: Lie) -> CorkPolicy<Liar> {
