@@ -80,7 +80,7 @@ const COLUMNS: [Column; 8] = [
     },
 ];
 
-const CHART: Chart = Chart::Bars {
+const CHART: Chart = Chart {
     title: "NBD writes to nbdkit: requests per second",
     panel: "{block_size_bytes} writes, depth {queue_depth}",
     series: "contender",

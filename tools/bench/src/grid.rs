@@ -74,7 +74,7 @@ pub const COLUMNS: [Column; 9] = [
     },
 ];
 
-const CHART: Chart = Chart::Bars {
+const CHART: Chart = Chart {
     title: "NBD writes over TLS: requests per second, over those of one flush for each piece",
     panel: "{block_size_bytes} writes, depth {queue_depth}",
     series: "strategy",

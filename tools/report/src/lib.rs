@@ -4,10 +4,9 @@
 //! A command lists its columns once. The table, the CSV header and the explanation in `--help`
 //! all come from that list, so that they cannot drift apart.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
@@ -18,7 +17,8 @@ use tls_cork_programs::Failure;
 mod chart;
 mod median;
 
-pub use chart::{Chart, size};
+pub use chart::size;
+use chart::{Bar, Panel};
 pub use median::Median;
 
 /// The option that keeps the figures: flatten it into a command's options.
@@ -103,7 +103,7 @@ impl Value {
     }
 
     /// As a figure of a chart: the value, and from where to where it spreads.
-    pub(crate) fn figure(&self) -> Option<Median> {
+    fn figure(&self) -> Option<Median> {
         match *self {
             Self::Count(count) => Median::of([count as f64]),
             Self::Number(number) => Median::of([number]),
@@ -124,7 +124,7 @@ impl Value {
     }
 
     /// As a field of the printed table.
-    pub(crate) fn show(&self, kind: Kind) -> String {
+    fn show(&self, kind: Kind) -> String {
         match (self, kind) {
             (Self::Text(text), _) => text.clone(),
             (Self::Count(count), _) => count.to_string(),
@@ -152,6 +152,24 @@ impl Value {
 /// The shortest text that reads back as the same number; nothing for what is none.
 fn plain(number: f64) -> String {
     if number.is_finite() { number.to_string() } else { String::new() }
+}
+
+/// Which columns of a report make its picture. Columns go by their names in the CSV header.
+#[derive(Debug, Clone, Copy)]
+pub struct Chart {
+    /// Headline: what is shown, its unit, and which way is better.
+    pub title: &'static str,
+    /// The title of a row's panel: `{name}` stands for the row's value in the column of that name, as in
+    /// `"{block_size_bytes}, depth {queue_depth}"`. Rows with the same title share a panel and its scale.
+    pub panel: &'static str,
+    /// The column that names the bars.
+    pub series: &'static str,
+    /// The column with the figures; a spread is drawn across the end of the bar.
+    pub value: &'static str,
+    /// Names of rows that get no bar, since it would dwarf the others.
+    pub leave_out: &'static [&'static str],
+    /// Names of bars that stand out.
+    pub highlight: &'static [&'static str],
 }
 
 /// The figures of one command.
@@ -208,7 +226,7 @@ impl Report {
         print(&self.table())
     }
 
-    /// Writes `COMMAND.csv` and `COMMAND.svg`, each in one step, if `--out` was given.
+    /// Writes `COMMAND.csv` and `COMMAND.svg`, if `--out` was given.
     ///
     /// # Errors
     ///
@@ -227,8 +245,11 @@ impl Report {
             return Ok(());
         };
         out.prepare()?;
-        write_file(&dir.join(format!("{}.csv", self.command)), &self.csv()?)?;
-        write_file(&dir.join(format!("{}.svg", self.command)), drawn.svg(chart)?.as_bytes())
+        for (suffix, contents) in [("csv", self.csv()?), ("svg", drawn.svg(chart)?.into_bytes())] {
+            let path = dir.join(format!("{}.{suffix}", self.command));
+            fs::write(&path, contents).map_err(|e| Failure::new("write", path.display(), e))?;
+        }
+        Ok(())
     }
 
     /// The contents of the CSV file.
@@ -253,15 +274,38 @@ impl Report {
     ///
     /// When the chart names a column that does not exist, or cannot be drawn.
     pub fn svg(&self, chart: &Chart) -> Result<String, Failure> {
-        chart::draw(chart, self)
+        let fail = |why: String| Failure::new("draw", "chart", why);
+        let column =
+            |csv: &str| self.columns.iter().position(|c| c.csv == csv).ok_or_else(|| fail(format!("no column {csv}")));
+        let (series, value) = (column(chart.series)?, column(chart.value)?);
+        let mut panels: Vec<Panel> = Vec::new();
+        for row in &self.rows {
+            let title = self.panel(chart.panel, row);
+            if title.contains('{') {
+                return Err(fail(format!("no such column in {title:?}")));
+            }
+            let name = row[series].show(self.columns[series].kind);
+            let Some(figure) = row[value].figure().filter(|_| !chart.leave_out.contains(&name.as_str())) else {
+                continue;
+            };
+            let bar = Bar { stands_out: chart.highlight.contains(&name.as_str()), name, figure };
+            match panels.iter_mut().find(|panel| panel.title == title) {
+                Some(panel) => panel.bars.push(bar),
+                None => panels.push(Panel { title, bars: vec![bar] }),
+            }
+        }
+        chart::draw(chart.title, &panels).map_err(fail)
     }
 
-    pub(crate) fn rows(&self) -> &[Vec<Value>] {
-        &self.rows
-    }
-
-    pub(crate) fn columns(&self) -> &'static [Column] {
-        self.columns
+    /// `template` with the values of `row`.
+    fn panel(&self, template: &str, row: &[Value]) -> String {
+        self.columns.iter().zip(row).fold(template.to_owned(), |text, (column, value)| {
+            let shown = match value {
+                Value::Count(bytes) if column.csv.ends_with("_bytes") => size(*bytes),
+                _ => value.show(column.kind),
+            };
+            text.replace(&format!("{{{}}}", column.csv), &shown)
+        })
     }
 }
 
@@ -316,17 +360,6 @@ pub fn progress(len: u64) -> ProgressBar {
     ProgressBar::new(len).with_style(style)
 }
 
-/// Writes a file so that a reader sees all of it or what was there before.
-fn write_file(path: &Path, contents: &[u8]) -> Result<(), Failure> {
-    let fail = |e: io::Error| Failure::new("write", path.display(), e);
-    let dir = path.parent().unwrap_or(Path::new("."));
-    // Temporary files are private; this one is to be as any other, as the umask has it.
-    let mut file =
-        tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(dir).map_err(fail)?;
-    file.write_all(contents).map_err(fail)?;
-    file.persist(path).map(drop).map_err(|e| fail(e.error))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,16 +385,14 @@ mod tests {
         report
     }
 
-    fn bars() -> Chart {
-        Chart::Bars {
-            title: "Messages <per> second",
-            panel: "{block_size_bytes} B & more",
-            series: "stack",
-            value: "messages_per_s",
-            leave_out: &[],
-            highlight: &["ours"],
-        }
-    }
+    const CHART: Chart = Chart {
+        title: "Messages <per> second",
+        panel: "{block_size_bytes} & more",
+        series: "stack",
+        value: "messages_per_s",
+        leave_out: &[],
+        highlight: &["ours"],
+    };
 
     #[test]
     fn csv_reads_back_as_it_was() {
@@ -399,51 +430,47 @@ mod tests {
     }
 
     #[test]
-    fn saved_files_are_whole_and_readable_by_others() {
+    fn a_chart_has_a_bar_for_each_row_but_those_left_out() {
+        let all = report().svg(&CHART).expect("drawn");
+        assert!(all.contains("512 B &amp; more") && all.contains("rustls") && all.contains("ours"), "{all}");
+        let less = report().svg(&Chart { leave_out: &["ours <&>"], ..CHART }).expect("drawn");
+        assert!(less.contains("rustls") && !less.contains("ours"), "{less}");
+    }
+
+    #[test]
+    fn columns_that_do_not_exist_are_named() {
+        let cases = [
+            (Chart { value: "speed", ..CHART }, "no column speed"),
+            (Chart { panel: "{nothing}", ..CHART }, "{nothing}"),
+        ];
+        for (chart, part) in cases {
+            let line = report().svg(&chart).expect_err("no such column").to_string();
+            assert!(line.contains(part), "{line}");
+        }
+    }
+
+    #[test]
+    fn files_are_saved_only_where_asked_for() {
         let dir = tempfile::tempdir().expect("temporary directory");
+        report().save(&OutArgs::default(), &CHART).expect("nothing to do");
         let out = OutArgs { out: Some(dir.path().join("new/place")) };
         for _ in 0..2 {
-            report().save(&out, &bars()).expect("saved, also over older files");
+            report().save(&out, &CHART).expect("saved, also over older files");
         }
-        let place = dir.path().join("new/place");
-        let mut names: Vec<_> = fs::read_dir(&place).expect("a directory").map(|e| e.expect("entry")).collect();
-        names.sort_by_key(fs::DirEntry::file_name);
-        assert_eq!(names.iter().map(fs::DirEntry::file_name).collect::<Vec<_>>(), ["sample.csv", "sample.svg"]);
-        assert_eq!(fs::read(place.join("sample.csv")).expect("CSV"), report().csv().expect("CSV"));
-        let plain = dir.path().join("plain");
-        fs::write(&plain, "").expect("a file as any other");
-        let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode();
-        assert_eq!(mode(&place.join("sample.csv")), mode(&plain));
-    }
-
-    #[test]
-    fn without_out_nothing_is_written() {
-        report().save(&OutArgs::default(), &bars()).expect("nothing to do");
-    }
-
-    #[test]
-    fn a_bad_directory_is_one_line() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let file = dir.path().join("file");
-        fs::write(&file, "").expect("written");
-        let out = OutArgs { out: Some(file.join("below")) };
-        for result in [out.prepare(), report().save(&out, &bars())] {
+        let saved = |name: &str| fs::read(dir.path().join("new/place").join(name)).expect(name);
+        assert_eq!(saved("sample.csv"), report().csv().expect("CSV"));
+        assert_eq!(saved("sample.svg"), report().svg(&CHART).expect("SVG").into_bytes());
+        let file = OutArgs { out: Some(dir.path().join("new/place/sample.csv/below")) };
+        for result in [file.prepare(), report().save(&file, &CHART)] {
             let line = result.expect_err("a file is no directory").to_string();
-            assert!(line.starts_with("create directory: ") && line.contains("file/below: "), "{line}");
-            assert_eq!(line.lines().count(), 1);
+            assert!(line.starts_with("create directory: ") && line.contains("sample.csv/below: "), "{line}");
         }
     }
 
     #[test]
     #[should_panic(expected = "messages_per_s")]
     fn a_value_in_the_wrong_column_is_found() {
-        let text = Value::Text("x".into());
-        Report::new("sample", &COLUMNS).row(vec![
-            text,
-            Value::Count(1),
-            Value::Count(1),
-            Value::Missing,
-            Value::Missing,
-        ]);
+        let (text, count) = (Value::Text("x".into()), Value::Count(1));
+        Report::new("sample", &COLUMNS).row(vec![text, count.clone(), count, Value::Missing, Value::Missing]);
     }
 }

@@ -99,7 +99,7 @@ const COLUMNS: [Column; 9] = [
     },
 ];
 
-const CHART: Chart = Chart::Bars {
+const CHART: Chart = Chart {
     title: "Memory for each stalled receiver, beyond its session: KiB (less is better)",
     panel: "{receivers} receivers, {message_mib} MiB",
     series: "stack",

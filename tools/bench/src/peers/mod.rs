@@ -72,7 +72,7 @@ pub struct PeersArgs {
     pub out: OutArgs,
 }
 
-const CHART: Chart = Chart::Bars {
+const CHART: Chart = Chart {
     title: "Messages per second, each stack to the same receiver over loopback (more is better)",
     panel: "{pattern}",
     series: "stack",

@@ -104,7 +104,7 @@ const COLUMNS: [Column; 14] = [
     },
 ];
 
-const CHART: Chart = Chart::Bars {
+const CHART: Chart = Chart {
     title: "NBD writes over TLS to nbdkit: requests per second (more is better)",
     panel: "{block_size_bytes} B writes, depth {queue_depth}",
     series: "program",

@@ -157,7 +157,7 @@ const DYNAMIC_COLUMNS: [Column; 11] = [
     Column { csv: "small_records_ratio", title: "1369: records ÷", kind: As::Middle(2), about: "" },
 ];
 
-const CHART: Chart = Chart::Bars {
+const CHART: Chart = Chart {
     title: "Time from the first write until a whole record has arrived, ms: less is better",
     panel: "{pattern}: round trip {rtt_ms} ms, {bandwidth_mbit_per_s} Mbit/s, {loss_percent} % loss",
     series: "policy",

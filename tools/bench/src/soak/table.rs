@@ -66,7 +66,7 @@ pub const COLUMNS: [Column; 34] = [
     count("flips_unread", "", "Streams with a changed bit behind the end, which nobody read."),
 ];
 
-pub(super) const CHART: Chart = Chart::Bars {
+pub(super) const CHART: Chart = Chart {
     title: "Soak: streams by what ended them, every byte checked",
     panel: "{drivers}",
     series: "ended_by",

@@ -1,118 +1,39 @@
 use super::*;
-use crate::{Column, Kind};
 
-const COLUMNS: [Column; 4] = [
-    Column { csv: "policy", title: "policy", kind: Kind::Text, about: "" },
-    Column { csv: "block_size_bytes", title: "block", kind: Kind::Count, about: "" },
-    Column { csv: "rtt_ms", title: "RTT", kind: Kind::Number(0), about: "" },
-    Column { csv: "delay_ms", title: "delay", kind: Kind::Number(1), about: "" },
-];
-const POLICIES: [&str; 3] = ["immediate", "a <b> & \"c\"", "more"];
-const BARS: Chart = Chart::Bars {
-    title: "Delay & <more>, ms",
-    panel: "{block_size_bytes}, {rtt_ms} ms",
-    series: "policy",
-    value: "delay_ms",
-    leave_out: &[],
-    highlight: &["more"],
-};
-const OVER_RTT: Chart = Chart::Lines {
-    title: "Delay & <more>, ms",
-    panel: "{block_size_bytes}",
-    series: "policy",
-    x: "rtt_ms",
-    x_title: "RTT, ms",
-    y: "delay_ms",
-    log_x: true,
-    log_y: true,
-};
-
-fn report() -> Report {
-    let mut report = Report::new("sample", &COLUMNS);
-    for policy in POLICIES {
-        for block in [512, 2 << 20] {
-            for rtt in [1.0, 10.0, 200.0] {
-                let delay = if policy == "more" { rtt } else { rtt * 3.5 };
-                let name = Value::Text(policy.to_owned());
-                report.row(vec![name, Value::Count(block), Value::Number(rtt), Value::Number(delay)]);
-            }
-        }
-    }
-    report
-}
-
-/// All text of a picture, which must be well-formed XML.
-fn texts(svg: &str) -> Vec<String> {
-    let tree = roxmltree::Document::parse(svg).expect("well-formed");
-    assert_eq!(tree.root_element().tag_name().name(), "svg");
-    let texts = tree.descendants().filter(|n| n.has_tag_name("text"));
-    texts.filter_map(|n| n.text()).map(|t| t.trim().to_owned()).collect()
+fn panel(title: &str, figures: [f64; 3]) -> Panel {
+    let names = ["immediate", "a <b> & \"c\"", "more"];
+    let bar = |(name, figure): (&str, f64)| Bar {
+        name: name.to_owned(),
+        figure: Median { median: figure, min: figure, max: figure },
+        stands_out: name == "more",
+    };
+    Panel { title: title.to_owned(), bars: names.into_iter().zip(figures).map(bar).collect() }
 }
 
 #[test]
 fn pictures_are_well_formed_and_name_everything() {
-    for (chart, panels) in [(BARS, ["512 B, 10 ms", "2 MiB, 200 ms"]), (OVER_RTT, ["512 B", "2 MiB"])] {
-        let texts = texts(&draw(&chart, &report()).expect("drawn"));
-        for expected in POLICIES.iter().chain(&panels).chain(&["Delay & <more>, ms"]) {
-            assert!(texts.iter().any(|t| t == expected), "no {expected:?} in {texts:?}");
-        }
+    let panels = [panel("512 B, 10 ms", [35.0, 35.0, 10.0]), panel("2 MiB & more", [700.0, 1400.0, 200.0])];
+    let svg = draw("Delay & <more>, ms", &panels).expect("drawn");
+    let tree = roxmltree::Document::parse(&svg).expect("well-formed");
+    assert_eq!(tree.root_element().tag_name().name(), "svg");
+    let texts = tree.descendants().filter(|n| n.has_tag_name("text")).filter_map(|n| n.text()).map(str::trim);
+    let texts: Vec<&str> = texts.collect();
+    for expected in ["Delay & <more>, ms", "512 B, 10 ms", "2 MiB & more", "immediate", "a <b> & \"c\"", "more", "1400"]
+    {
+        assert!(texts.contains(&expected), "no {expected:?} in {texts:?}");
     }
+    draw("Nothing", &[]).expect("a headline alone");
 }
 
 #[test]
 fn bars_are_as_long_as_their_figures() {
-    let svg = draw(&BARS, &report()).expect("drawn");
+    let svg = draw("Delay", &[panel("512 B", [35.0, 35.0, 10.0])]).expect("drawn");
     let tree = roxmltree::Document::parse(&svg).expect("well-formed");
-    let widths: Vec<f64> = tree
-        .descendants()
-        .filter(|n| n.has_tag_name("rect"))
-        .map(|n| n.attribute("width").and_then(|w| w.parse().ok()).expect("a width"))
-        .collect();
-    // The last panel has immediate, the one with the odd name, and more: 3.5 to 3.5 to 1.
+    let bars = tree.descendants().filter(|n| n.has_tag_name("rect"));
+    let widths: Vec<f64> = bars.map(|n| n.attribute("width").expect("a width").parse().expect("a number")).collect();
     let [.., first, second, ours] = widths[..] else { panic!("too few bars: {widths:?}") };
     assert_eq!(first, second);
     assert!((first / ours - 3.5).abs() < 0.05, "{first} {ours}");
-}
-
-#[test]
-fn lines_that_coincide_are_drawn_side_by_side() {
-    let svg = draw(&OVER_RTT, &report()).expect("drawn");
-    let tree = roxmltree::Document::parse(&svg).expect("well-formed");
-    let of = |colour: RGBColor| {
-        let stroke = format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2);
-        let line = tree.descendants().find(|n| n.has_tag_name("polyline") && n.attribute("stroke") == Some(&stroke));
-        let points = line.and_then(|n| n.attribute("points")).unwrap_or_else(|| panic!("no line in {stroke}: {svg}"));
-        let point = |p: &str| p.split_once(',').and_then(|(x, y)| Some((x.parse().ok()?, y.parse().ok()?)));
-        points.split_whitespace().map(|p| point(p).expect("a point")).collect::<Vec<(i32, i32)>>()
-    };
-    let [first, second, third] = [LINES[0], LINES[1], LINES[2]].map(of);
-    assert_eq!(first.iter().map(|&(x, y)| (x, y - 3)).collect::<Vec<_>>(), second);
-    assert!(first.iter().zip(&third).all(|(a, b)| a.0 == b.0 && b.1 > a.1 + 5), "{first:?} {third:?}");
-}
-
-#[test]
-fn nothing_to_draw_is_no_failure() {
-    for chart in [BARS, OVER_RTT] {
-        texts(&draw(&chart, &Report::new("sample", &COLUMNS)).expect("a headline alone"));
-    }
-}
-
-#[test]
-fn columns_that_do_not_exist_are_named() {
-    let Chart::Bars { title, series, highlight, .. } = BARS else { unreachable!() };
-    let chart = |panel, value| Chart::Bars { title, panel, series, value, leave_out: &[], highlight };
-    for (chart, part) in [(chart("", "speed"), "no column speed"), (chart("{nothing}", "delay_ms"), "{nothing}")] {
-        let line = draw(&chart, &report()).expect_err("no such column").to_string();
-        assert!(line.contains(part), "{line}");
-    }
-}
-
-#[test]
-fn what_is_left_out_has_no_bar() {
-    let Chart::Bars { title, panel, series, value, highlight, .. } = BARS else { unreachable!() };
-    let chart = Chart::Bars { title, panel, series, value, highlight, leave_out: &["more"] };
-    let (all, less) = (draw(&BARS, &report()).expect("drawn"), draw(&chart, &report()).expect("drawn"));
-    assert!(texts(&all).iter().any(|text| text == "more") && !texts(&less).iter().any(|text| text == "more"));
 }
 
 #[test]
@@ -144,7 +65,7 @@ fn contrast(a: RGBColor, b: RGBColor) -> f64 {
 fn colours_stand_out_on_light_and_dark_pages() {
     for page in [RGBColor(0xff, 0xff, 0xff), RGBColor(0x0d, 0x11, 0x17)] {
         assert!(contrast(TEXT, page) >= 4.3, "{TEXT:?} on {page:?}: {}", contrast(TEXT, page));
-        for colour in LINES.into_iter().chain([ORDINARY_BAR]) {
+        for colour in [HIGHLIGHT, ORDINARY] {
             assert!(contrast(colour, page) >= 3.0, "{colour:?} on {page:?}: {}", contrast(colour, page));
         }
     }
