@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tls_cork_bench::broadcast::receivers::ReceiversArgs;
-use tls_cork_bench::broadcast::sender::SenderArgs;
-use tls_cork_bench::broadcast::{self, BroadcastArgs};
-use tls_cork_bench::compare::{self, CompareArgs};
-use tls_cork_bench::grid::{self, GridArgs};
-use tls_cork_bench::nbd::server::{self, ServeArgs};
-use tls_cork_bench::nbd_command::{self, NbdArgs};
-use tls_cork_bench::peers::receiver::{self, ReceiveArgs};
-use tls_cork_bench::peers::sender::{self, SendArgs};
-use tls_cork_bench::peers::{self, PeersArgs};
-use tls_cork_bench::real::{self, RealArgs};
-use tls_cork_bench::simulate::{self, SimulateArgs};
-use tls_cork_bench::soak::{self, SoakArgs};
+use tls_cork_bench::commands::broadcast::receivers::ReceiversArgs;
+use tls_cork_bench::commands::broadcast::sender::SenderArgs;
+use tls_cork_bench::commands::broadcast::{self, BroadcastArgs};
+use tls_cork_bench::commands::compare::{self, CompareArgs};
+use tls_cork_bench::commands::grid::{self, GridArgs};
+use tls_cork_bench::commands::nbd::{self, NbdArgs};
+use tls_cork_bench::commands::peers::receiver::{self, ReceiveArgs};
+use tls_cork_bench::commands::peers::sender::{self, SendArgs};
+use tls_cork_bench::commands::peers::{self, PeersArgs};
+use tls_cork_bench::commands::real::{self, RealArgs};
+use tls_cork_bench::commands::simulate::{self, SimulateArgs};
+use tls_cork_bench::commands::soak::{self, SoakArgs};
+use tls_cork_bench::server::{self, ServeArgs};
 use tls_cork_programs::Failure;
 use tls_cork_programs::tls;
 use tls_cork_report as report;
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
     };
     let result = match &cli.command {
         None => grid::run(&cli.grid),
-        Some(Command::Nbd(args)) => nbd_command::run(args),
+        Some(Command::Nbd(args)) => nbd::run(args),
         Some(Command::Compare(args)) => compare::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Real(args)) => real::run(args),

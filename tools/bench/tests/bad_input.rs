@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::thread;
 
 use socket2::{Domain, Socket, Type};
-use tls_cork_bench::nbd::server::ExportKind;
+use tls_cork_bench::server::ExportKind;
 use tls_cork_nbd::{
     EXPORT_HAS_FLAGS, EXPORT_READ_ONLY, Info, OPT_GO, REP_ACK, REP_INFO, SimpleReply, encode_greeting, encode_info,
     encode_option_reply,

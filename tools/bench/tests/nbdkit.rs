@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use tls_cork_bench::rivals::{self, Nbdkit};
+use tls_cork_bench::shared::rivals::{self, Nbdkit};
 use tls_cork_programs::tls;
 
 mod common;

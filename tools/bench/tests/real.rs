@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tls_cork_bench::real::strace;
+use tls_cork_bench::commands::real::strace;
 use tls_cork_programs::children::Guarded;
 
 mod common;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
-use tls_cork_bench::real::relay::Relay;
+use tls_cork_bench::commands::real::relay::Relay;
 
 /// No step of the test takes longer.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tls_cork_bench::soak::{self, Fault, Operation, Pairing, SoakArgs};
+use tls_cork_bench::commands::soak::{self, Fault, Operation, Pairing, SoakArgs};
 use tls_cork_report::OutArgs;
 
 #[test]

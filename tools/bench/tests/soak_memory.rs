@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use tls_cork_bench::soak::{self, SoakArgs};
+use tls_cork_bench::commands::soak::{self, SoakArgs};
 use tls_cork_report::OutArgs;
 
 #[global_allocator]

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tls_cork_bench::nbd::server::ExportKind;
+use tls_cork_bench::server::ExportKind;
 
 mod common;
 
@@ -140,7 +140,7 @@ fn the_quick_grid_has_every_strategy_at_every_size() {
     let output = command.args(["--quick", "--json", "--out"]).arg(dir.path()).output().expect("the program starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    let slices: Vec<tls_cork_bench::cell::Cell> = serde_json::from_slice(&output.stdout).expect("a JSON array");
+    let slices: Vec<tls_cork_bench::client::cell::Cell> = serde_json::from_slice(&output.stdout).expect("a JSON array");
     for strategy in STRATEGIES {
         for (block_size, depth) in
             [(512, 16), (4096, 16), (32_768, 16), (65_536, 16), (2_097_152, 16), (512, 1), (4096, 1)]

@@ -1,0 +1,177 @@
+//! `nbd`: one strategy at one block size, against a server that is running.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use rustls::pki_types::ServerName;
+use tls_cork::CorkConfig;
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls::{self, TlsVersion};
+
+use crate::client::cell::Cell;
+use crate::client::link::{Link, Target};
+use crate::client::load::{self, Load};
+use crate::client::wire::{Security, Strategy};
+use crate::shared::arguments::{block_size_parser, max_hold_parser, parse_seconds};
+use crate::shared::endpoint::Endpoint;
+
+/// Options of `nbd`.
+#[derive(Debug, Args)]
+pub struct NbdArgs {
+    /// The NBD server.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub connect: Endpoint,
+    /// PEM file with the CA certificate that the server's certificate is checked against.
+    #[arg(long, value_name = "FILE", required_unless_present = "plaintext")]
+    pub ca: Option<PathBuf>,
+    /// Name the server's certificate must be good for [default: the host in --connect].
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
+    /// The same client and strategy without TLS.
+    #[arg(long, conflicts_with_all = ["ca", "server_name", "tls_version"])]
+    pub plaintext: bool,
+    /// How requests are sent.
+    #[arg(long, value_enum)]
+    pub strategy: Strategy,
+    /// Payload of each write.
+    #[arg(long, value_name = "BYTES", value_parser = block_size_parser())]
+    pub block_size: u32,
+    /// Requests kept outstanding.
+    #[arg(long, value_name = "N", value_parser = queue_depth_parser())]
+    pub queue_depth: u32,
+    /// For how long to begin writes.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub seconds: Duration,
+    /// End after this many writes, even if time is left.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub requests: Option<u64>,
+    /// Write what this file holds, which is at least one block; at its end, begin again.
+    #[arg(long, value_name = "FILE", conflicts_with = "verify")]
+    pub from: Option<PathBuf>,
+    /// Flush, read everything back and compare.
+    #[arg(long)]
+    pub verify: bool,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Name of the export.
+    #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_export)]
+    pub export: String,
+    /// Insist on one version of TLS.
+    #[arg(long, value_enum, value_name = "VERSION")]
+    pub tls_version: Option<TlsVersion>,
+    /// Smallest batch sealed at a time (only for `more`).
+    #[arg(long, value_name = "BYTES", requires = "batch_max")]
+    pub batch_min: Option<usize>,
+    /// Largest batch sealed at a time (only for `more`).
+    #[arg(long, value_name = "BYTES", requires = "batch_min")]
+    pub batch_max: Option<usize>,
+    /// How long a write is held at most (only for `more`).
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 10, value_parser = max_hold_parser())]
+    pub max_hold_ms: u64,
+}
+
+fn queue_depth_parser() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=1024)
+}
+
+/// NBD limits names to 4096 bytes.
+fn parse_export(text: &str) -> Result<String, String> {
+    if text.len() > 4096 {
+        return Err("an export name has at most 4096 bytes".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Runs the cell and prints it.
+///
+/// # Errors
+///
+/// When the arguments contradict each other, or the run fails.
+pub fn run(args: &NbdArgs) -> Result<(), Failure> {
+    let cork = cork_config(args)?;
+    let target = Target { endpoint: args.connect.clone(), security: security(args)?, export: args.export.clone() };
+    let load = Load {
+        block_size: args.block_size,
+        queue_depth: args.queue_depth,
+        time: args.seconds,
+        max_requests: args.requests.unwrap_or(u64::MAX),
+        verify: args.verify,
+    };
+    let file = args.from.as_deref().map(|path| open(path, args.block_size)).transpose()?;
+    let (link, facts) = Link::open(&target, args.strategy, cork)?;
+    let measured = match &file {
+        Some(file) => load::copy(link, &facts, &load, file)?,
+        None => load::run(link, &facts, &load)?,
+    };
+    let cell = Cell::new(&args.strategy.to_string(), !args.plaintext, &load, &measured);
+    print(&cell, args.json).map_err(|e| Failure::new("print", "standard output", e))
+}
+
+fn open(path: &Path, block_size: u32) -> Result<File, Failure> {
+    let fail = |why: &dyn std::fmt::Display| Failure::new("read file", path.display(), why);
+    let file = File::open(path).map_err(|e| fail(&e))?;
+    let length = file.metadata().map_err(|e| fail(&e))?.len();
+    if length < u64::from(block_size) {
+        return Err(fail(&format!("too small: it holds {length} bytes, one block is {block_size}")));
+    }
+    Ok(file)
+}
+
+fn cork_config(args: &NbdArgs) -> Result<CorkConfig, Failure> {
+    let config = CorkConfig::default().max_hold(Duration::from_millis(args.max_hold_ms));
+    let (Some(min), Some(max)) = (args.batch_min, args.batch_max) else {
+        return Ok(config);
+    };
+    if args.strategy != Strategy::More {
+        return Err(Failure::usage("--batch-min", "only --strategy more has batches"));
+    }
+    let config = config.batch_size(min..=max);
+    config.validate().map_err(|e| Failure::usage("--batch-min, --batch-max", e))?;
+    Ok(config)
+}
+
+fn security(args: &NbdArgs) -> Result<Security, Failure> {
+    let Some(ca) = &args.ca else {
+        return Ok(Security::Plaintext);
+    };
+    let name = args.server_name.as_deref().unwrap_or(args.connect.host());
+    let server_name =
+        ServerName::try_from(name.to_owned()).map_err(|e| Failure::usage("--server-name", format!("{name:?}: {e}")))?;
+    Ok(Security::Tls { config: tls::client_config(ca, args.tls_version)?, server_name })
+}
+
+fn print(cell: &Cell, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, cell)?;
+        writeln!(out)?;
+        return out.flush();
+    }
+    writeln!(
+        out,
+        "{}{}, {} B blocks, queue depth {}: {} requests in {:.3} s{}",
+        cell.strategy,
+        if cell.tls { " over TLS" } else { " without TLS" },
+        cell.block_size,
+        cell.queue_depth,
+        cell.requests,
+        cell.seconds,
+        if cell.verified { ", verified" } else { "" },
+    )?;
+    writeln!(
+        out,
+        "{:.0} requests/s, {:.1} MB/s, {:.3} records and {:.3} sends per request, \
+         {:.3} CPU s per GB",
+        cell.requests_per_s,
+        cell.bytes_per_s / 1e6,
+        cell.records_per_request(),
+        cell.sends_per_request(),
+        cell.cpu_s_per_gb(),
+    )?;
+    out.flush()
+}
