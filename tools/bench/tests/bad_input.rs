@@ -74,10 +74,8 @@ fn server_without_tls() {
 fn server_that_requires_tls() {
     let certs = Certs::new();
     let server = tls_server(&certs, ExportKind::Null, MIB);
-    for strategy in STRATEGIES {
-        let output = Run::new(server.port, None, strategy).output();
-        assert_fails(&output, 1, &["GO", &at(server.port), "requires TLS"]);
-    }
+    let output = Run::new(server.port, None, "more").output();
+    assert_fails(&output, 1, &["GO", &at(server.port), "requires TLS"]);
 }
 
 #[test]
@@ -104,7 +102,7 @@ fn server_that_dies_half_way() {
 fn server_that_is_killed_before_it_answers() {
     // A peer that accepts and ends: what a server killed between two steps looks like.
     let (port, peer) = fake_server(|_| ());
-    let output = Run::new(port, None, "vectored").output();
+    let output = Run::new(port, None, "more").output();
     peer.join().expect("peer");
     assert_fails(&output, 1, &["NBD negotiation", &at(port)]);
 }
@@ -210,7 +208,6 @@ fn usage_mistakes() {
         ("--tls-version", "1.1", "--tls-version"),
         ("--plaintext", "", "--plaintext"),
         ("--requests", "0", "--requests"),
-        ("--batch-min", "65536", "--batch-max"),
     ];
     for (name, value, part) in mistakes {
         let mut command = Command::new(program());
@@ -227,16 +224,8 @@ fn usage_mistakes() {
 }
 
 #[test]
-fn batches_are_for_more_alone_and_must_make_sense() {
-    let certs = Certs::new();
-    let run = |strategy, min: &str, max: &str| {
-        Run::new(1, Some(certs.ca()), strategy)
-            .arg(&format!("--batch-min={min}"))
-            .arg(&format!("--batch-max={max}"))
-            .output()
-    };
-    assert_fails(&run("vectored", "65536", "65536"), 2, &["--batch-min", "more"]);
-    assert_fails(&run("more", "65536", "1"), 2, &["--batch-max", "batch_size"]);
+fn only_more_is_there_without_tls() {
+    assert_fails(&Run::new(1, None, "vectored").output(), 2, &["usage", "--plaintext", "more"]);
 }
 
 #[test]
@@ -311,7 +300,7 @@ fn against_fake_export(size: u64, flags: u16, serve: impl FnOnce(&mut TcpStream)
         write(stream, &[info, ack].concat());
         serve(stream);
     });
-    let output = Run::new(port, None, "vectored").output();
+    let output = Run::new(port, None, "more").output();
     peer.join().expect("peer");
     output
 }

@@ -29,12 +29,10 @@ fn every_strategy_reads_back_what_it_wrote_to_nbdkit_memory_over_tls() {
 
 #[test]
 #[ignore = "needs nbdkit"]
-fn every_strategy_reads_back_what_it_wrote_to_nbdkit_memory_without_tls() {
-    for strategy in STRATEGIES {
-        let server = Nbdkit::start(None, &["memory", "64m"]).expect("nbdkit");
-        let cell = Run::new(server.port, None, strategy).sizes(40_001, 16, 300).arg("--verify").cell();
-        assert!(cell.verified && !cell.tls, "{strategy}");
-    }
+fn more_reads_back_what_it_wrote_to_nbdkit_memory_without_tls() {
+    let server = Nbdkit::start(None, &["memory", "64m"]).expect("nbdkit");
+    let cell = Run::new(server.port, None, "more").sizes(40_001, 16, 300).arg("--verify").cell();
+    assert!(cell.verified && !cell.tls);
 }
 
 #[test]

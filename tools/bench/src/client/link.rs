@@ -26,8 +26,6 @@ pub struct Target {
     pub endpoint: Endpoint,
     /// TLS, or none.
     pub security: Security,
-    /// Name of the export.
-    pub export: String,
 }
 
 /// A connection in the transmission phase (or on its way there).
@@ -61,7 +59,7 @@ impl Link {
         };
         let mut link = setup().map_err(|e| Failure::new("set up connection", endpoint, e))?;
         link.handshake(&target.security)?;
-        let facts = link.go(&target.export)?;
+        let facts = link.go()?;
         Ok((link, facts))
     }
 
@@ -96,10 +94,10 @@ impl Link {
         Ok(())
     }
 
-    /// Chooses `export` and starts the transmission phase.
-    fn go(&mut self, export: &str) -> Result<ExportFacts, Failure> {
+    /// Chooses the default export and starts the transmission phase.
+    fn go(&mut self) -> Result<ExportFacts, Failure> {
         let what = "NBD negotiation (GO)";
-        let sent = self.submit(Outgoing::message(client::go(export).into()), true).and_then(|()| self.end_turn());
+        let sent = self.submit(Outgoing::message(client::go("").into()), true).and_then(|()| self.end_turn());
         sent.map_err(|e| self.failure(what, e))?;
 
         let deadline = Instant::now() + STEP_LIMIT;

@@ -114,7 +114,6 @@ pub fn run(args: &GridArgs) -> Result<(), Failure> {
             config: tls::client_config(&certs.path().join(tls::CA_CERT), None)?,
             server_name: ServerName::try_from(name).map_err(|e| Failure::new("configure TLS", name, e))?,
         },
-        export: String::new(),
     };
 
     let groups = measure(&target, &plan)?;

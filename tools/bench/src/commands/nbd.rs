@@ -31,7 +31,7 @@ pub struct NbdArgs {
     /// Name the server's certificate must be good for [default: the host in --connect].
     #[arg(long, value_name = "NAME")]
     pub server_name: Option<String>,
-    /// The same client and strategy without TLS.
+    /// The same client without TLS (only for `more`).
     #[arg(long, conflicts_with_all = ["ca", "server_name", "tls_version"])]
     pub plaintext: bool,
     /// How requests are sent.
@@ -58,18 +58,9 @@ pub struct NbdArgs {
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
-    /// Name of the export.
-    #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_export)]
-    pub export: String,
     /// Insist on one version of TLS.
     #[arg(long, value_enum, value_name = "VERSION")]
     pub tls_version: Option<TlsVersion>,
-    /// Smallest batch sealed at a time (only for `more`).
-    #[arg(long, value_name = "BYTES", requires = "batch_max")]
-    pub batch_min: Option<usize>,
-    /// Largest batch sealed at a time (only for `more`).
-    #[arg(long, value_name = "BYTES", requires = "batch_min")]
-    pub batch_max: Option<usize>,
     /// How long a write is held at most (only for `more`).
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 10, value_parser = max_hold_parser())]
     pub max_hold_ms: u64,
@@ -79,22 +70,14 @@ fn queue_depth_parser() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..=1024)
 }
 
-/// NBD limits names to 4096 bytes.
-fn parse_export(text: &str) -> Result<String, String> {
-    if text.len() > 4096 {
-        return Err("an export name has at most 4096 bytes".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
 /// Runs the cell and prints it.
 ///
 /// # Errors
 ///
 /// When the arguments contradict each other, or the run fails.
 pub fn run(args: &NbdArgs) -> Result<(), Failure> {
-    let cork = cork_config(args)?;
-    let target = Target { endpoint: args.connect.clone(), security: security(args)?, export: args.export.clone() };
+    let cork = CorkConfig::default().max_hold(Duration::from_millis(args.max_hold_ms));
+    let target = Target { endpoint: args.connect.clone(), security: security(args)? };
     let load = Load {
         block_size: args.block_size,
         queue_depth: args.queue_depth,
@@ -122,21 +105,11 @@ fn open(path: &Path, block_size: u32) -> Result<File, Failure> {
     Ok(file)
 }
 
-fn cork_config(args: &NbdArgs) -> Result<CorkConfig, Failure> {
-    let config = CorkConfig::default().max_hold(Duration::from_millis(args.max_hold_ms));
-    let (Some(min), Some(max)) = (args.batch_min, args.batch_max) else {
-        return Ok(config);
-    };
-    if args.strategy != Strategy::More {
-        return Err(Failure::usage("--batch-min", "only --strategy more has batches"));
-    }
-    let config = config.batch_size(min..=max);
-    config.validate().map_err(|e| Failure::usage("--batch-min, --batch-max", e))?;
-    Ok(config)
-}
-
 fn security(args: &NbdArgs) -> Result<Security, Failure> {
     let Some(ca) = &args.ca else {
+        if args.strategy != Strategy::More {
+            return Err(Failure::usage("--plaintext", "only --strategy more is there without TLS"));
+        }
         return Ok(Security::Plaintext);
     };
     let name = args.server_name.as_deref().unwrap_or(args.connect.host());

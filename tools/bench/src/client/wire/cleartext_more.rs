@@ -3,7 +3,7 @@
 //! tls-cork-mio is TLS only, so this file is the small driver that the policy needs: it transmits
 //! when told to, and comes back when a deadline says so.
 
-use std::io;
+use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use mio::event::{Event, Source};
@@ -11,8 +11,8 @@ use mio::{Interest, Registry, Token};
 use tls_cork::{CorkConfig, CorkPolicy, FlushDecision, Passthrough, SendFlags, WriteError, Written};
 use tls_cork_mio::Transport;
 
+use super::Wire;
 use super::request_queue::{Outgoing, RequestQueue};
-use super::{Wire, cleartext};
 use crate::shared::socket::{Counters, CountingSocket};
 
 #[derive(Debug)]
@@ -122,7 +122,16 @@ impl Wire for CleartextMore {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let taken = cleartext::read(&mut self.socket, &mut self.readable, buffer)?;
+        let taken = loop {
+            if !self.readable {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            match self.socket.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                result => break result?,
+            }
+        };
         // As tls-cork-mio does.
         let short = 0 < taken && taken < buffer.len() && !self.ended && self.socket.is_drained_by_short_read();
         self.readable &= !short;

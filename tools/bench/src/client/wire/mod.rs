@@ -19,14 +19,11 @@ use tls_cork::CorkConfig;
 
 use crate::shared::socket::{Counters, CountingSocket};
 
-mod cleartext;
 mod cleartext_more;
 mod corked;
-mod plain;
-mod plain_rustls;
+mod flushed;
 mod request_queue;
 
-use plain::PlainWire;
 pub use request_queue::Outgoing;
 
 /// When plaintext becomes records, and when records leave.
@@ -65,7 +62,7 @@ impl fmt::Display for Strategy {
 /// What protects the transmission phase.
 #[derive(Debug, Clone)]
 pub enum Security {
-    /// Nothing: the same client and strategy without TLS.
+    /// Nothing: the same client without TLS, for [`Strategy::More`] alone.
     Plaintext,
     /// TLS, with the server's certificate checked against `server_name`.
     Tls {
@@ -132,24 +129,17 @@ pub fn open(
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     let stream = mio::net::TcpStream::from_std(stream);
-    Ok(match (security, strategy) {
-        (Security::Plaintext, Strategy::More) => {
-            let socket = CountingSocket::cleartext(stream);
-            Box::new(cleartext_more::CleartextMore::new(socket, cork)?)
+    Ok(match security {
+        Security::Plaintext if strategy == Strategy::More => {
+            Box::new(cleartext_more::CleartextMore::new(CountingSocket::cleartext(stream), cork)?)
         }
-        (Security::Plaintext, _) => {
-            let socket = CountingSocket::cleartext(stream);
-            Box::new(PlainWire::new(cleartext::CleartextSink::new(socket), strategy))
-        }
-        (Security::Tls { config, server_name }, _) => {
-            let socket = CountingSocket::tls(stream);
-            let config = Arc::clone(config);
-            let name = server_name.clone();
+        Security::Plaintext => return Err(io::Error::other("only `more` is there without TLS")),
+        Security::Tls { config, server_name } => {
+            let (socket, config, name) = (CountingSocket::tls(stream), Arc::clone(config), server_name.clone());
             if strategy == Strategy::More {
                 Box::new(corked::CorkedWire::new(socket, config, name, cork)?)
             } else {
-                let sink = plain_rustls::TlsSink::new(socket, config, name)?;
-                Box::new(PlainWire::new(sink, strategy))
+                Box::new(flushed::FlushedWire::new(socket, config, name, strategy)?)
             }
         }
     })
