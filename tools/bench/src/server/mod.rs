@@ -14,10 +14,7 @@ use std::thread;
 
 use clap::{Args, ValueEnum};
 use rustls::ServerConfig;
-use tls_cork_nbd::{
-    CLIENT_FLAGS_LEN, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, SIMPLE_REPLY_LEN, SimpleReply, encode_greeting,
-    parse_client_flags,
-};
+use tls_cork_nbd::{CLIENT_FLAGS_LEN, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, encode_greeting, parse_client_flags};
 use tls_cork_programs::Failure;
 use tls_cork_programs::children::Guarded;
 use tls_cork_programs::tls;
@@ -30,10 +27,7 @@ mod session;
 
 use export::Export;
 use pipe::{CleartextPipe, Pipe, TlsPipe};
-use session::{Answer, Next, Session};
-
-/// Replies go out in pieces of about this size; more would only fill caches.
-const REPLY_BATCH: usize = 64 * 1024;
+use session::{Next, Session};
 
 /// What the exported device keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,17 +76,9 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let shared = Arc::new(Shared { export, tls, drop_after: args.drop_after });
 
     let place = "127.0.0.1";
-    let listen = || -> io::Result<(TcpListener, u16)> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
-        Ok((listener, port))
-    };
-    let (listener, port) = listen().map_err(|e| Failure::new("listen", place, e))?;
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{port}")
-        .and_then(|()| stdout.flush())
-        .map_err(|e| Failure::new("print port", "standard output", e))?;
-    drop(stdout);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|e| Failure::new("listen", place, e))?;
+    let address = listener.local_addr().map_err(|e| Failure::new("listen", place, e))?;
+    tls_cork_report::print(&address.port().to_string())?;
 
     thread::spawn(move || accept_all(Acceptor::new(listener, "tls-cork-bench serve"), &shared));
     let mut ignored = [0; 64];
@@ -128,18 +114,13 @@ fn serve_connection(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.read_exact(&mut client_flags)?;
     parse_client_flags(&client_flags).map_err(invalid)?;
 
-    let mut connection = Connection {
-        session: Session::new(&shared.export, shared.tls.is_some()),
-        answers: Vec::new(),
-        replies: Vec::with_capacity(REPLY_BATCH),
-        drop_after: shared.drop_after,
-    };
+    let mut session = Session::new(&shared.export, shared.tls.is_some());
     let mut cleartext = CleartextPipe::new(stream);
-    let end = connection.run(&mut cleartext)?;
-    if let (End::StartTls, Some(config)) = (end, &shared.tls) {
-        connection.session.tls_started();
+    let next = run(&mut session, &mut cleartext, shared.drop_after)?;
+    if let (Next::StartTls, Some(config)) = (next, &shared.tls) {
+        session.tls_started();
         let mut pipe = TlsPipe::new(cleartext.into_stream(), Arc::clone(config))?;
-        connection.run(&mut pipe)?;
+        run(&mut session, &mut pipe, shared.drop_after)?;
         pipe.close()?;
     }
     Ok(())
@@ -187,70 +168,28 @@ impl EmbeddedServer {
     }
 }
 
-enum End {
-    Closed,
-    StartTls,
-}
-
-struct Connection<'a> {
-    session: Session<'a>,
-    answers: Vec<Answer>,
-    replies: Vec<u8>,
-    drop_after: Option<u64>,
-}
-
-impl Connection<'_> {
-    fn run(&mut self, pipe: &mut dyn Pipe) -> io::Result<End> {
-        loop {
-            let mut next = Ok(Next::More);
-            let open = pipe.receive(&mut |data| {
-                if matches!(next, Ok(Next::More)) {
-                    next = self.session.feed(data, &mut self.answers);
-                }
-            })?;
-            self.answer(pipe)?;
-            if self.drop_after.is_some_and(|limit| self.session.requests() >= limit) {
-                return Err(io::ErrorKind::BrokenPipe.into());
+/// Answers each piece that is received in one write.
+fn run(session: &mut Session<'_>, pipe: &mut dyn Pipe, drop_after: Option<u64>) -> io::Result<Next> {
+    let mut out = Vec::new();
+    loop {
+        let mut next = Ok(Next::More);
+        let open = pipe.receive(&mut |data| {
+            if matches!(next, Ok(Next::More)) {
+                next = session.feed(data, &mut out);
             }
-            match next.map_err(invalid)? {
-                Next::More if open => {}
-                Next::More | Next::Disconnect => return Ok(End::Closed),
-                Next::StartTls => return Ok(End::StartTls),
-            }
+        })?;
+        if !out.is_empty() {
+            pipe.send(&out)?;
+            out.clear();
         }
-    }
-
-    fn answer(&mut self, pipe: &mut dyn Pipe) -> io::Result<()> {
-        self.replies.clear();
-        for answer in self.answers.drain(..) {
-            match answer {
-                Answer::Option(bytes) => self.replies.extend_from_slice(&bytes),
-                Answer::Simple { cookie, error } => {
-                    self.replies.extend_from_slice(&SimpleReply { error, cookie }.encode());
-                }
-                Answer::Read { cookie, mut offset, mut length } => {
-                    self.replies.extend_from_slice(&SimpleReply { error: 0, cookie }.encode());
-                    while length > 0 {
-                        let step = length.min(REPLY_BATCH - SIMPLE_REPLY_LEN);
-                        self.session.export().read(offset, step, &mut self.replies);
-                        offset += step;
-                        length -= step;
-                        if self.replies.len() >= REPLY_BATCH {
-                            pipe.send(&self.replies)?;
-                            self.replies.clear();
-                        }
-                    }
-                }
-            }
-            if self.replies.len() >= REPLY_BATCH {
-                pipe.send(&self.replies)?;
-                self.replies.clear();
-            }
+        if drop_after.is_some_and(|limit| session.requests() >= limit) {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if !self.replies.is_empty() {
-            pipe.send(&self.replies)?;
+        match next.map_err(invalid)? {
+            Next::More if open => {}
+            Next::More => return Ok(Next::Disconnect),
+            next => return Ok(next),
         }
-        Ok(())
     }
 }
 

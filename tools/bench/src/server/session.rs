@@ -1,21 +1,13 @@
-//! The server's side of the protocol: bytes in, answers out, no I/O.
+//! The server's side of the protocol: bytes in, bytes out, no I/O.
 
 use tls_cork_nbd::{
     CMD_DISC, CMD_FLUSH, CMD_READ, CMD_WRITE, ERROR_INVALID, ERROR_NO_SPACE, EXPORT_HAS_FLAGS, EXPORT_SEND_FLUSH,
     INFO_BLOCK_SIZE, Info, MAX_PAYLOAD, OPT_ABORT, OPT_GO, OPT_STARTTLS, OPTION_HEADER_LEN, ProtoError, REP_ACK,
-    REP_ERR_INVALID, REP_ERR_POLICY, REP_ERR_TLS_REQD, REP_ERR_UNSUP, REP_INFO, REQUEST_LEN, Request, encode_info,
-    encode_option_reply, parse_go, parse_option_header,
+    REP_ERR_INVALID, REP_ERR_POLICY, REP_ERR_TLS_REQD, REP_ERR_UNSUP, REP_INFO, REQUEST_LEN, Request, SimpleReply,
+    encode_info, encode_option_reply, parse_go, parse_option_header,
 };
 
 use super::export::Export;
-
-/// Something to send; the order is the order of the requests.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Option(Vec<u8>),
-    Simple { cookie: u64, error: u32 },
-    Read { cookie: u64, offset: usize, length: usize },
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
@@ -48,10 +40,6 @@ impl<'a> Session<'a> {
         Self { export, tls_available, tls_active: false, state: State::OptionHeader, partial: Vec::new(), requests: 0 }
     }
 
-    pub(super) fn export(&self) -> &'a Export {
-        self.export
-    }
-
     /// Requests of the transmission phase so far.
     pub(super) fn requests(&self) -> u64 {
         self.requests
@@ -62,7 +50,8 @@ impl<'a> Session<'a> {
         self.tls_active = true;
     }
 
-    pub(super) fn feed(&mut self, mut data: &[u8], answers: &mut Vec<Answer>) -> Result<Next, ProtoError> {
+    /// Takes what has come, and appends what is to be sent.
+    pub(super) fn feed(&mut self, mut data: &[u8], out: &mut Vec<u8>) -> Result<Next, ProtoError> {
         loop {
             let next = match self.state {
                 State::OptionHeader => {
@@ -82,13 +71,13 @@ impl<'a> Session<'a> {
                     }
                     self.state = State::OptionHeader;
                     let option_data = std::mem::take(&mut self.partial);
-                    self.handle_option(option, &option_data, answers)
+                    self.handle_option(option, &option_data, out)
                 }
                 State::Request => {
                     let Some(request) = collect::<REQUEST_LEN>(&mut self.partial, &mut data) else {
                         return Ok(Next::More);
                     };
-                    self.handle_request(Request::parse(&request)?, answers)
+                    self.handle_request(Request::parse(&request)?, out)
                 }
                 State::Payload { request, received, error } => {
                     let missing = request.length as usize - received;
@@ -102,7 +91,7 @@ impl<'a> Session<'a> {
                         return Ok(Next::More);
                     }
                     self.state = State::Request;
-                    answers.push(Answer::Simple { cookie: request.cookie, error });
+                    reply(out, request.cookie, error);
                     Next::More
                 }
             };
@@ -117,10 +106,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn handle_option(&mut self, option: u32, data: &[u8], answers: &mut Vec<Answer>) -> Next {
-        let mut reply = |kind: u32, data: &[u8]| {
-            answers.push(Answer::Option(encode_option_reply(option, kind, data)));
-        };
+    fn handle_option(&mut self, option: u32, data: &[u8], out: &mut Vec<u8>) -> Next {
+        let mut reply = |kind: u32, data: &[u8]| out.extend(encode_option_reply(option, kind, data));
         match option {
             OPT_ABORT => {
                 reply(REP_ACK, &[]);
@@ -154,7 +141,7 @@ impl<'a> Session<'a> {
         Next::More
     }
 
-    fn handle_request(&mut self, request: Request, answers: &mut Vec<Answer>) -> Next {
+    fn handle_request(&mut self, request: Request, out: &mut Vec<u8>) -> Next {
         self.requests += 1;
         let Request { cookie, offset, length, .. } = request;
         let inside = self.export.contains(offset, length);
@@ -164,13 +151,18 @@ impl<'a> Session<'a> {
                 self.state = State::Payload { request, received: 0, error: if inside { 0 } else { ERROR_NO_SPACE } };
             }
             CMD_READ if inside => {
-                answers.push(Answer::Read { cookie, offset: position(offset), length: length as usize });
+                reply(out, cookie, 0);
+                self.export.read(position(offset), length as usize, out);
             }
-            CMD_FLUSH => answers.push(Answer::Simple { cookie, error: 0 }),
-            _ => answers.push(Answer::Simple { cookie, error: ERROR_INVALID }),
+            CMD_FLUSH => reply(out, cookie, 0),
+            _ => reply(out, cookie, ERROR_INVALID),
         }
         Next::More
     }
+}
+
+fn reply(out: &mut Vec<u8>, cookie: u64, error: u32) {
+    out.extend_from_slice(&SimpleReply { error, cookie }.encode());
 }
 
 /// Takes one message of `N` bytes off `data`, together with what `partial` has of it.
@@ -198,7 +190,7 @@ fn position(offset: u64) -> usize {
 mod tests {
     use super::*;
     use crate::server::ExportKind;
-    use tls_cork_nbd::{INFO_EXPORT, REP_ERROR_BIT, encode_go, encode_option};
+    use tls_cork_nbd::{INFO_EXPORT, OPTION_REPLY_HEADER_LEN, encode_go, encode_option, parse_option_reply_header};
 
     fn memory() -> Export {
         Export::new(ExportKind::Memory, 4096).expect("small")
@@ -213,12 +205,15 @@ mod tests {
         encode_option(OPT_GO, &encode_go("any", &[INFO_EXPORT]))
     }
 
-    /// The kind of the option reply, which stands behind its magic number and option.
-    fn reply_kind(answer: &Answer) -> Option<u32> {
-        match answer {
-            Answer::Option(bytes) => bytes.get(12..16)?.try_into().ok().map(u32::from_be_bytes),
-            _ => None,
+    /// The kinds of the option replies in `out`.
+    fn kinds(mut out: &[u8]) -> Vec<u32> {
+        let mut kinds = Vec::new();
+        while !out.is_empty() {
+            let header = parse_option_reply_header(out).expect("a reply");
+            kinds.push(header.kind);
+            out = &out[OPTION_REPLY_HEADER_LEN + header.length as usize..];
         }
+        kinds
     }
 
     #[test]
@@ -228,39 +223,27 @@ mod tests {
             go(),
             request(CMD_WRITE, 50, 100, &payload),
             request(CMD_WRITE, 4096, 1, &[1]),
-            request(CMD_READ, 50, 100, &[]),
+            request(CMD_READ, 49, 102, &[]),
             request(CMD_READ, 4000, 97, &[]),
             request(CMD_FLUSH, 0, 0, &[]),
             request(99, 0, 0, &[]),
             request(CMD_DISC, 0, 0, &[]),
         ]
         .concat();
+        let reply = |error| SimpleReply { error, cookie: 7 }.encode().to_vec();
+        let read = [&[0][..], &payload, &[0]].concat();
+        let expected = [reply(0), reply(28), reply(0), read, reply(22), reply(0), reply(22)].concat();
         for step in [1, 2, 27, 28, 29, stream.len()] {
             let export = memory();
             let mut session = Session::new(&export, false);
-            let mut answers = Vec::new();
-            let mut next = Next::More;
+            let (mut out, mut next) = (Vec::new(), Next::More);
             for piece in stream.chunks(step) {
                 assert_eq!(next, Next::More);
-                next = session.feed(piece, &mut answers).expect("valid");
+                next = session.feed(piece, &mut out).expect("valid");
             }
-            assert_eq!(next, Next::Disconnect);
-            assert_eq!(session.requests(), 7);
-            let answers: Vec<String> = answers.iter().skip(2).map(|a| format!("{a:?}")).collect();
-            assert_eq!(
-                answers,
-                [
-                    "Simple { cookie: 7, error: 0 }",
-                    "Simple { cookie: 7, error: 28 }",
-                    "Read { cookie: 7, offset: 50, length: 100 }",
-                    "Simple { cookie: 7, error: 22 }",
-                    "Simple { cookie: 7, error: 0 }",
-                    "Simple { cookie: 7, error: 22 }",
-                ]
-            );
-            let mut stored = Vec::new();
-            export.read(49, 102, &mut stored);
-            assert_eq!(stored, [&[0][..], &payload, &[0]].concat());
+            assert_eq!((next, session.requests()), (Next::Disconnect, 7));
+            assert!(out.ends_with(&expected), "steps of {step}");
+            assert_eq!(kinds(&out[..out.len() - expected.len()]), [REP_INFO, REP_ACK]);
         }
     }
 
@@ -268,43 +251,27 @@ mod tests {
     fn a_tls_server_says_nothing_about_its_export_before_tls() {
         let export = memory();
         let mut session = Session::new(&export, true);
-        let mut answers = Vec::new();
-        assert_eq!(session.feed(&go(), &mut answers), Ok(Next::More));
-        assert_eq!(answers.iter().map(reply_kind).collect::<Vec<_>>(), [Some(REP_ERR_TLS_REQD)]);
-
-        answers.clear();
+        let mut out = Vec::new();
         let start = encode_option(OPT_STARTTLS, &[]);
-        assert_eq!(session.feed(&start, &mut answers), Ok(Next::StartTls));
+        let fed = session.feed(&[go(), start.clone()].concat(), &mut out);
+        assert_eq!((fed, kinds(&out)), (Ok(Next::StartTls), vec![REP_ERR_TLS_REQD, REP_ACK]));
         session.tls_started();
-        assert_eq!(session.feed(&go(), &mut answers), Ok(Next::More));
-        let kinds: Vec<_> = answers.iter().map(reply_kind).collect();
-        assert_eq!(kinds, [Some(REP_ACK), Some(REP_INFO), Some(REP_ACK)]);
-    }
+        out.clear();
+        assert_eq!(session.feed(&go(), &mut out), Ok(Next::More));
+        assert_eq!(kinds(&out), [REP_INFO, REP_ACK]);
 
-    #[test]
-    fn plaintext_behind_starttls_is_refused() {
-        let export = memory();
-        let mut session = Session::new(&export, true);
-        let stream = [encode_option(OPT_STARTTLS, &[]), go()].concat();
-        let fed = session.feed(&stream, &mut Vec::new());
+        // What came in plaintext behind STARTTLS.
+        let fed = Session::new(&export, true).feed(&[start, go()].concat(), &mut out);
         assert!(matches!(fed, Err(ProtoError::Unexpected { .. })), "{fed:?}");
     }
 
     #[test]
     fn unknown_options_and_bad_names_are_refused_and_negotiation_goes_on() {
         let export = memory();
-        let mut session = Session::new(&export, false);
-        let mut answers = Vec::new();
-        let stream = [
-            encode_option(1234, b"data"),
-            encode_option(OPT_STARTTLS, &[]),
-            encode_option(OPT_GO, b"\0\0\0\x05ab"),
-            go(),
-        ]
-        .concat();
-        assert_eq!(session.feed(&stream, &mut answers), Ok(Next::More));
-        let kinds: Vec<_> = answers.iter().filter_map(reply_kind).collect();
-        assert_eq!(kinds, [REP_ERR_UNSUP, REP_ERR_POLICY, REP_ERR_INVALID, REP_INFO, REP_ACK]);
-        assert!(kinds[0] & REP_ERROR_BIT != 0);
+        let mut out = Vec::new();
+        let options = [(1234, &b"data"[..]), (OPT_STARTTLS, &[]), (OPT_GO, b"\0\0\0\x05ab")];
+        let stream = [options.map(|(option, data)| encode_option(option, data)).concat(), go()].concat();
+        assert_eq!(Session::new(&export, false).feed(&stream, &mut out), Ok(Next::More));
+        assert_eq!(kinds(&out), [REP_ERR_UNSUP, REP_ERR_POLICY, REP_ERR_INVALID, REP_INFO, REP_ACK]);
     }
 }
