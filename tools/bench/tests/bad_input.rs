@@ -240,7 +240,7 @@ fn unknown_subcommands_and_options() {
 fn a_typing_mistake_is_answered_with_what_may_have_been_meant() {
     let cases: [(&[&str], &str); 4] = [
         (&["--qiuck"], "'--quick'"),
-        (&["sok"], "'soak'"),
+        (&["simulat"], "'simulate'"),
         (&["real", "--rusn=3"], "'--runs'"),
         (&["nbd", "--strategy=vektored"], "'vectored'"),
     ];

@@ -7,4 +7,3 @@ pub mod nbd;
 pub mod peers;
 pub mod real;
 pub mod simulate;
-pub mod soak;

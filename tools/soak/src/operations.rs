@@ -345,7 +345,7 @@ pub(crate) fn is_of_the_transport(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::soak::plan::StreamPlan;
+    use crate::plan::StreamPlan;
 
     /// Gives what it was given, with one byte changed.
     struct Echo {

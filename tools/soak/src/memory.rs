@@ -86,17 +86,11 @@ impl Memory {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::sync::{Mutex, PoisonError};
-
+mod tests {
     use super::*;
-
-    /// For tests that measure the memory of the process: large blocks of one are not to come and go while another measures.
-    pub(crate) static MEASURING: Mutex<()> = Mutex::new(());
 
     #[test]
     fn the_peak_counts_what_was_given_back() {
-        let _alone = MEASURING.lock().unwrap_or_else(PoisonError::into_inner);
         let before = Memory::now().expect("memory");
         let block = vec![1_u8; 64 << 20];
         assert!(block.iter().step_by(4096).all(|&byte| byte == 1));

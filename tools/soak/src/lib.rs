@@ -38,9 +38,6 @@ use tls_cork_programs::Failure;
 use tls_cork_programs::tls::TemporaryCertificates;
 use tls_cork_report::{self as report, OutArgs};
 
-#[cfg(test)]
-pub(crate) use memory::tests::MEASURING;
-
 pub use ledger::{Fate, Operation};
 pub use memory::Memory;
 pub use plan::{Fault, Pairing};

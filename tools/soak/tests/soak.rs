@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tls_cork_bench::commands::soak::{self, Fault, Operation, Pairing, SoakArgs};
 use tls_cork_report::OutArgs;
+use tls_cork_soak::{Fault, Operation, Pairing, SoakArgs};
 
 #[test]
 fn a_few_rounds_meet_every_operation_and_every_fault() {
@@ -23,7 +23,7 @@ fn a_few_rounds_meet_every_operation_and_every_fault() {
         replay: None,
         out: OutArgs::default(),
     };
-    let outcome = soak::measure(&args, &ProgressBar::hidden()).expect("every check");
+    let outcome = tls_cork_soak::measure(&args, &ProgressBar::hidden()).expect("every check");
     println!("{}\n{}", outcome.report().table(), outcome.summary());
     assert_eq!(outcome.sum(|t| t.streams), 60);
     for pairing in Pairing::ALL {
@@ -44,8 +44,8 @@ fn a_few_rounds_meet_every_operation_and_every_fault() {
 
 #[test]
 fn the_program_soaks_with_one_arena() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tls-cork-bench"));
-    command.args(["soak", "--seconds=600", "--streams=1"]).env_remove("MALLOC_ARENA_MAX");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tls-cork-soak"));
+    command.args(["--seconds=600", "--streams=1"]).env_remove("MALLOC_ARENA_MAX");
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     let environment = format!("/proc/{}/environ", child.id());
     let end = Instant::now() + Duration::from_secs(20);

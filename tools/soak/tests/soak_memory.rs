@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use tls_cork_bench::commands::soak::{self, SoakArgs};
 use tls_cork_report::OutArgs;
+use tls_cork_soak::SoakArgs;
 
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -36,7 +36,7 @@ fn run(rounds: u32) -> u64 {
         replay: None,
         out: OutArgs::default(),
     };
-    let outcome = soak::measure(&args, &ProgressBar::hidden()).expect("every check");
+    let outcome = tls_cork_soak::measure(&args, &ProgressBar::hidden()).expect("every check");
     outcome.sum(|totals| totals.streams)
 }
 
