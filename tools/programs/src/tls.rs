@@ -1,7 +1,7 @@
 //! Certificates and TLS configurations.
 //!
-//! The benchmark brings its own certificate authority, so that it runs on a machine where nothing
-//! is installed; certificate checks are on everywhere, for our server as for any other.
+//! Programs and tests bring their own certificate authority, so that they run on a machine where nothing
+//! is installed; certificate checks are on everywhere, for our servers as for any other.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -122,7 +122,7 @@ fn generate() -> Result<Generated, rcgen::Error> {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    ca.distinguished_name.push(DnType::CommonName, "tls-cork-bench test CA");
+    ca.distinguished_name.push(DnType::CommonName, "tls-cork test CA");
     let ca_cert = ca.self_signed(&ca_key)?;
     let issuer = Issuer::new(ca, ca_key);
 
