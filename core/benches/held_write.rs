@@ -1,12 +1,13 @@
-//! What the policy itself costs for a small write that is held, in instructions.
+//! The cost of a small held write in the policy, in instructions.
 //!
 //! ```sh
 //! cargo bench -p tls-cork --bench held_write
 //! ```
 //!
-//! Needs valgrind: runs itself under callgrind, once with so many held writes between two that release, and once with twice as
-//! many. All else is equal, so the difference is theirs alone; it is the same on every run of one build.
-#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+//! Needs valgrind. The program runs itself twice under callgrind: with a number of held writes
+//! between two writes that release, and with twice as many. All else is equal, so that the
+//! difference is the cost of the held writes. It is the same on every run of one build.
+#![allow(clippy::disallowed_methods)] // the start of virtual time
 
 use std::error::Error;
 use std::hint::black_box;
@@ -18,10 +19,10 @@ use std::{env, fs};
 
 use tls_cork::{CorkConfig, CorkPolicy, MAX_RECORD_SIZE, Seal, SealError, SendFlags};
 
-/// A request's header, as long as one of NBD's.
+/// The header of a request, as long as one of NBD.
 const SMALL: [u8; 28] = [7; 28];
 const ROUNDS: u64 = 5000;
-/// Held writes in each round; twice as many still fit one record.
+/// Held writes in each round. Twice as many still fit one record.
 const WRITES: u64 = 15;
 
 fn main() -> ExitCode {
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The argument by which the program tells its copy under callgrind to run rounds.
+/// The argument with which the program starts its copy under callgrind.
 const ROUNDS_OF: &str = "--rounds-of";
 
 fn measure() -> Result<(), Box<dyn Error>> {
@@ -66,7 +67,7 @@ fn count(writes: u64) -> Result<Count, Box<dyn Error>> {
         .args([ROUNDS_OF, &writes.to_string()])
         .output()
         .map_err(|error| match error.kind() {
-            ErrorKind::NotFound => "valgrind is not installed, and nothing else counts instructions here".into(),
+            ErrorKind::NotFound => "valgrind is not installed: install it, it counts the instructions".into(),
             _ => format!("cannot start valgrind: {error}"),
         })?;
     if !output.status.success() {
@@ -92,7 +93,7 @@ fn run(writes: u64) {
     }
 }
 
-/// Forgets what it is given, and offers as many zeros in its place.
+/// A sealer that drops its plaintext and offers as many zeros instead.
 #[derive(Debug, Default)]
 struct Sink {
     waiting: usize,

@@ -1,17 +1,21 @@
-//! How fast large writes are sealed, beside rustls alone.
+//! The speed of sealing large writes, compared with rustls alone.
 //!
 //! ```sh
 //! cargo bench -p tls-cork --bench seal_ratio
 //! ```
 //!
-//! Each form takes its turn in every round, and what counts is the median of the ratios within a round: on a shared machine,
-//! throughput changes from second to second. What all are measured by is rustls given the same slices in steps of
-//! 64 KiB or 256 KiB, whichever is faster, its records going to a transport that takes all. About 25 s.
+//! Takes about 25 s. In every round each form sends for a fixed time, and the result is the median
+//! of the ratios within a round: on a shared machine, throughput changes from second to second. The
+//! reference is rustls alone, given the same slices in steps of 64 KiB or 256 KiB, whichever is
+//! faster. Its records go to a transport that takes everything.
 //!
-//! Two things outside of this code can change speeds threefold. How a copy's source and target lie within a page, on some
-//! processors: so it differs from message to message. And whether the allocator keeps a batch's memory or returns it to the system
-//! each time: glibc keeps it once the process has freed some buffer of that size, so `main` frees one first.
-//! For the other case, run it with `MALLOC_TRIM_THRESHOLD_=131072` in the environment.
+//! Two other factors can change speeds threefold:
+//!
+//! - The positions of a copy's source and target within a page, on some processors. So the position
+//!   differs from message to message.
+//! - Whether the allocator keeps a batch's memory or returns it to the system each time. glibc
+//!   keeps it once the process has freed a buffer of that size, so `main` frees one first. For the
+//!   other case, set `MALLOC_TRIM_THRESHOLD_=131072` in the environment.
 #![allow(clippy::disallowed_methods)] // it measures time
 
 mod session;
@@ -32,7 +36,7 @@ const KIB: usize = 1024;
 const PAGE: usize = 4 * KIB;
 
 fn main() {
-    // From now on the allocator keeps a batch's memory.
+    // From here on the allocator keeps a batch's memory.
     drop(black_box(vec![1u8; 8 * 1024 * KIB]));
     println!("   write  form                 GB/s   of rustls in steps: median  quartiles    extremes    wanted");
     for size in SIZES {
@@ -43,7 +47,7 @@ fn main() {
     }
 }
 
-/// What a storage client writes: a header, and a payload that is elsewhere.
+/// A message of a storage client: a header, and a payload in another buffer.
 struct Message {
     at: Instant,
     header: [u8; 28],
@@ -60,7 +64,7 @@ impl Message {
     }
 }
 
-/// Equal messages but for where their payload begins within a page.
+/// Messages that differ only in the position of their payload within a page.
 fn messages(size: usize) -> Vec<Message> {
     let (at, buffer) = (Instant::now(), Bytes::from(vec![42; size + PAGE]));
     let starts = (0..PAGE).step_by(PAGE / 64).map(|n| n * 37 % PAGE);
@@ -80,7 +84,7 @@ impl Form {
     }
 }
 
-/// The first two are what the others are measured by.
+/// The number of forms, from the first, that serve as the reference.
 const STEPS: usize = 2;
 
 fn forms() -> Vec<Form> {
@@ -176,25 +180,25 @@ fn total(bufs: &[IoSlice<'_>]) -> usize {
     bufs.iter().map(|buf| buf.len()).sum()
 }
 
-/// Bytes per second of each form, for each round.
+/// Returns the bytes per second of each form, for each round.
 fn measure(forms: &mut [Form], messages: &[Message]) -> Vec<Vec<f64>> {
     let round = |n: usize| {
         let mut speeds = vec![0.0; forms.len()];
         for turn in 0..forms.len() {
-            // Another form begins each round, and the order alternates.
+            // A different form begins each round, and the order alternates.
             let turn = if n.is_multiple_of(2) { turn } else { forms.len() - 1 - turn };
             let form = (turn + n) % forms.len();
             speeds[form] = speed(&mut forms[form], messages);
         }
         speeds
     };
-    // The first only warms up.
+    // The first round only warms up.
     (0..=ROUNDS).map(round).skip(1).collect()
 }
 
 fn speed(form: &mut Form, messages: &[Message]) -> f64 {
     let (start, mut sent) = (Instant::now(), 0);
-    // Some at a time, so that looking at the clock costs nothing.
+    // Sends several messages between two readings of the clock, so that these cost nothing.
     let group = (256 * KIB).div_ceil(messages[0].len());
     for message in (0..messages.len()).cycle() {
         (form.send)(&messages[message]);

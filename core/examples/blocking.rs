@@ -1,8 +1,9 @@
 //! A client on a blocking `std::net` socket: sends MESSAGE and prints the reply.
 //!
-//! One thread that sends, then receives: right for a peer that reads a whole request before it replies. Where both sides
-//! send at the same time, each may wait for the other to read; see `readiness.rs` then.
-#![allow(clippy::disallowed_methods, reason = "the core has no clock and no sockets; what embeds it has")]
+//! One thread sends, then receives. This suits a peer that reads a whole request before it replies.
+//! If both sides send at the same time, each may wait for the other to read: see `readiness.rs` for
+//! that.
+#![allow(clippy::disallowed_methods, reason = "only the core must not use the clock and sockets")]
 
 mod common;
 
@@ -15,9 +16,9 @@ use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags, WriteError};
 
 use common::{Peer, Reply, Request};
 
-/// How long the peer may leave a send waiting.
+/// The most time that the peer may let a send wait.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
-/// How long the peer may take to end the stream after us.
+/// The most time that the peer may take to end the stream after us.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -47,7 +48,8 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, request: Re
             n => reply.push(&buf[..n])?,
         }
     }
-    // Our close_notify, then the peer's: without it the stream may have been cut.
+    // Send our close_notify, then wait for the peer's: without the latter the stream may have been
+    // cut.
     let _ = stream.conn.close(Instant::now());
     stream.give_up = Some(Instant::now() + END_LIMIT);
     stream.transmit()?;
@@ -58,19 +60,21 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, request: Re
 struct Stream {
     conn: Connection,
     socket: TcpStream,
-    /// When a read is given up.
+    /// The time at which a read is given up.
     give_up: Option<Instant>,
 }
 
 impl Stream {
-    /// As `send(2)`: with `MORE` the tail waits for the next call, without it everything has left on return.
+    /// Sends `data` like send(2): with `MORE` the tail waits for the next call; without it,
+    /// everything has left on return.
     ///
-    /// A blocking loop has no timer of its own: if the next call may be long in coming, do not say `MORE`.
+    /// A blocking loop has no timer of its own. If the next call may be late, do not set `MORE`.
     fn send(&mut self, mut data: &[u8], flags: SendFlags) -> io::Result<()> {
         let _ = self.conn.handle_timeout(Instant::now());
         loop {
             let written = self.conn.write(Instant::now(), &[IoSlice::new(data)], flags);
-            // Makes room after a short or a blocked write, and tells why one has failed.
+            // Makes room after a short or a blocked write. After a failed write it returns the
+            // cause.
             self.transmit()?;
             match written {
                 Ok(written) => data = &data[written.accepted..],
@@ -83,19 +87,21 @@ impl Stream {
         }
     }
 
-    /// Waits for plaintext; `Ok(0)` is the stream's proper end.
+    /// Waits for plaintext. `Ok(0)` is the stream's proper end.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.conn.read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return done,
             }
-            // About to sleep: let go of what the peer may be waiting for, and wake up for the deadline.
+            // Before sleeping: release what the peer may be waiting for, and wake up for the
+            // deadline.
             let now = Instant::now();
             let _ = self.conn.handle_timeout(now);
             let _ = self.conn.handle_read_wait(now);
             self.transmit()?;
-            // Zero would be an error: what is due already is so at the next turn.
+            // A timeout of zero would be an error. A deadline that is due already fires in the next
+            // turn.
             let left = |at: Instant| at.saturating_duration_since(now).max(Duration::from_millis(1));
             if self.give_up.is_some_and(|at| at <= now) {
                 return Err(io::ErrorKind::TimedOut.into());
@@ -106,7 +112,7 @@ impl Stream {
         }
     }
 
-    /// Receives once, and answers what TLS has to answer.
+    /// Receives once, then transmits the answers of TLS.
     fn receive(&mut self) -> io::Result<()> {
         match self.conn.receive_from(Instant::now(), &mut self.socket) {
             Ok(_) => self.transmit(),
@@ -115,14 +121,15 @@ impl Stream {
                 _ => Err(error),
             },
             Err(error) => {
-                // The alert for the peer leaves if it can; the error that caused it counts.
+                // Sends the alert if possible, and returns the error that caused it.
                 let _ = self.transmit();
                 Err(error.into())
             }
         }
     }
 
-    /// Partial sends and EINTR are taken care of; "blocked" means here that the write timeout has passed.
+    /// Transmits what may leave; the core handles partial sends and EINTR. "Blocked" means here
+    /// that the write timeout has passed.
     fn transmit(&mut self) -> io::Result<()> {
         let sent = self.conn.transmit_with(|bufs, _more| self.socket.write_vectored(bufs))?;
         if sent.blocked {

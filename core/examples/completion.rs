@@ -1,9 +1,11 @@
-//! A client on a completion loop, with io_uring through the `compio` crate: sends MESSAGE and prints the reply. Linux only.
+//! A client on a completion loop, with io_uring through the `compio` crate: sends MESSAGE and
+//! prints the reply. Linux only.
 //!
-//! Operations own their buffers until they complete: [`take_transmit`](tls_cork::Connection::take_transmit) gives output away. One
-//! send and one receive are on their way at a time.
-#![allow(clippy::disallowed_methods, reason = "the core has no clock and no sockets; what embeds it has")]
-#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only the loop is missing there"))]
+//! Operations own their buffers until they complete:
+//! [`take_transmit`](tls_cork::Connection::take_transmit) returns output as owned buffers. There is
+//! at most one send and one receive at a time.
+#![allow(clippy::disallowed_methods, reason = "only the core must not use the clock and sockets")]
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "the loop exists on Linux only"))]
 
 mod common;
 
@@ -21,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> Result<(), Box<dyn Error>> {
-    Err("io_uring is there on Linux only".into())
+    Err("this example needs io_uring, which only Linux has: see `readiness` for other systems".into())
 }
 
 #[cfg(target_os = "linux")]
@@ -41,9 +43,9 @@ mod client {
 
     use super::common::{Peer, Reply, Request};
 
-    /// How long the alert for a peer that broke the protocol may take.
+    /// The most time for sending an alert to a peer that broke the protocol.
     const ALERT_LIMIT: Duration = Duration::from_secs(1);
-    /// How long the peer may take to end the stream after us.
+    /// The most time that the peer may take to end the stream after us.
     const END_LIMIT: Duration = Duration::from_secs(10);
 
     enum Completion {
@@ -72,10 +74,11 @@ mod client {
             if give_up.is_some_and(|at| at <= Instant::now()) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            // About to wait: let go of what the peer may be waiting for.
+            // Before waiting: release what the peer may be waiting for.
             let _ = conn.handle_read_wait(Instant::now());
             if !sending {
-                // The next batch only when this one has left: what is written until then shares its records.
+                // Take the next batch only when this one has left: plaintext written meanwhile
+                // shares its records.
                 if let Some(output) = conn.take_transmit()? {
                     operations.push(send(socket.clone(), output.data).boxed_local());
                     sending = true;
@@ -83,7 +86,8 @@ mod client {
                     return reply.finish();
                 }
             }
-            // Wait for a completion, or for the deadline. Operations go on meanwhile: none is dropped.
+            // Wait for a completion, or for the deadline. The operations are not dropped, and go on
+            // meanwhile.
             let completion = match conn.poll_timeout().into_iter().chain(give_up).min() {
                 Some(deadline) => timeout_at(deadline, operations.next()).await.unwrap_or_default(),
                 None => operations.next().await,
@@ -99,7 +103,7 @@ mod client {
                     match take(&mut conn, &buf[..result?], &mut reply) {
                         Ok(end) => ended = end,
                         Err(error) => {
-                            // The alert for the peer leaves if it can; the error that caused it counts.
+                            // Sends the alert if possible, and returns the error that caused it.
                             if !sending && let Ok(Some(alert)) = conn.take_transmit() {
                                 let _ = timeout(ALERT_LIMIT, send(socket, alert.data)).await;
                             }
@@ -114,13 +118,13 @@ mod client {
         }
     }
 
-    /// Writes what is accepted; it leaves the request.
+    /// Writes as much of the request as is accepted, and removes it from the request.
     fn write(conn: &mut Connection, request: &mut Request) -> io::Result<()> {
         while let Some((data, flags)) = request.front_mut() {
             match conn.write_bytes(Instant::now(), data, *flags) {
                 Ok(_) if data.is_empty() => drop(request.pop_front()),
                 Ok(_) => {}
-                // Until a send has completed, or the handshake has.
+                // Full until a send, or the handshake, has completed.
                 Err(WriteError::Blocked) => break,
                 Err(error) => return Err(error.into()),
             }
@@ -128,7 +132,8 @@ mod client {
         Ok(())
     }
 
-    /// Takes what was received, nothing meaning the socket's end; true at the stream's proper end.
+    /// Processes received bytes; none mean the socket's end. Returns true at the stream's proper
+    /// end.
     fn take(conn: &mut Connection, mut data: &[u8], reply: &mut Reply) -> io::Result<bool> {
         let mut buf = [0; 16 * 1024];
         loop {
@@ -158,7 +163,7 @@ mod client {
         }
     }
 
-    /// Sends all of `data`, however many operations that takes.
+    /// Sends all of `data`, in as many operations as that takes.
     async fn send(mut socket: TcpStream, data: Bytes) -> Completion {
         let BufResult(result, _) = socket.write_all(data).await;
         Completion::Sent(result)

@@ -1,7 +1,7 @@
 //! A client on a readiness loop, with the `polling` crate: sends MESSAGE and prints the reply.
 //!
-//! Sends and receives at the same time, as far as the socket lets it.
-#![allow(clippy::disallowed_methods, reason = "the core has no clock and no sockets; what embeds it has")]
+//! It sends and receives at the same time, as far as the socket allows.
+#![allow(clippy::disallowed_methods, reason = "only the core must not use the clock and sockets")]
 
 mod common;
 
@@ -16,7 +16,7 @@ use tls_cork::{Connection, CorkConfig, ReceiveError, WriteError};
 use common::{Peer, Reply, Request};
 
 const SOCKET: usize = 0;
-/// How long the peer may take to end the stream after us.
+/// The most time that the peer may take to end the stream after us.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -36,7 +36,8 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, mut request
     let mut reply = Reply::default();
     let mut give_up = None;
     loop {
-        // What has happened: time went by, bytes came in, and there may be room to send.
+        // Handle what has happened: time has passed, bytes have arrived, and there may be room to
+        // send.
         let _ = conn.handle_timeout(Instant::now());
         let ended = receive(&mut conn, &mut socket, &mut reply)?;
         send(&mut conn, &mut socket, &mut request)?;
@@ -44,15 +45,16 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, mut request
             let _ = conn.close(Instant::now());
             give_up.get_or_insert(Instant::now() + END_LIMIT);
         }
-        // About to sleep until the peer answers: let go of what it may be waiting for. A loop that only writes would not call
-        // this, and gather across turns.
+        // Before sleeping until the peer answers: release what it may be waiting for. A loop that
+        // only writes would omit this call, and gather across turns.
         let now = Instant::now();
         let _ = conn.handle_read_wait(now);
         let blocked = transmit(&mut conn, &mut socket)?;
         if ended && !blocked {
             return reply.finish();
         }
-        // `polling` reports a source once: say anew what to wait for, and wake up for the deadline.
+        // `polling` reports a source once. Set again what to wait for, and wake up for the
+        // deadline.
         poller.modify(&socket, Event { key: SOCKET, readable: !ended, writable: blocked })?;
         if give_up.is_some_and(|at| at <= now) {
             return Err(io::ErrorKind::TimedOut.into());
@@ -67,7 +69,7 @@ pub(crate) fn exchange((addr, config, name): Peer, cork: CorkConfig, mut request
     }
 }
 
-/// Receives until the socket has no more; true at the stream's proper end.
+/// Receives until the socket has no more. Returns true at the stream's proper end.
 fn receive(conn: &mut Connection, socket: &mut TcpStream, reply: &mut Reply) -> io::Result<bool> {
     let mut buf = [0; 16 * 1024];
     loop {
@@ -81,7 +83,7 @@ fn receive(conn: &mut Connection, socket: &mut TcpStream, reply: &mut Reply) -> 
             Err(error) => return Err(error),
         }
         match conn.receive_from(Instant::now(), socket) {
-            // The end of the socket is no end of the stream: the next read tells.
+            // The end of the socket is not the end of the stream: the next read distinguishes them.
             Ok(_) => {}
             Err(ReceiveError::Io(error)) => match error.kind() {
                 io::ErrorKind::WouldBlock => return Ok(false),
@@ -89,7 +91,7 @@ fn receive(conn: &mut Connection, socket: &mut TcpStream, reply: &mut Reply) -> 
                 _ => return Err(error),
             },
             Err(error) => {
-                // The alert for the peer leaves if it can; the error that caused it counts.
+                // Sends the alert if possible, and returns the error that caused it.
                 let _ = transmit(conn, socket);
                 return Err(error.into());
             }
@@ -97,10 +99,10 @@ fn receive(conn: &mut Connection, socket: &mut TcpStream, reply: &mut Reply) -> 
     }
 }
 
-/// Writes and transmits until everything is accepted, or no more can be for now.
+/// Writes and transmits until everything is accepted, or nothing more can be accepted for now.
 fn send(conn: &mut Connection, socket: &mut TcpStream, request: &mut Request) -> io::Result<()> {
     while let Some((data, flags)) = request.front_mut() {
-        // What is accepted leaves `data`; the rest is offered again with the same flags.
+        // Accepted bytes are split off `data`; the rest is written again with the same flags.
         let written = conn.write_bytes(Instant::now(), data, *flags);
         if data.is_empty() {
             request.pop_front();
@@ -108,14 +110,15 @@ fn send(conn: &mut Connection, socket: &mut TcpStream, request: &mut Request) ->
         match written {
             Ok(_) => {}
             Err(WriteError::Blocked) => {
-                // Full: go on if that makes room. During the handshake it does not.
+                // The buffer is full. Go on if a transmit makes room; during the handshake it does
+                // not.
                 transmit(conn, socket)?;
                 if conn.send_capacity() == 0 {
                     return Ok(());
                 }
             }
             Err(error) => {
-                // A transmit tells why a connection has failed.
+                // The transmit returns the cause of the failure.
                 transmit(conn, socket)?;
                 return Err(error.into());
             }
@@ -124,9 +127,10 @@ fn send(conn: &mut Connection, socket: &mut TcpStream, request: &mut Request) ->
     Ok(())
 }
 
-/// Transmits what may leave; true if the socket would block before all of it has left.
+/// Transmits what may leave. Returns true if the socket blocked before all of it had left.
 fn transmit(conn: &mut Connection, socket: &mut TcpStream) -> io::Result<bool> {
-    // `more` is a hint (`MSG_MORE` of send(2)), which the standard library's sockets cannot take.
+    // `more` is a hint (`MSG_MORE` of send(2)) that the sockets of the standard library cannot
+    // take.
     let sent = conn.transmit_with(|bufs, _more| socket.write_vectored(bufs))?;
     Ok(sent.blocked)
 }

@@ -1,6 +1,7 @@
-//! How much to seal at a time (R7).
+//! The size of batches (R7).
 
-/// Grows while the transport takes whole batches, falls back when it pushes back.
+/// Plaintext bytes to seal at a time. The size doubles while the transport takes whole batches, and
+/// falls back to the minimum when the transport pushes back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchSize {
     current: usize,

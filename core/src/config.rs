@@ -1,22 +1,23 @@
-//! Limits and sizes, with defaults that need no thought.
+//! The configuration of a policy: limits, sizes and their defaults.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::ConfigError;
 
-/// Largest plaintext of one TLS record, in bytes (RFC 8446, section 5.1).
+/// The largest plaintext of one TLS record, in bytes (RFC 8446, section 5.1).
 pub const MAX_RECORD_SIZE: usize = 16 * 1024;
-/// Smallest `record_size`, in bytes.
+/// The smallest `record_size`, in bytes.
 const MIN_RECORD_SIZE: usize = 16;
-/// Longest `max_hold` and `idle_reset`.
+/// The longest `max_hold` and `idle_reset`.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// Largest `send_buffer_limit` and batch, in bytes.
+/// The largest `send_buffer_limit` and batch, in bytes.
 const MAX_BUFFER: usize = usize::MAX / 4;
 
-/// How a [`CorkPolicy`](crate::CorkPolicy) holds, releases and seals.
+/// The limits and sizes of a [`CorkPolicy`](crate::CorkPolicy).
 ///
-/// The defaults suit storage, RPC and message protocols alike. Values are checked when a policy is made from them.
+/// The defaults suit storage, RPC and message protocols alike. Values are checked when a policy is
+/// created from them, or by [`validate`](Self::validate).
 ///
 /// `record_size(…)` sets a field and `get_record_size()` reads it, as with
 /// [`std::process::Command`].
@@ -61,56 +62,64 @@ impl Default for CorkConfig {
 }
 
 impl CorkConfig {
-    /// Plaintext bytes of a full record, 16 to 16,384 (the default).
+    /// Sets the plaintext bytes of a full record (R13): 16 to 16,384, which is the default.
     ///
-    /// A session whose `max_fragment_size` allows less than this uses what it allows.
+    /// A session with a smaller `max_fragment_size` uses that size less 5 bytes instead.
     pub fn record_size(mut self, bytes: usize) -> Self {
         self.record_size = bytes;
         self
     }
 
-    /// The most that is ever held, 1 to `record_size` (the default) bytes.
+    /// Sets the most plaintext bytes that are held (R1): 1 to `record_size`, which is the default.
     pub fn hold_limit(mut self, bytes: usize) -> Self {
         self.hold_limit = Some(bytes);
         self
     }
 
-    /// How long the first held byte waits at most, if the caller keeps to
-    /// [`poll_timeout`](crate::CorkPolicy::poll_timeout): over zero to 60 s, 10 ms by default.
+    /// Sets how long the first held byte may wait (R5): more than zero, up to 60 s; 10 ms by
+    /// default.
+    ///
+    /// The limit holds if the driver calls [`handle_timeout`](crate::CorkPolicy::handle_timeout) at
+    /// the time that [`poll_timeout`](crate::CorkPolicy::poll_timeout) returns.
     pub fn max_hold(mut self, time: Duration) -> Self {
         self.max_hold = time;
         self
     }
 
-    /// The most plaintext that waits, held or released, copied or shared: at least `record_size`, 256 KiB by default.
+    /// Sets the most plaintext bytes that wait, held or released, copied or shared (R9): at least
+    /// `record_size`, 256 KiB by default.
     pub fn send_buffer_limit(mut self, bytes: usize) -> Self {
         self.send_buffer_limit = bytes;
         self
     }
 
-    /// Plaintext bytes sealed at a time; 64 KiB to 96 KiB by default, from `record_size` upwards.
+    /// Sets the plaintext bytes that are sealed at a time (R7): both ends at least `record_size`,
+    /// 64 KiB to 96 KiB by default.
     ///
-    /// Sealing starts with the smaller, doubles up to the larger while the transport takes whole batches, and falls
-    /// back when it pushes back. What waits, sealed, for a receiver that stalls is one batch at most. Batches over 128 KiB save sends,
-    /// but glibc then returns their memory to the system each time (`M_TRIM_THRESHOLD` of mallopt(3)), which costs more.
+    /// The size starts at the lower end, doubles up to the upper end while the transport takes
+    /// whole batches, and falls back to the lower end when the transport pushes back. At most one
+    /// sealed batch waits for a receiver that stalls. Batches over 128 KiB save sends, but glibc
+    /// then returns their memory to the system each time (`M_TRIM_THRESHOLD` of mallopt(3)), which
+    /// costs more.
     pub fn batch_size(mut self, bytes: RangeInclusive<usize>) -> Self {
         (self.batch_min, self.batch_max) = bytes.into_inner();
         self
     }
 
-    /// Whether [`handle_read_wait`](crate::CorkPolicy::handle_read_wait) releases what is held; true by default.
+    /// Sets whether [`handle_read_wait`](crate::CorkPolicy::handle_read_wait) releases what is held
+    /// (R12); true by default.
     ///
-    /// Turn it off where one task reads and another writes: the reader waits all the time, and would release every
-    /// held byte at once.
+    /// Turn it off where one task reads and another writes: the reader sleeps most of the time, and
+    /// would release every held byte at once.
     pub fn flush_on_read_wait(mut self, yes: bool) -> Self {
         self.flush_on_read_wait = yes;
         self
     }
 
-    /// Whether the stream begins corked, so that every write holds its tail as if it had
-    /// [`SendFlags::MORE`](crate::SendFlags::MORE); false by default.
+    /// Sets whether the stream begins corked, so that every write holds its tail as if it had
+    /// [`SendFlags::MORE`](crate::SendFlags::MORE) (R10); false by default.
     ///
-    /// This stands in for a `BufWriter`: small writes wait for a flush
+    /// A corked stream replaces a `BufWriter`: small writes wait for a flush
     /// ([`flush`](crate::CorkPolicy::flush), or that of a driver's stream), for a full record, or
     /// for [`max_hold`](Self::max_hold), whichever comes first.
     /// [`uncork`](crate::CorkPolicy::uncork) ends it.
@@ -119,7 +128,8 @@ impl CorkConfig {
         self
     }
 
-    /// Starts with small records that a receiver can use before the congestion window has opened; off by default.
+    /// Makes records small at the start and after a pause (R13), so that a receiver can use them
+    /// before the congestion window has opened; off by default.
     pub fn dynamic_records(mut self, ramp: DynamicRecords) -> Self {
         self.dynamic_records = Some(ramp);
         self
@@ -130,7 +140,7 @@ impl CorkConfig {
         self.record_size
     }
 
-    /// The value of [`hold_limit`](Self::hold_limit), in bytes: `record_size` if it was not set.
+    /// The value of [`hold_limit`](Self::hold_limit), in bytes; `record_size` if it was not set.
     pub fn get_hold_limit(&self) -> usize {
         self.hold_limit.unwrap_or(self.record_size)
     }
@@ -160,7 +170,7 @@ impl CorkConfig {
         self.corked
     }
 
-    /// The value of [`dynamic_records`](Self::dynamic_records), if it was set.
+    /// The value of [`dynamic_records`](Self::dynamic_records); `None` if it was not set.
     pub fn get_dynamic_records(&self) -> Option<&DynamicRecords> {
         self.dynamic_records.as_ref()
     }
@@ -169,7 +179,7 @@ impl CorkConfig {
     ///
     /// # Errors
     ///
-    /// Names the first field that is out of its range, and the range.
+    /// [`ConfigError`] names the first field that is out of its range, its value and its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         in_range("record_size", self.record_size, MIN_RECORD_SIZE, MAX_RECORD_SIZE)?;
         if let Some(limit) = self.hold_limit {
@@ -188,10 +198,11 @@ impl CorkConfig {
     }
 }
 
-/// Small records at the start and after a pause: each fits one TCP segment, so that the receiver can decrypt it as soon as the
-/// segment is there, instead of waiting for all of a 16 KiB record.
+/// Small records at the start of a stream and after a pause (R13).
 ///
-/// Good for web pages on slow or distant links, wrong for storage.
+/// Each small record fits one TCP segment. The receiver can decrypt it as soon as that segment has
+/// arrived, instead of waiting for a whole record of 16 KiB. Useful for web pages over slow or
+/// distant links; not for storage, where small records are only overhead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct DynamicRecords {
@@ -207,14 +218,17 @@ impl Default for DynamicRecords {
 }
 
 impl DynamicRecords {
-    /// Plaintext bytes of a small record, 16 to `record_size`; 1,369 by default, which fits an Ethernet frame with every
-    /// cipher suite, IP version and the usual TCP options.
+    /// Sets the plaintext bytes of a small record: 16 to `record_size`, 1,369 by default.
+    ///
+    /// A record of the default size fits an Ethernet frame with every cipher suite, both IP
+    /// versions and the usual TCP options.
     pub fn segment_size(mut self, bytes: usize) -> Self {
         self.segment_size = bytes;
         self
     }
 
-    /// How many plaintext bytes go out in small records, from 1; 54,760 (40 of them) by default.
+    /// Sets how many plaintext bytes leave in small records: at least 1, by default 54,760, which
+    /// is 40 records.
     pub fn ramp_bytes(mut self, bytes: usize) -> Self {
         self.ramp_bytes = bytes;
         self
@@ -225,7 +239,7 @@ impl DynamicRecords {
         self.segment_size
     }
 
-    /// The value of [`ramp_bytes`](Self::ramp_bytes).
+    /// The value of [`ramp_bytes`](Self::ramp_bytes), in bytes.
     pub fn get_ramp_bytes(&self) -> usize {
         self.ramp_bytes
     }
@@ -235,7 +249,8 @@ impl DynamicRecords {
         self.idle_reset
     }
 
-    /// After how long without a write the records are small again: over zero to 60 s, 1 s by default.
+    /// Sets after which time without a write, and with nothing waiting, the records are small
+    /// again: more than zero, up to 60 s; 1 s by default.
     pub fn idle_reset(mut self, time: Duration) -> Self {
         self.idle_reset = time;
         self

@@ -1,4 +1,4 @@
-//! `Connection`: a TLS session's two halves, the outbound one under a [`CorkPolicy`].
+//! `Connection`: both halves of a TLS session, the outbound one under a [`CorkPolicy`].
 
 mod error;
 mod outbound;
@@ -20,38 +20,41 @@ use crate::{CorkConfig, CorkPolicy, FlushDecision};
 
 pub use error::{ConnectionError, Failure, ReceiveError, RefreshError};
 
-/// What became of received bytes.
+/// The result of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "`bytes` may be fewer than offered, and zero at the transport's end"]
 pub struct Received {
-    /// Bytes taken from the reader or the slice.
+    /// Bytes taken from the reader or the slice. May be fewer than offered, and zero.
     pub bytes: usize,
-    /// Whether a read would give something: plaintext, or the stream's end, which may be proper or
-    /// a cut ([`read`](Connection::read)). Nothing more is received until plaintext has been read.
+    /// Whether a [`read`](Connection::read) would return something: plaintext, or the end of the
+    /// stream, proper or cut. Nothing more is received until the plaintext has been read.
     pub readable: bool,
-    /// What the end of the handshake released, if it ended now. What TLS itself has to send is not
-    /// part of it.
+    /// The plaintext released by the end of the handshake, if it ended in this call (R6). Output of
+    /// TLS itself is not part of the decision: see [`wants_transmit`](Connection::wants_transmit).
     pub decision: FlushDecision,
 }
 
 /// A TLS session without I/O, whose writes take [`SendFlags`](crate::SendFlags).
 ///
-/// Outbound, it has the commands, the output and the getters of [`CorkPolicy`]. Inbound: [`receive_from`](Self::receive_from) or [`receive`](Self::receive) takes what the
-/// transport got, [`read`](Self::read) gives plaintext. After either, look at [`wants_transmit`](Self::wants_transmit): TLS has things to say of its own.
+/// The outbound half has the commands, the output and the getters of [`CorkPolicy`]. Inbound,
+/// [`receive_from`](Self::receive_from) or [`receive`](Self::receive) takes bytes from the
+/// transport. [`read`](Self::read) returns plaintext, and [`fill_buf`](Self::fill_buf) shows it.
+/// Check [`wants_transmit`](Self::wants_transmit) after each: TLS has output of its own.
 ///
-/// In debug builds rustls 0.23 asserts that it sends one fatal alert at most, and garbage received after our own
-/// `close_notify` fails that assertion; release builds are not affected.
+/// Debug builds only: rustls 0.23 asserts that it sends at most one alert. Invalid bytes received
+/// after our own `close_notify` fail that assertion. In release builds they are an error.
 pub struct Connection {
     policy: CorkPolicy<Session>,
-    /// What was received was a fatal error, which further calls return again.
+    /// The fatal error of a receive, which further calls return again.
     failure: Option<ReceiveError>,
-    /// The transport has ended, after the handshake.
+    /// Whether the transport has ended after the handshake.
     ended: bool,
 }
 
 impl Connection {
-    /// The client side of a new session. Early data is not offered, whatever `config` says.
+    /// Creates the client side of a new session. Early data is not offered, whatever `config` sets
+    /// (R6).
     ///
     /// # Errors
     ///
@@ -65,9 +68,11 @@ impl Connection {
         Self::from_client(ClientConnection::new(Arc::clone(&config), name)?, &config, cork)
     }
 
-    /// The server side of a new session. Early data is refused, whatever `config` says, so that the client sends it again.
+    /// Creates the server side of a new session. Early data is refused, whatever `config` sets, so
+    /// that the client sends it again (R6).
     ///
-    /// A `config` with `max_early_data_size` over zero is copied for each session: [`server_without_early_data`] makes the copy once.
+    /// A `config` with a `max_early_data_size` over zero is copied for each session:
+    /// [`server_without_early_data`] makes the copy once.
     ///
     /// # Errors
     ///
@@ -77,14 +82,15 @@ impl Connection {
         Self::from_server(ServerConnection::new(Arc::clone(&config))?, &config, cork)
     }
 
-    /// A client's session that was set up with rustls.
+    /// Takes over a client's session that was set up with rustls.
     ///
-    /// `config` is the one that it was made from: it has the size of its records, which rustls 0.23
-    /// does not report. No plaintext may have been written to the session.
+    /// `config` must be the configuration of that session: it has the size of the session's
+    /// records, which rustls 0.23 does not report. No plaintext may have been written to the
+    /// session.
     ///
     /// # Errors
     ///
-    /// If `cork` is invalid, or [`ConnectionError::EarlyData`] if the session can send early data.
+    /// If `cork` is invalid; [`ConnectionError::EarlyData`] if the session can send early data.
     pub fn from_client(
         conn: ClientConnection,
         config: &ClientConfig,
@@ -93,17 +99,18 @@ impl Connection {
         Self::from_rustls(conn.into(), config.max_fragment_size, cork)
     }
 
-    /// A server's session that was set up with rustls, for instance by its
+    /// Takes over a server's session that was set up with rustls, for instance by its
     /// [`Acceptor`](rustls::server::Acceptor).
     ///
-    /// `config` is the one that it was made from: it has the size of its records, which rustls 0.23
-    /// does not report. No plaintext may have been written to the session.
+    /// `config` must be the configuration of that session: it has the size of the session's
+    /// records, which rustls 0.23 does not report. No plaintext may have been written to the
+    /// session.
     ///
     /// # Errors
     ///
-    /// If `cork` is invalid, or [`ConnectionError::EarlyData`] if the session has accepted early data.
-    /// A session that accepts some later, with the ClientHello, fails then, before it answers: make
-    /// its configuration with [`server_without_early_data`].
+    /// If `cork` is invalid; [`ConnectionError::EarlyData`] if the session has accepted early data.
+    /// A session that accepts some later, with the ClientHello, fails then, before it answers. To
+    /// avoid this, make its configuration with [`server_without_early_data`].
     pub fn from_server(
         conn: ServerConnection,
         config: &ServerConfig,
@@ -124,15 +131,17 @@ impl Connection {
         Ok(Self { policy: CorkPolicy::new(session, cork)?, failure: None, ended: false })
     }
 
-    /// Reads once from `reader` and processes what it gave.
+    /// Reads at most once from `reader` and processes the bytes.
     ///
-    /// Zero bytes: the transport has ended, or the peer has sent `close_notify`, or plaintext has to be read first
-    /// ([`wants_receive`](Self::wants_receive) is false then).
+    /// Zero [`bytes`](Received::bytes) mean that the transport has ended, that the peer has sent
+    /// `close_notify`, or that plaintext has to be read first. In the last two cases
+    /// [`wants_receive`](Self::wants_receive) is false.
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Io`] for the reader's own, `WouldBlock` included; others are fatal, and said again by further calls. Transmit once more then: an
-    /// alert may be waiting.
+    /// [`ReceiveError::Io`] is the reader's own error, `WouldBlock` and `Interrupted` included; the
+    /// call may be repeated. All other errors are fatal, and further calls return them again.
+    /// Transmit once more after a fatal error: an alert may be waiting.
     pub fn receive_from(&mut self, now: Instant, reader: &mut dyn Read) -> Result<Received, ReceiveError> {
         self.check_failure()?;
         if self.is_readable() {
@@ -150,13 +159,14 @@ impl Connection {
         self.process(now, bytes)
     }
 
-    /// Takes bytes that were received elsewhere, such as those that came along before TLS began (STARTTLS).
+    /// Processes bytes that were received elsewhere, such as those that arrived before TLS began
+    /// (STARTTLS).
     ///
-    /// Takes a prefix: less than all if plaintext has to be read first.
+    /// Takes a prefix of `data`: less than all of it if plaintext has to be read first.
     ///
     /// # Errors
     ///
-    /// As [`receive_from`](Self::receive_from), without `Io`.
+    /// Those of [`receive_from`](Self::receive_from), without `Io`.
     pub fn receive(&mut self, now: Instant, mut data: &[u8]) -> Result<Received, ReceiveError> {
         self.check_failure()?;
         let offered = data.len();
@@ -176,30 +186,60 @@ impl Connection {
         Ok(total)
     }
 
-    /// Gives received plaintext.
+    /// Copies received plaintext to `buf`; returns its length in bytes. `Ok(0)` is the proper end
+    /// of the stream, if `buf` is not empty.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if there is none yet; `UnexpectedEof` if the transport ended without the peer's `close_notify`, so that the
-    /// stream may have been cut. `Ok(0)` is its proper end. After [`ReceiveError::HandshakeEof`],
-    /// that error again.
+    /// `WouldBlock` if there is no plaintext yet. `UnexpectedEof` if the transport has ended
+    /// without the peer's `close_notify`: the stream may have been cut. After
+    /// [`ReceiveError::HandshakeEof`], that error again.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if let Some(ReceiveError::HandshakeEof { .. }) = &self.failure {
-            return Err(ReceiveError::HandshakeEof { discarded: 0 }.into());
-        }
+        self.check_handshake_eof()?;
         self.policy.get_mut().read(buf)
     }
 
-    /// The error that ended this session for good, as the call that found it returned it; `None`
-    /// while there was none.
+    /// Shows received plaintext where it was decrypted: the rest of the oldest record with content.
     ///
-    /// For a task that meets [`WriteError::Failed`](crate::WriteError::Failed), and for logs. An error
-    /// of the transport is not here: it ends nothing by itself.
+    /// Returns the same bytes until [`consume`](Self::consume) or [`read`](Self::read) takes them.
+    /// An empty slice is the stream's proper end. Receives nothing by itself.
+    ///
+    /// ```
+    /// # fn example(conn: &mut tls_cork::Connection) -> std::io::Result<Option<u64>> {
+    /// let plaintext = conn.fill_buf()?; // `WouldBlock`: receive more first
+    /// if let Some(header) = plaintext.first_chunk() {
+    ///     let number = u64::from_be_bytes(*header);
+    ///     conn.consume(8);
+    ///     return Ok(Some(number));
+    /// }
+    /// # Ok(None)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.check_handshake_eof()?;
+        self.policy.get_mut().fill_buf()
+    }
+
+    /// Takes the first `len` bytes of what [`fill_buf`](Self::fill_buf) shows, or all of them if they
+    /// are fewer.
+    pub fn consume(&mut self, len: usize) {
+        self.policy.get_mut().consume(len);
+    }
+
+    /// The error that ended this session for good, as the call that found it returned it; `None`
+    /// without one.
+    ///
+    /// For a task that gets [`WriteError::Failed`](crate::WriteError::Failed), and for logs. An
+    /// error of the transport is not here, because it ends nothing by itself.
     ///
     /// ```no_run
     /// # fn example(conn: tls_cork::Connection) {
     /// if let Some(failure) = conn.failure() {
-    ///     eprintln!("{failure}"); // with the number of bytes that it cost
+    ///     eprintln!("{failure}"); // includes the number of bytes lost
     /// }
     /// # }
     /// ```
@@ -208,20 +248,21 @@ impl Connection {
         received.or_else(|| self.policy.failure().map(Failure::Transmit))
     }
 
-    /// Refreshes the keys of a TLS 1.3 session, and asks the peer to do the same (KeyUpdate, RFC 8446,
-    /// section 4.6.3).
+    /// Refreshes the keys of a TLS 1.3 session, and asks the peer to refresh its keys (KeyUpdate,
+    /// RFC 8446, section 4.6.3).
     ///
-    /// The request goes out with the next transmit, behind what is sealed by then. Held and released
-    /// bytes are still plaintext and get the new keys. Does nothing while an earlier request waits
-    /// for the transport, so that one is waiting at most.
+    /// The request leaves with the next transmit, behind records that are sealed by then. Held and
+    /// released bytes are still plaintext and get the new keys (R14). Does nothing while an earlier
+    /// request waits for the transport: at most one waits.
     ///
-    /// rustls refreshes keys unasked before they are used up. A peer may take many requests without
-    /// data between them for an attack; rustls does so after 32.
+    /// rustls refreshes keys by itself before they are used up. A peer may regard many requests
+    /// without data between them as an attack; rustls does so after 32.
     ///
     /// # Errors
     ///
-    /// [`RefreshError::Handshaking`] before the handshake's end, [`RefreshError::Unsupported`] with TLS
-    /// 1.2, [`RefreshError::Closed`] and [`RefreshError::Failed`] when no write would be accepted.
+    /// [`RefreshError::Handshaking`] before the end of the handshake, [`RefreshError::Unsupported`]
+    /// with TLS 1.2, [`RefreshError::Closed`] or [`RefreshError::Failed`] when no write would be
+    /// accepted.
     pub fn refresh_traffic_keys(&mut self) -> Result<(), RefreshError> {
         if self.failure().is_some() {
             return Err(RefreshError::Failed);
@@ -242,51 +283,55 @@ impl Connection {
         })
     }
 
-    /// Whether received bytes are wanted: not while plaintext waits to be read, nor after the
-    /// peer's `close_notify`, nor after a fatal error of a receive. During the handshake not while
-    /// something waits to be transmitted.
+    /// Whether the session takes received bytes now.
+    ///
+    /// False while plaintext waits to be read, after the peer's `close_notify`, and after a fatal
+    /// error of a receive. During the handshake, false while output waits to be transmitted.
     pub fn wants_receive(&self) -> bool {
         self.failure.is_none() && self.policy.get_ref().wants_receive()
     }
 
-    /// Whether the handshake is still going on.
+    /// Whether the handshake is still going on. Once false, it stays false.
     pub fn is_handshaking(&self) -> bool {
         self.policy.get_ref().rustls().is_handshaking()
     }
 
-    /// The application protocol agreed on (ALPN, RFC 7301); `None` before that, and if there is none.
+    /// The negotiated application protocol (ALPN, RFC 7301); `None` before the negotiation, and if
+    /// there is none.
     pub fn alpn_protocol(&self) -> Option<&[u8]> {
         self.policy.get_ref().rustls().alpn_protocol()
     }
 
-    /// The peer's certificate chain, its own first; `None` until it is known, and if the peer sent
-    /// none. A resumed session has that of the first.
+    /// The peer's certificate chain, its own certificate first; `None` until it is known, and if
+    /// the peer sent none. A resumed session has the chain of the original session.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.policy.get_ref().rustls().peer_certificates()
     }
 
-    /// The protocol version agreed on; `None` until then.
+    /// The negotiated protocol version; `None` before the negotiation.
     pub fn protocol_version(&self) -> Option<ProtocolVersion> {
         self.policy.get_ref().rustls().protocol_version()
     }
 
-    /// The group in which keys were exchanged; `None` until then, and in a resumed session of TLS
-    /// 1.2, which exchanges none.
+    /// The group of the key exchange; `None` before the exchange, and in a resumed session of TLS
+    /// 1.2, which has none.
     pub fn negotiated_key_exchange_group(&self) -> Option<&'static dyn SupportedKxGroup> {
         self.policy.get_ref().rustls().negotiated_key_exchange_group()
     }
 
-    /// The cipher suite agreed on; `None` until then.
+    /// The negotiated cipher suite; `None` before the negotiation.
     pub fn negotiated_cipher_suite(&self) -> Option<SupportedCipherSuite> {
         self.policy.get_ref().rustls().negotiated_cipher_suite()
     }
 
-    /// Whether the handshake was a full one or resumed an earlier session; `None` until it is known.
+    /// Whether the handshake was a full one or resumed an earlier session; `None` until this is
+    /// known.
     pub fn handshake_kind(&self) -> Option<HandshakeKind> {
         self.policy.get_ref().rustls().handshake_kind()
     }
 
-    /// At a server, the name that the client asked for (SNI, RFC 6066); `None` before that, and if there is none.
+    /// On a server, the name that the client asked for (SNI, RFC 6066); `None` before it is known,
+    /// and if the client sent none. On a client always `None`.
     pub fn server_name(&self) -> Option<&str> {
         match self.policy.get_ref().rustls() {
             ::rustls::Connection::Server(server) => server.server_name(),
@@ -294,11 +339,12 @@ impl Connection {
         }
     }
 
-    /// Fills `output` with keying material of this session (RFC 5705; RFC 8446, section 7.5), for instance for channel binding.
+    /// Fills `output` with keying material of this session (RFC 5705; RFC 8446, section 7.5), for
+    /// instance for channel binding.
     ///
     /// # Errors
     ///
-    /// Before the handshake has ended, and if `output` is empty.
+    /// Before the end of the handshake, and if `output` is empty.
     pub fn export_keying_material<T: AsMut<[u8]>>(
         &self,
         output: T,
@@ -330,7 +376,15 @@ impl Connection {
         ReceiveError::Tls { error, not_tls, discarded }
     }
 
-    /// A fatal error again; what it cost was said the first time.
+    /// A handshake that the transport cut off is no proper end of the stream.
+    fn check_handshake_eof(&self) -> io::Result<()> {
+        match &self.failure {
+            Some(ReceiveError::HandshakeEof { .. }) => Err(ReceiveError::HandshakeEof { discarded: 0 }.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns a fatal error again, with no bytes lost: the first return gave their number.
     fn check_failure(&self) -> Result<(), ReceiveError> {
         match &self.failure {
             None | Some(ReceiveError::Io(_)) => Ok(()),

@@ -1,19 +1,19 @@
-//! The words of the contract: what a write says, what the policy answers and why.
+//! The types of the contract: flags of a write, decisions and their reasons, results.
 
 use std::ops::{BitOr, BitOrAssign};
 use std::time::Instant;
 
-/// Flags of one write, in the manner of `send(2)`.
+/// Flags of one write, like those of send(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SendFlags(u8);
 
 impl SendFlags {
-    /// No flag: this write completes a message, so that everything written so far may leave.
+    /// No flag: this write completes a message, and everything written so far may leave.
     pub const NONE: Self = Self(0);
-    /// More is coming: the tail of this write may wait for the next one (`MSG_MORE` of `send(2)`).
+    /// More is coming: the tail of this write may wait for the next write (`MSG_MORE` of send(2)).
     pub const MORE: Self = Self(1);
 
-    /// [`MORE`](Self::MORE) if `more`, else [`NONE`](Self::NONE).
+    /// Returns [`MORE`](Self::MORE) if `more`, else [`NONE`](Self::NONE).
     pub const fn more_if(more: bool) -> Self {
         if more { Self::MORE } else { Self::NONE }
     }
@@ -38,30 +38,30 @@ impl BitOrAssign for SendFlags {
     }
 }
 
-/// [`SendFlags::more_if`], where a constant is not needed.
+/// The same as [`SendFlags::more_if`], which is `const`.
 impl From<bool> for SendFlags {
     fn from(more: bool) -> Self {
         Self::more_if(more)
     }
 }
 
-/// What a call means for the driver.
+/// What a driver has to do after a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "`Flush` means that there is something to transmit now"]
 pub enum FlushDecision {
-    /// This call gave the transport nothing new to send.
+    /// The call released nothing.
     Hold {
-        /// When to call [`handle_timeout`](crate::CorkPolicy::handle_timeout) at the latest;
-        /// `None` while no held byte has a deadline.
+        /// The deadline of the held bytes: the time at which to call
+        /// [`handle_timeout`](crate::CorkPolicy::handle_timeout). `None` if no deadline runs.
         until: Option<Instant>,
     },
-    /// This call gave the transport something new to send: transmit now.
+    /// The call released plaintext or the end of the stream: transmit now.
     Flush {
-        /// Plaintext bytes that this call released; zero if only the end of the stream
+        /// Plaintext bytes released by the call; zero if only the end of the stream
         /// (`close_notify`) is new.
         bytes: usize,
-        /// Why they may leave.
+        /// Why they were released.
         reason: FlushReason,
     },
 }
@@ -72,7 +72,7 @@ impl FlushDecision {
         matches!(self, Self::Flush { .. })
     }
 
-    /// A flush also if nothing was released, but the end of the stream may leave now.
+    /// A flush even if nothing was released, when `ends` states that `close_notify` may leave now.
     pub(crate) fn or_end(self, ends: bool) -> Self {
         match self {
             Self::Hold { .. } if ends => Self::Flush { bytes: 0, reason: FlushReason::Close },
@@ -80,8 +80,8 @@ impl FlushDecision {
         }
     }
 
-    /// The decision about a write that was sealed at once and released `bytes`. They include bytes
-    /// that filled up a record, and exclude those that the keys refused.
+    /// The decision about a write that was sealed in the call and released `bytes`. These include
+    /// bytes that filled up a record, and exclude bytes that the keys refused.
     pub(crate) fn of_sealed(self, bytes: usize) -> Self {
         match self {
             Self::Hold { .. } if bytes > 0 => Self::Flush { bytes, reason: FlushReason::Filled },
@@ -91,34 +91,34 @@ impl FlushDecision {
     }
 }
 
-/// Why held bytes were released.
+/// Why bytes were released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FlushReason {
-    /// A write without [`SendFlags::MORE`] completed the message.
+    /// A write without [`SendFlags::MORE`] completed a message (R2).
     Last,
-    /// Whole records' worth of plaintext never waits.
+    /// The plaintext fills a record; a full record never waits (R1).
     RecordFull,
-    /// The held tail grew over [`hold_limit`](crate::CorkConfig::hold_limit).
+    /// The tail grew over [`hold_limit`](crate::CorkConfig::hold_limit) (R1).
     HoldLimit,
-    /// A record that had to leave anyway was filled up with held bytes.
+    /// A record that had to leave was filled up with held bytes (R7).
     Filled,
-    /// [`uncork`](crate::CorkPolicy::uncork).
+    /// [`uncork`](crate::CorkPolicy::uncork) was called (R10).
     Uncork,
-    /// [`flush`](crate::CorkPolicy::flush).
+    /// [`flush`](crate::CorkPolicy::flush) was called (R10).
     Flush,
-    /// The first held byte had waited for [`max_hold`](crate::CorkConfig::max_hold).
+    /// The first held byte had waited for [`max_hold`](crate::CorkConfig::max_hold) (R5).
     Deadline,
-    /// The caller was about to sleep until the peer answers.
+    /// The caller was about to sleep until the peer sends something (R12).
     ReadWait,
-    /// The handshake ended; what was written during it leaves.
+    /// The handshake has ended (R6).
     HandshakeDone,
-    /// [`close`](crate::CorkPolicy::close).
+    /// [`close`](crate::CorkPolicy::close) was called (R11).
     Close,
 }
 
 impl FlushReason {
-    /// Every reason, in the order of their declaration.
+    /// All reasons, in the order of their declaration.
     pub const ALL: &'static [Self] = &[
         Self::Last,
         Self::RecordFull,
@@ -133,41 +133,41 @@ impl FlushReason {
     ];
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "a write may accept only a prefix"]
 pub struct Written {
-    /// How many of the bytes offered were accepted, counted from the front.
+    /// The number of bytes accepted, from the front of those offered.
     ///
-    /// The accepted part of a short write counts as written with [`SendFlags::MORE`]: offer the rest
-    /// again with the flags of the whole.
+    /// The accepted part of a short write counts as written with [`SendFlags::MORE`]: write the
+    /// rest with the flags of the whole.
     pub accepted: usize,
-    /// What to do now.
+    /// What to do next.
     pub decision: FlushDecision,
 }
 
-/// What became of a transmit.
+/// The result of a transmit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "a blocked transmit has to be repeated when the transport can take more"]
 pub struct Transmitted {
-    /// Wire bytes that the transport took in this call.
+    /// Wire bytes that the transport took during the call.
     pub bytes: usize,
-    /// Whether the transport stopped taking bytes (`WouldBlock`) while some were waiting.
+    /// Whether the transport returned `WouldBlock` while output was waiting.
     ///
-    /// If not, nothing is left to transmit until another call releases something, or the limit of
+    /// If false, nothing is left to transmit until another call releases something, or the limit of
     /// [`transmit_up_to`](crate::CorkPolicy::transmit_up_to) was reached.
     pub blocked: bool,
 }
 
-/// Encrypted output that a completion loop owns until its send has completed.
+/// Encrypted output that a completion-based loop owns until its send has completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Output {
-    /// Whole or partial TLS records, to be sent in order.
+    /// Whole or partial TLS records. Send them in the order in which they were taken.
     pub data: bytes::Bytes,
-    /// Whether further bytes are already waiting behind these (`MSG_MORE` of `send(2)`).
+    /// Whether released plaintext waits behind these bytes (`MSG_MORE` of send(2)).
     pub more: bool,
 }
 

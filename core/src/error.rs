@@ -1,8 +1,8 @@
 //! One narrow error type for each verb.
 //!
-//! A text either includes that of its cause, or leaves the cause to
-//! [`source`](std::error::Error::source), so that a chain of errors never repeats one. Causes of
-//! TLS are included: they are in the variant's field. Those of a transport are sources.
+//! The text of an error either contains the text of its cause, or leaves the cause to
+//! [`source`](std::error::Error::source); so a printed chain of errors never repeats a text. TLS
+//! causes are contained: they are in the variant's field. Causes from a transport are sources.
 
 use std::error::Error as StdError;
 use std::io;
@@ -17,9 +17,9 @@ use thiserror::Error;
 pub struct ConfigError {
     /// The field's name.
     pub field: &'static str,
-    /// The value it had.
+    /// The field's value.
     pub value: String,
-    /// The values it may have.
+    /// The values that are allowed.
     pub range: String,
 }
 
@@ -27,16 +27,17 @@ pub struct ConfigError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// `send_buffer_limit` bytes of plaintext are waiting: transmit, then write again.
+    /// The buffer has no room: [`send_buffer_limit`](crate::CorkConfig::send_buffer_limit) bytes of
+    /// plaintext wait. Transmit, then write again.
     #[error("the send buffer is full: transmit, then write the same bytes again")]
     Blocked,
-    /// The connection was closed by [`close`](crate::CorkPolicy::close) or
-    /// [`abort`](crate::CorkPolicy::abort).
+    /// [`close`](crate::CorkPolicy::close) or [`abort`](crate::CorkPolicy::abort) has been called.
     #[error("write after close: open a new connection to send more")]
     Closed,
-    /// The connection failed. The call that found the error returned it; if that was a write, the
-    /// next transmit does. `failure` of the connection or the policy has it, too.
-    #[error("this connection has failed, and what had not left is lost: open a new one")]
+    /// The connection has failed. The call that found the error has returned it; if that was a
+    /// write, the next transmit returns it. [`failure`](crate::CorkPolicy::failure) of the policy
+    /// or the connection holds it too.
+    #[error("this connection has failed, and data that was not yet sent is lost: open a new one")]
     Failed,
 }
 
@@ -54,61 +55,63 @@ impl From<WriteError> for io::Error {
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum SealError {
-    /// The keys may not encrypt another record: TLS 1.2 has no key update, and AES-GCM is good for
-    /// 2^24 records (RFC 8446, section 5.5). Open a new connection, or use TLS 1.3.
+    /// The keys must not encrypt another record. TLS 1.2 has no key update, and AES-GCM keys may
+    /// encrypt 2^24 records (RFC 8446, section 5.5). Open a new connection, or use TLS 1.3.
     #[error("the session's keys are used up: open a new connection, or use TLS 1.3, which renews them")]
     KeysExhausted,
-    /// The session had failed before. Its own error is inside; its text is part of this one's.
+    /// The session has failed. The field holds its own error, whose text is part of this error's
+    /// text.
     ///
-    /// Over rustls it is a `rustls::Error`, sometimes in an [`io::Error`].
-    #[error("the TLS session has failed: {0}")]
+    /// For rustls that is a `rustls::Error`, in some cases inside an [`io::Error`].
+    #[error("the TLS session has failed: {0}; open a new connection")]
     Session(Arc<dyn StdError + Send + Sync>),
     /// An implementation of [`Seal`](crate::Seal) broke its contract, which is a bug in that
-    /// implementation. What the peer got is unknown then: nothing more is transmitted, and further
-    /// transmits return the error again.
-    #[error("this implementation of Seal has a bug, and broke its contract: {0}; open a new connection")]
+    /// implementation. It is unknown then what the peer has received. Nothing more is transmitted,
+    /// and further transmits return the error again.
+    #[error("the implementation of Seal has a bug: {0}; open a new connection")]
     Contract(&'static str),
 }
 
-/// A transmit did not go through.
+/// A transmit failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TransmitError {
-    /// The transport failed. What was waiting still waits.
-    #[error("the transport failed to send; what was waiting still waits: transmit again, or drop the connection")]
+    /// The transport returned an error. No data is lost: all output still waits. This error ends
+    /// nothing by itself, so the transmit may be repeated.
+    #[error("the transport failed to send, and no data is lost: transmit again, or drop the connection")]
     Io(#[source] io::Error),
     /// The transport took zero bytes of a non-empty buffer, which means that it will take no more.
-    #[error("the transport took zero bytes: it can send no more, open a new connection")]
+    /// All output still waits.
+    #[error("the transport took zero bytes, so it can send no more: open a new connection")]
     WriteZero,
     /// The transport reported that it took more bytes than it was offered, which is a bug in the
     /// transport.
     ///
-    /// What the peer got is unknown then, and the next record might not follow the last one. The
-    /// connection has failed: nothing more is transmitted, and further transmits return this error
-    /// again.
-    #[error("the transport has a bug, and reported that it took {reported} of {offered} bytes: the connection has failed, open a new one{}", Lost(*discarded))]
+    /// It is unknown then what the peer has received, and whether a further record would follow the
+    /// last one. The connection has failed: nothing more is transmitted, and further transmits
+    /// return this error again, with `discarded` 0.
+    #[error("the transport has a bug: it reported {reported} bytes sent of {offered} offered; the connection has failed, open a new one{}", Lost(*discarded))]
     Overrun {
-        /// Wire bytes that were offered to the transport in one call.
+        /// Wire bytes offered to the transport in one call.
         offered: usize,
-        /// Wire bytes that it reported as taken.
+        /// Wire bytes that the transport reported as taken.
         reported: usize,
-        /// Accepted plaintext bytes that will not reach the peer, or cannot be known to have
-        /// reached it.
+        /// Accepted plaintext bytes that will not reach the peer, or may not have reached it.
         discarded: usize,
     },
-    /// The TLS session could not seal what was waiting; that plaintext is discarded.
-    #[error("cannot seal: {error}{}", Lost(*discarded))]
+    /// The TLS session could not seal the plaintext that waited; that plaintext is discarded.
+    #[error("cannot encrypt or send the data that waits: {error}{}", Lost(*discarded))]
     Seal {
-        /// What the session said. Its text is part of this error's own.
+        /// The cause. Its text is part of this error's text.
         error: SealError,
         /// Accepted plaintext bytes that will never reach the peer. For [`SealError::Contract`],
-        /// also those that cannot be known to have reached it.
+        /// also those that may not have reached it.
         discarded: usize,
     },
 }
 
-/// [`TransmitError::Io`] becomes the transport's own error, unchanged. The others are inside the
-/// new error.
+/// [`TransmitError::Io`] becomes the transport's own error, unchanged. Every other error is inside
+/// the new one ([`io::Error::get_ref`]).
 impl From<TransmitError> for io::Error {
     fn from(error: TransmitError) -> Self {
         let kind = match error {
@@ -120,7 +123,7 @@ impl From<TransmitError> for io::Error {
     }
 }
 
-/// Says how much accepted data an error costs, if any.
+/// Displays the number of accepted bytes that an error costs, if any.
 pub(crate) struct Lost(pub(crate) usize);
 
 impl std::fmt::Display for Lost {

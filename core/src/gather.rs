@@ -1,10 +1,10 @@
-//! Parts of a list of slices.
+//! Parts of a list of slices (R4, R16).
 
 use std::io::IoSlice;
 
 use smallvec::SmallVec;
 
-/// Slices to be read one after the other; as many as most turns need without the heap.
+/// Slices that are read one after the other. The inline capacity suffices for most turns.
 pub(crate) type Slices<'a> = SmallVec<[IoSlice<'a>; 16]>;
 
 #[inline]
@@ -12,7 +12,8 @@ pub(crate) fn total(bufs: &[IoSlice<'_>]) -> usize {
     bufs.iter().map(|buf| step(buf.len())).sum()
 }
 
-/// The length of `bufs`, or some number over `limit` if it is longer: looks at no more slices than that takes.
+/// The total length of `bufs`; if that exceeds `limit`, some number over `limit`. Stops at the
+/// slice that exceeds it.
 #[inline]
 pub(crate) fn total_up_to(bufs: &[IoSlice<'_>], limit: usize) -> usize {
     let mut sum = 0usize;
@@ -25,18 +26,20 @@ pub(crate) fn total_up_to(bufs: &[IoSlice<'_>], limit: usize) -> usize {
     sum
 }
 
-/// Calls `each` with the non-empty pieces of `bufs` that make up `len` bytes after the first `skip`.
+/// Calls `each` with the non-empty pieces of the `len` bytes that follow the first `skip` bytes of
+/// `bufs`.
 pub(crate) fn pieces<'a>(bufs: &'a [IoSlice<'_>], skip: usize, len: usize, each: impl FnMut(&'a [u8])) {
     let mut pieces = Pieces::new(bufs);
     pieces.take(skip, |_| ());
     pieces.take(len, each);
 }
 
-/// A place in a list of slices, which moves forward only: taking all of a list piece by piece costs one walk over it.
+/// A cursor over a list of slices. It moves forward only, so that taking a whole list piece by
+/// piece costs one walk (R16).
 #[derive(Clone, Debug)]
 pub(crate) struct Pieces<'a, 'b> {
     bufs: &'a [IoSlice<'b>],
-    /// Bytes of the first of `bufs` that have been taken.
+    /// Bytes already taken of the first slice.
     taken: usize,
 }
 
@@ -45,7 +48,7 @@ impl<'a, 'b> Pieces<'a, 'b> {
         Self { bufs, taken: 0 }
     }
 
-    /// Calls `each` with the non-empty pieces that make up the next `len` bytes (or all that are left).
+    /// Calls `each` with the non-empty pieces of the next `len` bytes, or of all that are left.
     pub(crate) fn take(&mut self, mut len: usize, mut each: impl FnMut(&'a [u8])) {
         while len > 0
             && let Some((first, rest)) = self.bufs.split_first()
@@ -66,14 +69,14 @@ impl<'a, 'b> Pieces<'a, 'b> {
     }
 }
 
-/// Every look at a slice goes through here, so that tests can count them.
+/// Every access to a slice's length goes through here, so that tests can count them.
 #[inline]
 fn step(len: usize) -> usize {
     count_steps(1);
     len
 }
 
-/// For the unit tests of this crate: so many looks at slices.
+/// Counts accesses to slices; does nothing outside of unit tests.
 #[inline]
 pub(crate) fn count_steps(_count: usize) {
     #[cfg(test)]
@@ -92,7 +95,7 @@ pub(crate) mod tests {
         pub(crate) static STEPS: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// How many slices `work` looks at.
+    /// The number of accesses to slices in `work`.
     pub(crate) fn steps_of(work: impl FnOnce()) -> usize {
         STEPS.set(0);
         work();
@@ -141,7 +144,8 @@ pub(crate) mod tests {
         assert_eq!((got, steps), (1000, 1000));
     }
 
-    /// Slices that a policy looks at while a driver sends `count` slices of one byte in batches of `batch` bytes.
+    /// The accesses to slices while a driver sends `count` one-byte slices in batches of `batch`
+    /// bytes.
     fn steps_to_send(count: usize, batch: usize, now: Instant) -> usize {
         let config = CorkConfig::default().record_size(batch / 4).batch_size(batch..=batch);
         let mut policy = CorkPolicy::new(Passthrough::new(), config).unwrap();
@@ -157,10 +161,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    #[allow(clippy::disallowed_methods)] // a starting point for virtual time
+    #[allow(clippy::disallowed_methods)] // the start of virtual time
     fn a_vectored_write_costs_steps_in_proportion_to_its_slices() {
         let now = Instant::now();
-        // Miri is slower by some thousand times.
+        // Miri is some thousand times slower.
         for batch in [64, if cfg!(miri) { 128 } else { 2048 }] {
             let (some, many) = (steps_to_send(4 * batch, batch, now), steps_to_send(16 * batch, batch, now));
             assert!(many <= 4 * some + some / 10, "{batch}: {some} steps, and {many} for four times the slices");

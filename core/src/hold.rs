@@ -1,14 +1,14 @@
 //! Every corking decision, on lengths alone.
 //!
-//! Offsets count plaintext bytes since the start of the stream: `written ≥ released ≥ sealed`. Bytes between
-//! `released` and `written` are held.
+//! Offsets count plaintext bytes since the start of the stream: `written` ≥ `released` ≥ `sealed`.
+//! Bytes between `released` and `written` are held.
 
 use std::time::{Duration, Instant};
 
 use crate::config::{CorkConfig, DynamicRecords};
 use crate::{FlushDecision, FlushReason};
 
-/// What may leave, and since when the rest waits.
+/// The lengths of the stream's parts, and the deadline of the held part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hold {
     record_size: usize,
@@ -20,15 +20,15 @@ pub(crate) struct Hold {
     written: u64,
     released: u64,
     sealed: u64,
-    /// A write that is to be held and ends before this offset makes the tail longer, and changes nothing else.
+    /// Fast path: a held write that ends before this offset only extends the tail.
     joins_before: u64,
-    /// R5: `max_hold` after the first held byte; there is none before keys exist (R6).
+    /// R5: `max_hold` after the first held byte. Before keys exist there is none (R6).
     deadline: Option<Instant>,
     last_write: Option<Instant>,
     longest_hold: Duration,
 }
 
-/// Small records for everything before the offset `end`.
+/// R13: plaintext before the offset `end` goes into small records.
 #[derive(Clone, Copy, Debug)]
 struct Ramp {
     segment_size: usize,
@@ -53,14 +53,14 @@ impl Ramp {
 pub(crate) struct Batch {
     pub(crate) len: usize,
     pub(crate) record_size: usize,
-    /// How many of `len` were held until now.
+    /// How many of the `len` bytes were held until now.
     pub(crate) filled: usize,
-    /// No batch may be larger now.
+    /// Whether this is the largest batch that is allowed now.
     pub(crate) whole: bool,
 }
 
 impl Batch {
-    /// The part of it that its first `records` make.
+    /// The first `records` records of the batch.
     pub(crate) fn first(self, records: usize) -> Self {
         let len = self.len.min(records.saturating_mul(self.record_size));
         Self { len, filled: self.filled.saturating_sub(self.len - len), ..self }
@@ -68,7 +68,8 @@ impl Batch {
 }
 
 impl Hold {
-    /// `max_record` is what the session's records can take, over zero; `config` has been validated.
+    /// `max_record` is the largest plaintext of the session's records, over zero. `config` must be
+    /// valid.
     pub(crate) fn new(config: &CorkConfig, max_record: usize, ready: bool) -> Self {
         let record_size = config.record_size.min(max_record);
         Self {
@@ -92,12 +93,12 @@ impl Hold {
         self.ready
     }
 
-    /// Plaintext accepted and not yet sealed.
+    /// Plaintext bytes accepted and not yet sealed: released and held.
     pub(crate) fn waiting(&self) -> usize {
         (self.written - self.sealed) as usize
     }
 
-    /// Plaintext that may leave and is not yet sealed.
+    /// Plaintext bytes released and not yet sealed.
     pub(crate) fn unsealed(&self) -> usize {
         (self.released - self.sealed) as usize
     }
@@ -119,7 +120,6 @@ impl Hold {
         self.longest_hold
     }
 
-    /// When the last write was, if there was one.
     pub(crate) fn last_write(&self) -> Option<Instant> {
         self.last_write
     }
@@ -128,7 +128,8 @@ impl Hold {
         self.deadline
     }
 
-    /// Takes `len` bytes into the held tail if that is all that a write of them would do: its deadline runs already.
+    /// R3: adds `len` bytes to the held tail and returns true if the write does nothing else. The
+    /// deadline already runs then.
     #[inline]
     pub(crate) fn join(&mut self, len: usize, more: bool) -> bool {
         let written = self.written + len as u64;
@@ -143,21 +144,22 @@ impl Hold {
         self.last_write = Some(now);
     }
 
-    /// `len` bytes were accepted; `more` if the write had the flag or was accepted in part.
+    /// Records that `len` bytes were accepted and decides what is released. `more` is true if the
+    /// write had the flag or was accepted in part.
     pub(crate) fn write(&mut self, now: Instant, len: usize, more: bool) -> FlushDecision {
         self.restart_ramp(now);
         self.wrote(now);
         self.written += len as u64;
-        // R6: before keys exist, plaintext waits and no deadline runs.
+        // R6: before keys exist, all plaintext waits and no deadline runs.
         if !self.ready {
             return self.wait();
         }
         let completes = !more && !self.corked;
         if completes {
-            // R2: a write without MORE, while uncorked, releases everything.
+            // R2: a write without `MORE`, while uncorked, releases everything.
             return self.release(now, self.written, FlushReason::Last);
         }
-        // R1: whole records never wait, and of the tail no more than `hold_limit` is held.
+        // R1: full records never wait. Of the tail, at most `hold_limit` bytes are held.
         let whole = self.last_boundary();
         let tail = self.held().min((self.written - whole) as usize);
         let decision = if tail > self.hold_limit {
@@ -165,7 +167,7 @@ impl Hold {
         } else {
             self.release(now, whole, FlushReason::RecordFull)
         };
-        // R3, R5: the tail is held, and its first byte arms the deadline.
+        // R3, R5: the rest is held, and the first held byte arms the deadline.
         if self.held() > 0 && self.deadline.is_none() {
             self.deadline = Some(now + self.max_hold);
         }
@@ -188,7 +190,7 @@ impl Hold {
         self.release_all(now, FlushReason::Uncork)
     }
 
-    /// R6: keys exist now; all that waited for them is released.
+    /// R6: keys exist now; everything that waited for them is released.
     pub(crate) fn keys_exist(&mut self, now: Instant) -> FlushDecision {
         self.ready = true;
         self.release_all(now, FlushReason::HandshakeDone)
@@ -202,7 +204,7 @@ impl Hold {
         }
     }
 
-    /// Releases everything, unless keys are still missing (R6).
+    /// R10, R11, R12: releases everything, unless keys are still missing (R6).
     pub(crate) fn release_all(&mut self, now: Instant, reason: FlushReason) -> FlushDecision {
         if !self.ready {
             return self.wait();
@@ -210,13 +212,13 @@ impl Hold {
         self.release(now, self.written, reason)
     }
 
-    /// The last `len` bytes were not accepted after all.
+    /// Takes back the last `len` bytes, which were not accepted after all.
     pub(crate) fn unwrite(&mut self, len: usize) {
         self.written -= len as u64;
         self.released = self.released.min(self.written);
     }
 
-    /// Forgets what waits, and says how much that was.
+    /// Forgets all plaintext that waits; returns its length.
     pub(crate) fn discard(&mut self) -> usize {
         let discarded = self.waiting();
         self.written = self.sealed;
@@ -226,7 +228,7 @@ impl Hold {
         discarded
     }
 
-    /// The most to seal next: whole records of one size, up to `limit` bytes.
+    /// The largest next batch: full records of one size, up to `limit` bytes, at least one record.
     pub(crate) fn largest_batch(&self, limit: usize) -> usize {
         let record_size = self.record_size_at(self.sealed);
         let records = (limit / record_size).max(1);
@@ -239,9 +241,9 @@ impl Hold {
         }
     }
 
-    /// What to seal next: no more than [`largest_batch`](Self::largest_batch), or all that is released.
+    /// The next batch: all that is released, up to [`largest_batch`](Self::largest_batch).
     ///
-    /// R7: the last record, if it has to leave before it is full, is filled up with held bytes.
+    /// R7: if the last record is not full, it is filled up with held bytes.
     pub(crate) fn next_batch(&self, limit: usize) -> Batch {
         let record_size = self.record_size_at(self.sealed);
         let most = self.largest_batch(limit) as u64;
@@ -251,7 +253,7 @@ impl Hold {
         Batch { len, record_size, filled, whole: len as u64 == most }
     }
 
-    /// `batch` was sealed.
+    /// Records that `batch` was sealed.
     pub(crate) fn sealed(&mut self, batch: Batch) {
         self.sealed += batch.len as u64;
         if self.released < self.sealed {
@@ -273,7 +275,7 @@ impl Hold {
         FlushDecision::Flush { bytes, reason }
     }
 
-    /// What was held first has been released.
+    /// Ends the deadline: the byte that armed it has been released.
     fn left_hold(&mut self, now: Option<Instant>) {
         if let (Some(deadline), Some(now)) = (self.deadline.take(), now) {
             let held = (now + self.max_hold).saturating_duration_since(deadline);
@@ -285,7 +287,7 @@ impl Hold {
         FlushDecision::Hold { until: self.deadline() }
     }
 
-    /// R13: after a pause with nothing waiting, records start small again.
+    /// R13: after a pause in which nothing waited, records start small again.
     pub(crate) fn restart_ramp(&mut self, now: Instant) {
         let idle = self.waiting() == 0;
         if let (Some(ramp), Some(last)) = (&mut self.ramp, self.last_write)
@@ -303,7 +305,7 @@ impl Hold {
         }
     }
 
-    /// Where the last whole record ends, if records are cut from `sealed` on.
+    /// The offset at which the last full record ends, if records are cut from `sealed` on.
     fn last_boundary(&self) -> u64 {
         let mut offset = self.sealed;
         let small = self.record_size_at(offset) as u64;

@@ -1,4 +1,4 @@
-//! `Outlet`: a sealer, the output that it has made, and the check that it keeps its contract.
+//! `Outlet`: a sealer, its output, and the check that the sealer keeps its contract.
 
 use std::io::{self, IoSlice};
 
@@ -7,32 +7,34 @@ use crate::gather;
 use crate::hold::Batch;
 use crate::{Seal, SealError, TransmitError};
 
-/// Wire bytes of output in a row that no handshake comes near to.
+/// The most wire bytes of output in a row, unless there is plaintext in it. No handshake comes near
+/// this number.
 const OUTPUT_MAX: usize = 64 << 20;
-/// Wire bytes for each byte of plaintext that no record comes near to.
+/// The most wire bytes for each plaintext byte in output over `OUTPUT_MAX`. No record comes near
+/// this number.
 const RECORD_OVERHEAD: usize = 512;
 
 #[derive(Debug)]
 pub(crate) struct Outlet<S> {
     seal: S,
     batch: BatchSize,
-    /// Plaintext bytes of the batch that waits, sealed, for the transport.
+    /// Plaintext bytes of the sealed batch that waits for the transport.
     in_flight: usize,
-    /// Wire bytes of the output that waits which have been transmitted already.
+    /// Wire bytes already transmitted of the output that waits.
     sent_of_output: usize,
-    /// It is as large as batches may be now.
+    /// Whether the batch in flight is as large as batches may be now.
     whole_batch: bool,
     pushed_back: bool,
-    /// Why nothing more may be transmitted.
+    /// Why nothing more may be transmitted; `None` while all is well.
     severed: Option<Severed>,
 }
 
-/// Why the position in the peer's stream is unknown.
+/// Why it is unknown how much of the output the peer has got.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Severed {
-    /// A transport that took more than it was offered.
+    /// The transport reported more bytes than it was offered.
     Overrun { offered: usize, reported: usize },
-    /// A sealer that broke its contract.
+    /// The sealer broke its contract.
     Seal(&'static str),
 }
 
@@ -72,19 +74,19 @@ impl<S: Seal> Outlet<S> {
         self.in_flight > 0
     }
 
-    /// Whether the transport can be offered something.
+    /// Whether there is output to offer to the transport.
     #[inline]
     pub(crate) fn has_output(&self) -> bool {
         self.in_flight > 0 || self.seal.has_output()
     }
 
-    /// A batch in flight is still there.
+    /// Checks that the sealer still has the output of the batch in flight.
     pub(crate) fn check_in_flight(&self) -> Result<(), Severed> {
-        if self.seal.has_output() { Ok(()) } else { Err(Severed::Seal("sealed output was there and is gone")) }
+        if self.seal.has_output() { Ok(()) } else { Err(Severed::Seal("has_output became false without a transmit")) }
     }
 
-    /// Seals `plaintext`, which is all of `batch`. Returns the part of `batch` that was sealed, and the
-    /// number of records.
+    /// Seals `plaintext`, which is all of `batch`. Returns the part of `batch` that was sealed and
+    /// the number of records.
     #[inline]
     pub(crate) fn seal(&mut self, plaintext: &[IoSlice<'_>], batch: Batch) -> Result<(Batch, usize), SealError> {
         let records = self.seal.seal(plaintext, batch.record_size)?;
@@ -102,17 +104,17 @@ impl<S: Seal> Outlet<S> {
         Ok((sealed, records))
     }
 
-    /// Has the session queue what it has to say of its own accord.
+    /// R14: makes the sealer queue its control output.
     pub(crate) fn queue_control(&mut self) -> Result<(), Severed> {
         self.seal.queue_control();
         if self.seal.has_control() {
-            return Err(Severed::Seal("has_control stays true behind queue_control"));
+            return Err(Severed::Seal("has_control is still true after queue_control"));
         }
         Ok(())
     }
 
-    /// Offers output to `send` once, and returns how many bytes it took. `more`: further plaintext is
-    /// released; the sealer adds whether output of its own waits behind.
+    /// Offers output to `send` once; returns the number of bytes it took. `more` states whether
+    /// further plaintext is released; the sealer adds whether output of its own waits behind.
     #[inline]
     pub(crate) fn send_once(
         &mut self,
@@ -134,7 +136,7 @@ impl<S: Seal> Outlet<S> {
         self.sent_of_output += sent;
         if !self.seal.has_output() {
             if self.sent_of_output < self.in_flight {
-                return contract("its output ended before its plaintext did");
+                return contract("the output was shorter than its plaintext");
             }
             if self.whole_batch && !self.pushed_back {
                 self.batch.taken_whole();
@@ -143,20 +145,20 @@ impl<S: Seal> Outlet<S> {
             self.in_flight = 0;
             self.sent_of_output = 0;
         } else if self.sent_of_output > OUTPUT_MAX && self.sent_of_output / RECORD_OVERHEAD > self.in_flight {
-            return contract("its output has no end");
+            return contract("transmit produced output without end");
         }
         Ok(sent)
     }
 
-    /// The transport takes no more for now.
+    /// Records that the transport takes no more for now.
     #[inline]
     pub(crate) fn pushed_back(&mut self) {
         self.pushed_back = true;
         self.batch.pushed_back();
     }
 
-    /// Offers nothing more, for good; returns the plaintext bytes in flight, of which an unknown part
-    /// has arrived.
+    /// Offers nothing more from now on. Returns the plaintext bytes in flight, of which an unknown
+    /// part has arrived.
     pub(crate) fn sever(&mut self, why: Severed) -> usize {
         self.severed = Some(why);
         std::mem::take(&mut self.in_flight)
@@ -175,7 +177,7 @@ fn contract(how: &'static str) -> Result<usize, SendFault> {
     Err(SendFault::Severed(Severed::Seal(how)))
 }
 
-/// What became of the send that a sealer makes in one transmit.
+/// The outcome of the one `send` that a sealer makes in a transmit.
 #[derive(Clone, Copy)]
 enum Sent {
     NotAsked,
@@ -195,7 +197,7 @@ impl Sent {
     ) -> io::Result<usize> {
         let offered = gather::total(bufs);
         if !matches!(self, Self::NotAsked) || offered == 0 {
-            *self = Self::Severed(Severed::Seal("transmit called send twice, or with nothing to send"));
+            *self = Self::Severed(Severed::Seal("transmit called send more than once, or without data"));
             return Ok(0);
         }
         let result = send(bufs);

@@ -1,4 +1,4 @@
-//! `CorkPolicy`: write events in; flush decisions and encrypted output out.
+//! `CorkPolicy`: takes write events, returns flush decisions and encrypted output.
 
 mod transmit;
 
@@ -19,11 +19,12 @@ use crate::{
     Written,
 };
 
-/// Decides when plaintext becomes records and when records leave.
+/// Decides when plaintext becomes TLS records and when the records leave.
 ///
-/// Four kinds of method, in the order in which a driver calls them: *commands* (`write`, `write_bytes`, `cork`, `uncork`, `flush`, `close`,
-/// `abort`), *`handle_*`* for what happens outside, *output* (`transmit_with`, `poll_transmit`, `take_transmit`), and *getters*. `now`
-/// must not go backwards.
+/// There are four kinds of method. A driver calls them in this order: *commands* (`write`,
+/// `write_bytes`, `cork`, `uncork`, `flush`, `close`, `abort`), *`handle_*`* for events outside the
+/// policy, *output* (`transmit_with`, `transmit_up_to`, `poll_transmit`, `take_transmit`), and
+/// *getters*. The argument `now` must not decrease from one call to the next.
 ///
 /// ```
 /// use std::io::IoSlice;
@@ -53,9 +54,9 @@ pub struct CorkPolicy<S> {
     flush_on_read_wait: bool,
     state: State,
     deferred: Option<TransmitError>,
-    /// The final error of a transmit, for whoever asks again.
+    /// The error that ended this policy, kept for `failure`.
     failure: Option<TransmitError>,
-    /// Accepted bytes that a failure discarded.
+    /// Accepted plaintext bytes that a failure discarded.
     lost: usize,
     stats: Stats,
 }
@@ -63,14 +64,14 @@ pub struct CorkPolicy<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// No more writes; `close_notify` follows the last byte.
+    /// Writes are refused; `close_notify` will follow the last byte.
     Closing,
     Closed,
     Failed,
 }
 
 impl<S: Seal> CorkPolicy<S> {
-    /// A policy over `seal`.
+    /// Creates a policy over `seal`.
     ///
     /// # Errors
     ///
@@ -94,18 +95,22 @@ impl<S: Seal> CorkPolicy<S> {
         })
     }
 
-    /// Writes the concatenation of `bufs` as one event.
+    /// Writes the concatenation of `bufs` as one write event (R4).
     ///
-    /// Without [`SendFlags::MORE`], while uncorked, everything written so far is released; an empty write does that too. With it, or while corked,
-    /// whole records are released and the tail is held.
+    /// While uncorked, a write without [`SendFlags::MORE`] releases everything written so far, even
+    /// if `bufs` is empty (R2). A write with `MORE`, or any write while corked, releases full
+    /// records and holds the tail (R1, R3). During the handshake everything waits until the
+    /// handshake has ended (R6).
     ///
-    /// Accepts a prefix: up to one batch if a large write can be sealed straight from `bufs`, else
-    /// up to [`send_capacity`](Self::send_capacity). A short write counts as written with `MORE`.
+    /// [`Written::accepted`] is the number of bytes accepted, from the front of `bufs`. A large
+    /// write that can be sealed straight from `bufs` is accepted up to one batch; every other write
+    /// up to [`send_capacity`](Self::send_capacity). A short write counts as written with `MORE`:
+    /// write the rest with the flags of the whole.
     ///
     /// # Errors
     ///
-    /// Nothing was accepted: [`WriteError::Blocked`] while the buffer is full, [`WriteError::Closed`] after a close,
-    /// [`WriteError::Failed`] after a fatal error.
+    /// No byte was accepted. [`WriteError::Blocked`] if the buffer is full, [`WriteError::Closed`]
+    /// after a close or an abort, [`WriteError::Failed`] after a fatal error.
     pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
         if let [data] = bufs
             && self.join_held(data, flags)
@@ -114,7 +119,7 @@ impl<S: Seal> CorkPolicy<S> {
             return Ok(Written { accepted: data.len(), decision: self.hold_until() });
         }
         self.check_open()?;
-        // R16: of many small slices, no more are looked at than can be accepted.
+        // R16: looks at no more slices than the write can accept.
         let through = self.can_seal_now();
         let most = if through { self.largest_write_through() } else { self.send_capacity() };
         let mut offered = gather::total_up_to(bufs, most);
@@ -130,15 +135,18 @@ impl<S: Seal> CorkPolicy<S> {
         Ok(self.written(now, accepted, offered, flags))
     }
 
-    /// Writes `data` if all that this does is to make the held tail longer; else false, and nothing was done.
+    /// Fast path: writes `data` if the write would only extend the held tail. Otherwise returns
+    /// false and writes nothing; call [`write`](Self::write) then.
     ///
-    /// Takes no time: the deadline of the tail runs already, and later writes do not push it back. Saves a caller with many small
-    /// pieces a reading of the clock for each. What counts from the last write (idle times, and the longest hold where filling ends it) counts from
-    /// the last one that came with its time.
+    /// The call needs no `now`, because the deadline of the tail already runs and later writes do
+    /// not move it. This saves a caller with many small pieces one reading of the clock for each
+    /// piece. [`DynamicRecords::idle_reset`](crate::DynamicRecords::idle_reset), the release of
+    /// idle buffers and [`Stats::longest_hold`] count from the last write that had a `now`.
     #[inline]
     #[must_use = "false: nothing was written"]
     pub fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {
-        // Less than a record waits then: within every limit, and never after a close or a failure.
+        // Less than a record waits then, so no limit is exceeded. Nothing is held after a close or
+        // a failure.
         let joins = self.hold.join(data.len(), flags.contains(SendFlags::MORE));
         if joins {
             self.queue.push_copy(data);
@@ -147,13 +155,18 @@ impl<S: Seal> CorkPolicy<S> {
         joins
     }
 
-    /// Writes owned bytes: what is accepted is split off the front of `data`, and large pieces are never copied.
+    /// Writes owned bytes as one write event; accepted bytes are split off the front of `data`.
     ///
-    /// Otherwise as [`write`](Self::write). Shared bytes keep their whole allocation alive until they are sealed; the limit counts their length.
+    /// Accepts up to [`send_capacity`](Self::send_capacity) bytes and seals nothing in the call. If
+    /// it accepts at most 1 KiB, the bytes are copied; more are kept without a copy. Otherwise the
+    /// same as [`write`](Self::write).
+    ///
+    /// Shared bytes keep their whole allocation alive until they are sealed.
+    /// [`send_buffer_limit`](crate::CorkConfig::send_buffer_limit) counts their length only.
     ///
     /// # Errors
     ///
-    /// As [`write`](Self::write); `data` is unchanged then.
+    /// Those of [`write`](Self::write); `data` is unchanged then.
     pub fn write_bytes(&mut self, now: Instant, data: &mut Bytes, flags: SendFlags) -> Result<Written, WriteError> {
         self.check_open()?;
         let offered = data.len();
@@ -162,26 +175,35 @@ impl<S: Seal> CorkPolicy<S> {
         Ok(self.written(now, accepted, offered, flags))
     }
 
-    /// From now on every write holds its tail, as if it had [`SendFlags::MORE`], until [`uncork`](Self::uncork).
+    /// Holds the tail of every later write, as if it had [`SendFlags::MORE`], until
+    /// [`uncork`](Self::uncork) (R10).
     ///
-    /// Size limit and deadline stay in force.
+    /// [`hold_limit`](crate::CorkConfig::hold_limit) and the deadline stay in force.
     pub fn cork(&mut self, _now: Instant) {
         self.hold.cork();
     }
 
-    /// Ends [`cork`](Self::cork) and releases everything. Never blocks.
+    /// Ends [`cork`](Self::cork) and releases everything (R10). Never blocks.
+    ///
+    /// During the handshake everything waits until the handshake has ended.
     pub fn uncork(&mut self, now: Instant) -> FlushDecision {
         self.hold.uncork(now).counted(&mut self.stats)
     }
 
-    /// Releases everything; a cork stays on. During the handshake everything waits for its end.
+    /// Releases everything (R10). A cork stays on.
+    ///
+    /// During the handshake everything waits until the handshake has ended.
     pub fn flush(&mut self, now: Instant) -> FlushDecision {
         self.release(now, FlushReason::Flush)
     }
 
-    /// Releases everything, sends `close_notify` behind the last byte, and refuses further writes.
+    /// Releases everything, puts `close_notify` behind the last byte and refuses further writes
+    /// (R11).
     ///
-    /// During the handshake this waits for its end. Reading goes on: TLS 1.3 closes one direction at a time (RFC 8446, section 6.1).
+    /// Transmit until [`is_finished`](Self::is_finished). During the handshake, the release and
+    /// `close_notify` wait until the handshake has ended. A further call changes nothing.
+    ///
+    /// Reading goes on: in TLS 1.3, `close_notify` closes one direction (RFC 8446, section 6.1).
     pub fn close(&mut self, now: Instant) -> FlushDecision {
         if self.state != State::Open {
             return self.hold_until();
@@ -193,10 +215,13 @@ impl<S: Seal> CorkPolicy<S> {
         self.release(now, FlushReason::Close).or_end(true)
     }
 
-    /// Gives up what is not yet sealed and refuses further writes; returns how many accepted bytes that costs.
+    /// Discards all plaintext that is not sealed and refuses further writes (R11). Returns the
+    /// number of accepted bytes discarded.
     ///
-    /// Does not wait for keys. The peer gets a `close_notify` only if nothing was lost: otherwise it has to see that the stream was cut.
-    /// Transmit afterwards: sealed records, and the `close_notify`, still leave.
+    /// Does not wait for the handshake. A `close_notify` follows only if no byte was discarded:
+    /// without one, the peer sees that the stream was cut. Transmit afterwards: sealed records and
+    /// the `close_notify` still leave. Returns 0 and changes nothing if `close_notify` is already
+    /// queued or the connection has failed.
     pub fn abort(&mut self) -> usize {
         if matches!(self.state, State::Closed | State::Failed) {
             return 0;
@@ -209,7 +234,11 @@ impl<S: Seal> CorkPolicy<S> {
         discarded
     }
 
-    /// Releases the held tail if its deadline has come, and gives an idle buffer back.
+    /// Releases the held tail if its deadline has come (R5), and frees the buffers of an idle
+    /// policy.
+    ///
+    /// Call it at the time that [`poll_timeout`](Self::poll_timeout) returns. A call before that
+    /// time changes nothing.
     pub fn handle_timeout(&mut self, now: Instant) -> FlushDecision {
         if self.idle_buffer_due().is_some_and(|due| due <= now) {
             self.spare.give_back(&mut self.queue);
@@ -217,9 +246,10 @@ impl<S: Seal> CorkPolicy<S> {
         self.hold.timeout(now).counted(&mut self.stats)
     }
 
-    /// The caller is about to sleep until the peer sends something: releases what is held, since the peer may be waiting for it.
+    /// Releases what is held, because the caller is about to sleep until the peer sends something:
+    /// the peer may be waiting for the held bytes (R12).
     ///
-    /// Call it when about to sleep, not whenever a read would block. Does nothing if
+    /// Call it before the task sleeps, not each time a read returns `WouldBlock`. Does nothing if
     /// [`flush_on_read_wait`](crate::CorkConfig::flush_on_read_wait) is off. A cork stays on.
     pub fn handle_read_wait(&mut self, now: Instant) -> FlushDecision {
         if !self.flush_on_read_wait || self.hold.held() == 0 {
@@ -228,11 +258,11 @@ impl<S: Seal> CorkPolicy<S> {
         self.release(now, FlushReason::ReadWait)
     }
 
-    /// The handshake has ended: all that was written during it is released, and a
-    /// [`close`](Self::close) that waited goes ahead.
+    /// Releases everything that was written during the handshake (R6). A [`close`](Self::close)
+    /// that waited for the handshake goes ahead.
     ///
-    /// [`Connection`](crate::Connection) calls this; only users of a [`Seal`] of their own need to. Does nothing before
-    /// [`Seal::is_ready`].
+    /// Does nothing before [`Seal::is_ready`], nor after the first call that found it true. Only
+    /// users of their own [`Seal`] call it: [`Connection`](crate::Connection) calls it itself.
     pub fn handle_handshake_done(&mut self, now: Instant) -> FlushDecision {
         if self.hold.is_ready() || !self.outlet.get_ref().is_ready() || self.state == State::Failed {
             return self.hold_until();
@@ -240,12 +270,20 @@ impl<S: Seal> CorkPolicy<S> {
         self.hold.keys_exist(now).counted(&mut self.stats).or_end(self.state == State::Closing)
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); changes with every other call.
+    /// The time at which to call [`handle_timeout`](Self::handle_timeout); `None` if nothing is
+    /// due.
+    ///
+    /// This is the deadline of the held tail. While no deadline runs, it is the time at which idle
+    /// buffers are freed: 1 s after the last write. Every command, every `handle_*` call and every
+    /// transmit can change it.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.hold.deadline().or_else(|| self.idle_buffer_due())
     }
 
-    /// Whether [`transmit_with`](Self::transmit_with) would have something to do.
+    /// Whether a transmit would do something: offer output, seal plaintext, or return a deferred
+    /// error.
+    ///
+    /// Every command, every `handle_*` call, every transmit and received bytes can change it.
     pub fn wants_transmit(&self) -> bool {
         self.outlet.severed().is_none() && self.outlet.has_output()
             || self.deferred.is_some()
@@ -253,13 +291,13 @@ impl<S: Seal> CorkPolicy<S> {
                 && (self.hold.unsealed() > 0 || self.state == State::Closing || self.has_control()))
     }
 
-    /// Room in the buffer for plaintext, in bytes: what [`write_bytes`](Self::write_bytes) would
-    /// accept now. Grows by transmitting.
+    /// Room in the buffer for plaintext, in bytes: the most that [`write_bytes`](Self::write_bytes)
+    /// accepts now. It grows when plaintext is sealed by a transmit.
     ///
-    /// Zero means that any write of data is refused: [`WriteError::Blocked`] while open, otherwise
-    /// [`is_write_closed`](Self::is_write_closed). If it is not zero, [`write`](Self::write) accepts at least a
-    /// byte; a large write that is sealed straight from its slices accepts up to one batch, which
-    /// may be more than this or less.
+    /// Zero means that a write of data is refused: with [`WriteError::Blocked`] while the
+    /// connection is open, else because of [`is_write_closed`](Self::is_write_closed). If it is not
+    /// zero, [`write`](Self::write) accepts at least one byte. A large write that is sealed
+    /// straight from its slices accepts up to one batch, which may be more or less than this.
     pub fn send_capacity(&self) -> usize {
         if self.is_write_closed() { 0 } else { self.send_buffer_limit.saturating_sub(self.queue.len()) }
     }
@@ -269,14 +307,16 @@ impl<S: Seal> CorkPolicy<S> {
         self.hold.waiting()
     }
 
-    /// Whether no further write will be accepted: closed, aborted or failed.
+    /// Whether further writes are refused: true for good after a close, an abort or a failure.
     pub fn is_write_closed(&self) -> bool {
         self.state != State::Open
     }
 
-    /// Whether a [`close`](Self::close) is through: all that was accepted and the end of the stream have been transmitted.
+    /// Whether a [`close`](Self::close) is complete: all accepted bytes and the `close_notify` have
+    /// been transmitted. False while a close waits for the handshake.
     ///
-    /// Also true when an abort or a failure has nothing left to send. False while a close waits for keys.
+    /// Also true after an abort or a failure, once nothing is left to transmit.
+    /// [`lost_bytes`](Self::lost_bytes) is not zero if a failure has discarded accepted bytes.
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed | State::Failed)
             && self.hold.waiting() == 0
@@ -284,34 +324,36 @@ impl<S: Seal> CorkPolicy<S> {
             && self.deferred.is_none()
     }
 
-    /// Accepted plaintext bytes that a failure has discarded; zero while there was none.
+    /// Accepted plaintext bytes that a failure has discarded; zero without a failure.
     ///
-    /// What [`abort`](Self::abort) gave up does not count. Look at it when a close is through: a
-    /// failure that was returned by another call may have cost bytes.
+    /// Bytes that [`abort`](Self::abort) discarded do not count. Check it when a close is complete:
+    /// an earlier call may have returned the failure.
     pub fn lost_bytes(&self) -> usize {
         self.lost
     }
 
-    /// The error that ended this policy for good, as it was first returned by a transmit; `None`
-    /// while there was none.
+    /// The error that ended this policy for good, as a transmit first returned it; `None` without
+    /// one.
     ///
-    /// An error that a write has found is here at once, and returned by the next transmit. What
-    /// [`handle_failure`](Self::handle_failure) reported is its caller's to remember.
+    /// An error that a write found is here at once; the next transmit returns it. A failure that
+    /// the caller reported by [`handle_failure`](Self::handle_failure) is not here.
     pub fn failure(&self) -> Option<&TransmitError> {
         self.failure.as_ref()
     }
 
-    /// What was counted so far.
+    /// A copy of the counters at this moment.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
         stats.longest_hold = self.hold.longest_hold();
         stats
     }
 
-    /// The session has failed, for instance by what it received: discards what is not sealed, refuses further writes, and returns how many accepted
-    /// bytes that costs.
+    /// Discards all plaintext that is not sealed, because the session has failed, for instance by
+    /// the bytes it received (R11). Refuses further writes and returns the number of accepted bytes
+    /// discarded.
     ///
-    /// [`Connection`](crate::Connection) calls this; only users of a [`Seal`] of their own need to.
+    /// Transmit afterwards: sealed records and an alert of the session still leave. Only users of
+    /// their own [`Seal`] call it: [`Connection`](crate::Connection) calls it itself.
     pub fn handle_failure(&mut self) -> usize {
         self.state = State::Failed;
         let discarded = self.discard();
@@ -319,17 +361,18 @@ impl<S: Seal> CorkPolicy<S> {
         discarded
     }
 
-    /// The session.
+    /// The sealer.
     pub fn get_ref(&self) -> &S {
         self.outlet.get_ref()
     }
 
-    /// The session, for its inbound half and its handshake. What it is given to send must come from this policy alone.
+    /// The sealer, for its inbound half and its handshake. Give it no plaintext to send: all of
+    /// that must come from this policy (R14).
     pub fn get_mut(&mut self) -> &mut S {
         self.outlet.get_mut()
     }
 
-    /// Nothing follows `close_notify`.
+    /// Whether control output may be queued: none follows `close_notify`.
     fn has_control(&self) -> bool {
         matches!(self.state, State::Open | State::Closing) && self.outlet.get_ref().has_control()
     }
@@ -342,7 +385,7 @@ impl<S: Seal> CorkPolicy<S> {
         }
     }
 
-    /// How much of `offered` fits the buffer.
+    /// R9: how many of the `offered` bytes fit the buffer.
     fn admit(&self, offered: usize) -> Result<usize, WriteError> {
         match offered.min(self.send_capacity()) {
             0 if offered > 0 => Err(WriteError::Blocked),
@@ -356,12 +399,12 @@ impl<S: Seal> CorkPolicy<S> {
         Written { accepted, decision }
     }
 
-    /// R7: nothing is sealed while sealed application bytes still wait.
+    /// R7: nothing is sealed while sealed plaintext waits for the transport.
     fn can_seal_now(&self) -> bool {
         self.hold.is_ready() && !self.outlet.is_in_flight() && self.deferred.is_none()
     }
 
-    /// No batch is larger than this now, wherever a ramp ends.
+    /// An upper limit for the next batch, in bytes, wherever a ramp ends.
     fn largest_write_through(&self) -> usize {
         self.outlet.batch_size().max(self.hold.record_size())
     }
@@ -371,10 +414,11 @@ impl<S: Seal> CorkPolicy<S> {
         self.stats.count_copied(len);
     }
 
-    /// Seals a large write straight from the caller's slices, behind what is queued; only a held tail is copied.
+    /// R9: seals a large write straight from the caller's slices, behind what is queued. Only a
+    /// held tail is copied.
     ///
-    /// `None`, and nothing done, if the queue alone makes the next batch.
-    #[inline(never)] // not in the way of small writes
+    /// Returns `None` and does nothing if the queue alone makes the next batch.
+    #[inline(never)] // keeps the path of small writes short
     fn write_through(
         &mut self,
         now: Instant,
@@ -398,7 +442,8 @@ impl<S: Seal> CorkPolicy<S> {
         };
         self.hold = hold;
         if let Err((sealed, error)) = self.seal_batch(batch, bufs) {
-            // What was not sealed does not count as accepted; the next transmit tells why.
+            // Bytes that were not sealed do not count as accepted. The next transmit returns the
+            // error.
             let taken = sealed.saturating_sub(queued);
             self.hold.unwrite(accepted - taken);
             self.deferred = Some(self.seal_failed(error));
@@ -407,14 +452,15 @@ impl<S: Seal> CorkPolicy<S> {
             }
             accepted = taken;
         } else {
-            // Less than a record: all else of what was accepted is in the batch.
+            // Less than a record: the batch has the rest of the accepted bytes.
             self.push_copies(bufs, direct, accepted - direct);
         }
         let decision = decision.counted(&mut self.stats).of_sealed((self.hold.released() - released) as usize);
         Ok(Some(Written { accepted, decision }))
     }
 
-    /// Seals `batch`: what is queued, and behind it what `bufs` begins with. If not all could be sealed, says how many bytes were, and why no more.
+    /// R4: seals `batch`, which is the queue and then the first bytes of `bufs`. If only a part was
+    /// sealed, returns its length and the error that stopped it.
     fn seal_batch(&mut self, batch: Batch, bufs: &[IoSlice<'_>]) -> Result<(), (usize, SealError)> {
         let queued = batch.len.min(self.queue.len());
         let mut slices = Slices::new();
@@ -439,8 +485,8 @@ impl<S: Seal> CorkPolicy<S> {
         }
     }
 
-    /// Fails for good: nothing more is offered. The batch in flight counts as lost, since an
-    /// unknown part of it has arrived.
+    /// Ends the policy: nothing more is offered to the transport. The batch in flight counts as
+    /// lost, since an unknown part of it has arrived.
     fn sever(&mut self, why: Severed) -> TransmitError {
         let on_its_way = self.outlet.sever(why);
         let discarded = self.handle_failure() + on_its_way;
@@ -467,7 +513,7 @@ impl<S: Seal> CorkPolicy<S> {
     }
 }
 
-/// R9: what a short write accepted counts as written with `MORE`.
+/// R9: a short write counts as written with `MORE`.
 fn is_more(accepted: usize, offered: usize, flags: SendFlags) -> bool {
     accepted < offered || flags.contains(SendFlags::MORE)
 }

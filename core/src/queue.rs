@@ -1,4 +1,4 @@
-//! Plaintext that waits: small writes copied together, large `Bytes` kept whole.
+//! Plaintext that waits to be sealed: small writes are copied together, large `Bytes` are kept.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,27 +8,27 @@ use bytes::Bytes;
 
 use crate::gather::Slices;
 
-/// `Bytes` up to this length are copied: a copy costs less than one more slice.
+/// `Bytes` up to this length are copied: the copy costs less than one more slice.
 const COPY_MAX: usize = 1024;
 /// An idle queue keeps a buffer of at most this size.
 const IDLE_CAPACITY: usize = 128;
 
 #[derive(Default)]
 pub(crate) struct Queue {
-    /// All that was copied, in order. A ring, so that nothing is moved when its front leaves.
+    /// All copied bytes, in order. A ring, so that no bytes are moved when its front is consumed.
     copied: VecDeque<u8>,
     chunks: VecDeque<Chunk>,
     len: usize,
 }
 
 enum Chunk {
-    /// This many bytes of `copied`.
+    /// A number of bytes of `copied`.
     Copied(usize),
     Shared(Bytes),
 }
 
 impl fmt::Debug for Queue {
-    /// Plaintext does not belong in logs.
+    /// Omits the plaintext, which does not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue").field("len", &self.len).finish_non_exhaustive()
     }
@@ -51,7 +51,7 @@ impl Queue {
         }
     }
 
-    /// Returns how many bytes were copied.
+    /// Appends `data`; returns the number of bytes copied.
     pub(crate) fn push_bytes(&mut self, data: Bytes) -> usize {
         if data.len() <= COPY_MAX {
             self.push_copy(&data);
@@ -62,7 +62,7 @@ impl Queue {
         0
     }
 
-    /// Appends the first `n` bytes (or all) to `slices`.
+    /// Appends the first `n` bytes of the queue, or all of it, to `slices`.
     pub(crate) fn front<'a>(&'a self, mut n: usize, slices: &mut Slices<'a>) {
         let mut offset = 0;
         for chunk in &self.chunks {
@@ -93,7 +93,7 @@ impl Queue {
         }
     }
 
-    /// Drops the first `n` bytes (or all).
+    /// Removes the first `n` bytes, or all.
     pub(crate) fn consume(&mut self, n: usize) {
         let mut left = n.min(self.len);
         self.len -= left;
@@ -125,7 +125,7 @@ impl Queue {
         *self = Self::default();
     }
 
-    /// Whether an empty queue still owns more memory than an idle stream should.
+    /// Whether the queue is empty and owns more memory than an idle stream should.
     pub(crate) fn has_spare(&self) -> bool {
         self.len == 0 && (self.copied.capacity() > IDLE_CAPACITY || self.chunks.capacity() > 8)
     }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Cases, operations in each, and bytes in each of those. Miri is slower by some ten thousand times.
+    /// Number of cases, operations per case, bytes per operation. Miri is some 10,000 times slower.
     const SCOPE: (u32, usize, usize) = if cfg!(miri) { (2, 6, COPY_MAX + 200) } else { (256, 60, 3000) };
 
     proptest! {

@@ -1,4 +1,4 @@
-//! What a policy needs of a TLS session's outbound half.
+//! The trait `Seal`: what a policy needs of a TLS session's outbound half.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -6,38 +6,42 @@ use std::io::{self, IoSlice};
 use crate::config::MAX_RECORD_SIZE;
 use crate::{SealError, gather};
 
-/// The outbound half of a record protocol: turns plaintext into output and hands the output to a transport.
+/// The outbound half of a record protocol: turns plaintext into output, and gives the output to a
+/// transport.
 ///
-/// A [`CorkPolicy`](crate::CorkPolicy) asks for one batch at a time and seals nothing while the
-/// last one still waits. An answer that contradicts this documentation ends the session with
-/// [`SealError::Contract`], as far as the policy can see it.
+/// A [`CorkPolicy`](crate::CorkPolicy) gives it one batch at a time, and seals nothing while the
+/// last batch waits. An implementation that contradicts this documentation ends the session with
+/// [`SealError::Contract`], as far as the policy can detect the contradiction.
 pub trait Seal {
-    /// Whether keys exist, so that [`seal`](Self::seal) may be called. Asked no more once it was
-    /// true.
+    /// Whether keys exist, so that [`seal`](Self::seal) may be called. Not called again after it
+    /// has returned true.
     fn is_ready(&self) -> bool;
 
-    /// Largest plaintext of one record, in bytes, over zero. Asked once, when the policy is made.
+    /// The largest plaintext of one record, in bytes, over zero. Called once, when the policy is
+    /// created.
     fn max_record_size(&self) -> usize;
 
     /// Seals the concatenation of `plaintext` into records of `record_size` bytes, the last one
-    /// possibly shorter, and queues them behind earlier output. Returns how many records that made:
-    /// fewer than `plaintext` needs if the keys are used up, and then no more will be made; never
-    /// more than one for each byte. Their output is no shorter than their plaintext.
+    /// possibly shorter, and queues them behind earlier output. Returns the number of records.
+    ///
+    /// Fewer records than `plaintext` needs mean that the keys are used up, and that no more
+    /// records will be made. There is never more than one record for each byte. The output of
+    /// records is no shorter than their plaintext.
     ///
     /// # Errors
     ///
-    /// Nothing of `plaintext` was sealed, and never will be.
+    /// Nothing of `plaintext` was sealed, and nothing of it will be.
     fn seal(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError>;
 
     /// Whether output waits for the transport. Once true, only [`transmit`](Self::transmit) makes
     /// it false.
     fn has_output(&self) -> bool;
 
-    /// Offers waiting output to `send`, and forgets and returns as many bytes as it returns. Called
-    /// while there is output; calls `send` once, with at least one byte.
+    /// Offers waiting output to `send`. Forgets, and returns, as many bytes as `send` returns.
+    /// Called only while there is output; must call `send` exactly once, with at least one byte.
     ///
-    /// The flag says whether further output waits behind these slices. A policy's `send` never
-    /// returns more than it was offered: it fails then.
+    /// The flag states whether further output waits behind these slices. The `send` of a policy
+    /// never returns more than it was offered: it fails instead.
     ///
     /// # Errors
     ///
@@ -48,20 +52,22 @@ pub trait Seal {
     fn close_notify(&mut self);
 
     /// Whether [`queue_control`](Self::queue_control) might produce output, such as a reply to a
-    /// KeyUpdate. False right behind that call.
+    /// KeyUpdate. False directly after that call.
     fn has_control(&self) -> bool {
         false
     }
 
-    /// Queues what the session has to say of its own accord, such as the answer to a KeyUpdate.
+    /// Queues control output of the session, such as the reply to a KeyUpdate (RFC 8446, section
+    /// 4.6.3).
     ///
-    /// Called only when nothing else waits: any record sealed brings it along.
+    /// Called only when no other output waits: sealing a record has to bring control output along.
     fn queue_control(&mut self) {}
 }
 
-/// Passes plaintext through as it is: for transports without TLS, and for tests.
+/// Passes plaintext through unchanged: for transports without TLS, and for tests.
 ///
-/// Sizes and deadlines work as over TLS; records are not visible in the output, and closing adds nothing to it.
+/// Sizes and deadlines work as over TLS. Records are not visible in the output, and a close adds
+/// nothing to it.
 #[derive(Default)]
 pub struct Passthrough {
     output: Vec<u8>,
@@ -69,14 +75,14 @@ pub struct Passthrough {
 }
 
 impl fmt::Debug for Passthrough {
-    /// Plaintext does not belong in logs.
+    /// Omits the plaintext, which does not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Passthrough").field("waiting", &(self.output.len() - self.sent)).finish()
     }
 }
 
 impl Passthrough {
-    /// A sealer that is ready at once.
+    /// Creates a sealer that is ready at once.
     pub fn new() -> Self {
         Self::default()
     }
@@ -106,7 +112,10 @@ impl Seal for Passthrough {
         let rest = &self.output[self.sent..];
         let taken = send(&[IoSlice::new(rest)], false)?;
         if taken > rest.len() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "more bytes taken than offered"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the transport reported more bytes sent than it was offered",
+            ));
         }
         self.sent += taken;
         if self.sent == self.output.len() {

@@ -1,4 +1,4 @@
-//! What the policy counted.
+//! The counters of a policy.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,31 +6,32 @@ use std::time::Duration;
 use crate::hold::Batch;
 use crate::{FlushDecision, FlushReason};
 
-/// Counters of one connection's outbound half, since its start.
+/// Counters of one connection's outbound half, since its start. None of them decreases.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Application records sealed.
+    /// Records of application data sealed.
     pub records: u64,
     /// Plaintext bytes sealed into those records.
     pub plaintext_bytes: u64,
-    /// Bytes that the transport took: records of every kind, handshake and alerts included.
+    /// Wire bytes that the transport took, in records of every kind: handshake and alerts too.
     pub wire_bytes: u64,
-    /// Plaintext bytes that were copied to wait; the rest was sealed from the caller's slices or
-    /// kept as shared [`Bytes`](bytes::Bytes).
+    /// Plaintext bytes that were copied into the buffer. The rest was sealed from the caller's
+    /// slices or kept as shared [`Bytes`](bytes::Bytes).
     pub copied_bytes: u64,
     /// Sends in which the transport took bytes, and buffers taken by
     /// [`take_transmit`](crate::CorkPolicy::take_transmit).
     pub transmits: u64,
-    /// The longest time for which a released tail had been held; one that went along to fill a record counts up to the last write.
+    /// The longest time from a first held byte to its release. For a tail that filled up a record
+    /// (reason [`Filled`](FlushReason::Filled)), the time up to the last write.
     pub longest_hold: Duration,
-    /// The most plaintext sealed ahead of the transport at one time, in bytes.
+    /// The largest batch sealed at one time, in plaintext bytes.
     pub largest_batch: u64,
     flushes: [u64; FlushReason::ALL.len()],
 }
 
 impl Stats {
-    /// How many releases had this reason.
+    /// The number of releases that had this reason.
     pub fn flushes(&self, reason: FlushReason) -> u64 {
         self.flushes[reason as usize]
     }
@@ -45,7 +46,7 @@ impl Stats {
         self.copied_bytes += bytes as u64;
     }
 
-    /// `batch` was sealed into so many records.
+    /// Counts `batch`, sealed into `records` records.
     #[inline]
     pub(crate) fn count_sealed(&mut self, batch: Batch, records: usize) {
         if batch.filled > 0 {
@@ -56,7 +57,7 @@ impl Stats {
         self.largest_batch = self.largest_batch.max(batch.len as u64);
     }
 
-    /// The transport took so many wire bytes in one send.
+    /// Counts one send in which the transport took `bytes` wire bytes.
     #[inline]
     pub(crate) fn count_sent(&mut self, bytes: usize) {
         self.transmits += u64::from(bytes > 0);
@@ -64,7 +65,7 @@ impl Stats {
     }
 }
 
-/// Each counter by its name, and of the reasons those that occurred.
+/// Each counter by its name. Of the reasons, only those that occurred.
 impl fmt::Debug for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stats")
@@ -125,7 +126,7 @@ mod tests {
         stats.count_flush(FlushReason::Close);
         let text = format!("{stats:?}");
         assert!(text.contains("records: 9") && text.contains("flushes: {Deadline: 2, Close: 1}"), "{text}");
-        // Whoever adds a counter adds it to the text.
+        // A new counter has to be added to the text.
         assert_eq!(text.matches(": ").count(), 8 + 2, "{text}");
     }
 }

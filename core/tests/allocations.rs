@@ -1,5 +1,6 @@
-//! What sending costs in heap allocations, and what an idle stream keeps. Counted for each test's own thread.
-#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+//! Heap allocations of sending, and the memory that an idle stream keeps. Counted per thread, so
+//! that tests that run in parallel do not disturb one another.
+#![allow(clippy::disallowed_methods)] // the start of virtual time
 
 use std::io::{self, IoSlice};
 use std::time::Instant;
@@ -11,7 +12,7 @@ use tls_cork::{CorkConfig, CorkPolicy, MAX_RECORD_SIZE, Seal, SealError, SendFla
 const ROUNDS: u64 = 10_000;
 const HEADER: &[u8] = &[7; 28];
 const BODY: &[u8] = &[42; 512];
-/// The most that an idle stream keeps on the heap, in bytes.
+/// The most heap memory that an idle stream keeps, in bytes.
 const IDLE_BYTES: i64 = 1024;
 
 #[test]
@@ -100,7 +101,7 @@ fn take_all(bufs: &[IoSlice<'_>], _more: bool) -> io::Result<usize> {
     Ok(bufs.iter().map(|buf| buf.len()).sum())
 }
 
-/// Gives as many zeros as it was given bytes, and has nothing on the heap.
+/// A sealer that outputs one zero for each byte of plaintext and uses no heap memory.
 #[derive(Debug, Default)]
 struct Zeros {
     waiting: usize,

@@ -1,4 +1,4 @@
-//! What errors of a session say, and what is left of them in an `io::Error`.
+//! The texts of a session's errors, and what an `io::Error` made from them contains.
 
 mod error_texts;
 
@@ -7,7 +7,7 @@ use std::io;
 
 use tls_cork::{ConnectionError, CorkConfig, ReceiveError, RefreshError};
 
-/// One of each kind; those with a cause of their own have a text that is easy to find.
+/// One error of each kind. A cause of its own has the text "THE CAUSE".
 fn all() -> Vec<Box<dyn Error>> {
     let cause = || io::Error::other("THE CAUSE");
     let tls = || rustls::Error::General("THE CAUSE".into());

@@ -1,8 +1,9 @@
-//! The outbound methods of `Connection` are those of `CorkPolicy`: the same signature, the same documentation.
+//! The outbound methods of `Connection` have the signatures and the documentation of those of
+//! `CorkPolicy`.
 
 const POLICY: [&str; 2] = [include_str!("../src/policy.rs"), include_str!("../src/policy/transmit.rs")];
 const CONNECTION: &str = include_str!("../src/connection/outbound.rs");
-/// Methods of the policy that `Connection` calls itself, gives no access to, or has in a form of its own.
+/// Methods of the policy that `Connection` calls itself, does not expose, or has in another form.
 const NOT_FORWARDED: [&str; 6] = ["new", "failure", "handle_handshake_done", "handle_failure", "get_ref", "get_mut"];
 
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ struct Method {
     signature: String,
 }
 
-/// The public methods of a source file, as rustfmt leaves them.
+/// The public methods of a source file that rustfmt has formatted.
 fn methods(source: &str) -> Vec<Method> {
     let (mut found, mut doc) = (Vec::new(), String::new());
     let mut lines = source.lines().map(str::trim);
@@ -25,7 +26,7 @@ fn methods(source: &str) -> Vec<Method> {
             while !signature.ends_with('{') {
                 signature += lines.next().expect("the rest of a signature");
             }
-            // How a method names its arguments inside is its own business.
+            // The names of arguments inside a method may differ.
             let signature = signature.replace("_now: ", "now: ").replace("mut send: ", "send: ");
             let name = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             found.push(Method { name, doc: std::mem::take(&mut doc), signature });

@@ -1,5 +1,6 @@
-//! Early data (RFC 8446, section 2.3) is refused, so that the client sends it again: it is never acknowledged and lost.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test; a starting point for virtual time
+//! Early data (RFC 8446, section 2.3) is refused (R6). The client sends it again; it is never
+//! acknowledged and lost.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test; the start of virtual time
 
 mod pair;
 
@@ -13,23 +14,24 @@ use tls_cork::{Connection, ConnectionError, CorkConfig, ReceiveError, server_wit
 use tls_cork_testing::content::stream;
 use tls_cork_testing::sessions::{self, Configs, name};
 
-/// rustls skips this much early data that it refuses. rustls 0.23.46 counts a record twice if it comes alone, so that half as much is
-/// safe, and between the two the handshake succeeds or fails; in no case is anything acknowledged and lost.
+/// The early data, in bytes, that rustls skips when it refuses it. rustls 0.23.46 counts a record
+/// that arrives alone twice, so that only half of this is safe. Between the two, the handshake
+/// succeeds or fails. In no case is early data acknowledged and lost.
 const SKIPPED: usize = 16 * 1024;
 
-/// Configurations that allow early data, with a ticket of an earlier session in the client's.
+/// Configurations that allow early data; the client has a ticket of an earlier session.
 fn with_ticket() -> Configs {
     sessions::with_ticket(sessions::configs(None))
 }
 
-/// A client that has written `data` as early data.
+/// Creates a client that has written `data` as early data.
 fn early_client(config: Arc<ClientConfig>, data: &[u8]) -> ClientConnection {
     let mut client = ClientConnection::new(config, name()).unwrap();
     client.early_data().expect("a ticket for early data").write_all(data).unwrap();
     client
 }
 
-/// Moves bytes both ways until none move; the client's error, or the server's.
+/// Moves bytes both ways until none move; returns the client's error, or else the server's.
 fn exchange(client: &mut ClientConnection, server: &mut Connection, now: Instant) -> Result<(), ReceiveError> {
     let (mut up, mut down) = (Pipe::default(), Pipe::default());
     loop {

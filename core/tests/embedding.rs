@@ -1,6 +1,6 @@
-//! The embedding examples, each against a plain rustls server.
-#![allow(clippy::disallowed_methods, reason = "the core has no sockets and no threads; its peers have")]
-#![allow(clippy::duplicate_mod, reason = "each example is a program of its own, with what they share inside")]
+//! Runs each embedding example against a plain rustls server.
+#![allow(clippy::disallowed_methods, reason = "only the core must not use sockets and threads")]
+#![allow(clippy::duplicate_mod, reason = "each example includes the common module")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too, panic where a test has to fail")]
 
 use std::fs;
@@ -14,10 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::{Peer, Request};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion, version};
 use tls_cork::{CorkConfig, SendFlags};
-
-use common::{Peer, Request};
 
 #[allow(dead_code, reason = "`main` is for the command line")]
 #[path = "../examples/blocking.rs"]
@@ -41,11 +40,11 @@ const CLIENTS: &[Client] = &[
     #[cfg(target_os = "linux")]
     ("completion", completion::exchange),
 ];
-/// Only a run that hangs takes longer, however busy the machine.
+/// A time limit that only a hanging run exceeds, however busy the machine is.
 const LIMIT: Duration = Duration::from_secs(120);
 const APPLICATION_DATA: u8 = 23;
 
-/// A hold that ends by other means, or never: how many records there are does not depend on time.
+/// A hold time that never ends a hold, so that the number of records does not depend on time.
 fn patient() -> CorkConfig {
     CorkConfig::default().max_hold(Duration::from_secs(60))
 }
@@ -109,7 +108,8 @@ fn both_sides_send_at_once() {
 #[test]
 fn what_is_held_leaves_before_the_client_sleeps_or_at_the_deadline() {
     const RECORD: usize = 16 * 1024;
-    // The first piece fills the buffer until the handshake has ended, so that nothing but its end can release the second.
+    // The first piece fills the buffer until the handshake has ended. Only the end of the handshake
+    // can release the second piece.
     let waits = CorkConfig::default().send_buffer_limit(RECORD);
     let holds = waits.clone().flush_on_read_wait(false).max_hold(Duration::from_millis(50));
     for (client, exchange) in CLIENTS {
@@ -183,7 +183,7 @@ fn an_unknown_certificate_is_refused_and_the_peer_is_told() {
         assert_eq!(seen.records.iter().filter(|(kind, _)| *kind == APPLICATION_DATA).count(), 0, "{client}");
         let told = seen.result.expect_err(client).to_string();
         assert!(told.contains("alert"), "{client}: {told}");
-        // Lets the other one end.
+        // Lets the other side end first.
         drop(TcpStream::connect(others.addr));
     }
 }
@@ -206,7 +206,7 @@ fn garbage_is_answered_with_an_alert() {
     }
 }
 
-/// A client's run, in a bounded time.
+/// Runs a client within a time limit.
 fn run(
     exchange: fn(Peer, CorkConfig, Request) -> io::Result<Vec<u8>>,
     (peer, request): (Peer, Request),
@@ -217,13 +217,13 @@ fn run(
     result.recv_timeout(LIMIT).expect("the client ends in time")
 }
 
-/// Replies with what was asked.
+/// Replies with the request.
 fn echo(tls: &mut Tls) -> io::Result<()> {
     let request = read_message(tls)?;
     tls.write_all(&request)
 }
 
-/// Header and body of a message.
+/// The header and the body of a message.
 fn read_message(tls: &mut Tls) -> io::Result<Vec<u8>> {
     let mut message = vec![0; 4];
     tls.read_exact(&mut message)?;
@@ -235,28 +235,29 @@ fn read_message(tls: &mut Tls) -> io::Result<Vec<u8>> {
 
 type Tls = StreamOwned<ServerConnection, Counted>;
 
-/// A server for one connection, with a certificate of its own.
+/// A server for one connection, with its own certificate.
 struct Server {
     addr: SocketAddr,
     ca_file: PathBuf,
     thread: JoinHandle<Seen>,
 }
 
-/// What a server has seen of its client.
+/// What a server has received from its client.
 struct Seen {
     result: io::Result<()>,
     /// Whether the client ended the stream with a close_notify.
     closed: bool,
-    /// Content type and length of each record.
+    /// The content type and the length of each record.
     records: Vec<(u8, usize)>,
 }
 
 impl Seen {
-    /// The plaintext length of each record with application data. In TLS 1.3 the Finished message before them and the alert behind
-    /// them look the same.
+    /// The plaintext length of each record of application data. In TLS 1.3, the Finished message
+    /// before them and the alert after them have the same content type.
     fn application_data(&self, version: &SupportedProtocolVersion) -> Vec<usize> {
         let lengths = self.records.iter().filter(|(kind, _)| *kind == APPLICATION_DATA).map(|(_, length)| *length);
-        // What AES-GCM adds to the plaintext: in TLS 1.3 the content type and a tag, in TLS 1.2 a nonce and a tag.
+        // AES-GCM adds to the plaintext, in TLS 1.3, the content type and a tag; in TLS 1.2, a
+        // nonce and a tag.
         if *version == version::TLS13 {
             let lengths: Vec<usize> = lengths.collect();
             return lengths[1..lengths.len() - 1].iter().map(|length| length - 17).collect();
@@ -297,13 +298,13 @@ impl Server {
         Self { addr, ca_file, thread }
     }
 
-    /// What the examples make of a command line for this server.
+    /// The example's settings for this server, parsed from a command line.
     fn peer(&self, message: &str) -> (Peer, Request) {
         let ca_file = self.ca_file.to_str().unwrap().to_owned();
         common::arguments([self.addr.to_string(), ca_file, "localhost".into(), message.into()]).unwrap()
     }
 
-    /// What was seen of a client that did as it should, to the end.
+    /// What the server saw of a client that did everything right.
     fn seen(self, client: &str) -> Seen {
         let seen = self.thread.join().unwrap();
         assert!(matches!(seen.result, Ok(())), "{client}: {:?}", seen.result);
@@ -312,7 +313,7 @@ impl Server {
     }
 }
 
-/// A socket that notes the header of each record it receives.
+/// A socket that records the header of each received record.
 struct Counted {
     socket: TcpStream,
     header: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What errors of a policy say, and what is left of them in an `io::Error`.
+//! The texts of a policy's errors, and what an `io::Error` made from them contains.
 
 mod error_texts;
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tls_cork::{CorkConfig, SealError, TransmitError, WriteError};
 
-/// One of each kind; those with a cause of their own have a text that is easy to find.
+/// One error of each kind. A cause of its own has the text "THE CAUSE".
 fn all() -> Vec<Box<dyn Error>> {
     let cause = || io::Error::other("THE CAUSE");
     let config = CorkConfig::default().record_size(15).validate().expect_err("15 is too small");

@@ -1,4 +1,4 @@
-//! The small scope, exhaustively: every sequence of up to six operations, each compared with the model after every operation.
+//! Every sequence of up to six operations, compared with the model after each operation.
 #![allow(clippy::disallowed_methods)] // a starting point for virtual time
 
 mod model;
@@ -14,23 +14,23 @@ use tls_cork_testing::content::stream;
 use tls_cork_testing::harness::Framed;
 
 const DEPTH: usize = 6;
-/// Between two operations, so that each has a time of its own.
+/// The time between two operations, so that each has its own time.
 const TICK: Duration = Duration::from_millis(1);
-/// After how long an idle policy gives its buffer back.
+/// The time after which an idle policy frees its buffer.
 const IDLE_BUFFER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    /// The lengths of the slices, and whether more is coming.
+    /// The lengths of the slices, and whether the write has `MORE`.
     Write(&'static [usize], bool),
     WriteBytes(usize, bool),
     Cork,
     Uncork,
     Flush,
     ReadWait,
-    /// To the next deadline, or a while if there is none.
+    /// Advances to the next deadline, or by a fixed time if there is none.
     Wait,
-    /// Everything, or this many bytes before the transport blocks.
+    /// Transmits everything, or this many bytes before the transport blocks.
     Transmit(usize),
     Take,
     Close,
@@ -48,7 +48,7 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A policy, what its transport took, and the model of both.
+/// A policy, the bytes that its transport took, and the model of both.
 struct Run {
     policy: CorkPolicy<Framed>,
     framed: Framed,
@@ -161,8 +161,8 @@ impl Run {
     }
 }
 
-/// Runs every sequence of one to [`DEPTH`] operations from `alphabet`, checked after each operation: all but the last
-/// have been checked as a shorter sequence.
+/// Runs every sequence of one to [`DEPTH`] operations from `alphabet` and checks it after its last
+/// operation. The earlier operations have been checked as a shorter sequence.
 fn walk(what: &str, rules: Rules, ready: bool, alphabet: &[Op]) -> usize {
     let start = Instant::now();
     let mut count = 0;
@@ -189,7 +189,7 @@ fn walk(what: &str, rules: Rules, ready: bool, alphabet: &[Op]) -> usize {
     count
 }
 
-/// The sequence that runs, told when it fails.
+/// The sequence that runs; printed if it fails.
 struct Failing(Vec<Op>);
 
 impl Drop for Failing {

@@ -1,6 +1,6 @@
-//! Sealers that are not ours, and lie: every wrong answer ends in an error, never in a loop, a
-//! panic or a loss without a word.
-#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+//! Sealers that break the contract of `Seal`: every wrong answer ends in an error, never in a loop,
+//! a panic or an unreported loss.
+#![allow(clippy::disallowed_methods)] // the start of virtual time
 
 use std::cell::Cell;
 use std::io::{ErrorKind, IoSlice};
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tls_cork::{CorkConfig, CorkPolicy, MAX_RECORD_SIZE, SealError, SendFlags, TransmitError, WriteError};
 use tls_cork_testing::liar::{self, Liar, Lie, Method, OF_TRANSMIT, Script};
 
-/// 100 bytes written over a sealer that always tells this one lie.
+/// Writes 100 bytes over a sealer that always gives this wrong answer.
 fn written(method: Method, lie: Lie) -> CorkPolicy<Liar> {
     let liar = Liar::new(true, Script::Always(method, lie));
     let mut policy = CorkPolicy::new(liar, CorkConfig::default()).expect("a valid configuration");
@@ -23,7 +23,7 @@ fn written(method: Method, lie: Lie) -> CorkPolicy<Liar> {
     policy
 }
 
-/// One transmit to a transport that takes all, or answers with an error.
+/// Transmits to a transport that takes everything, or that fails with this kind of error.
 fn transmit(policy: &mut CorkPolicy<Liar>, error: Option<ErrorKind>) -> Result<usize, TransmitError> {
     let mut calls = 0;
     let done = policy.transmit_with(|bufs, _more| {
@@ -34,7 +34,8 @@ fn transmit(policy: &mut CorkPolicy<Liar>, error: Option<ErrorKind>) -> Result<u
     done.map(|done| done.bytes)
 }
 
-/// The sealer is given up: the error names what it did, and comes again.
+/// Checks that the policy has given the sealer up: the error names the fault, and further transmits
+/// return it again.
 fn given_up(policy: &mut CorkPolicy<Liar>, done: Result<usize, TransmitError>, lost: usize, what: &str) {
     match done {
         Err(TransmitError::Seal { error: SealError::Contract(did), discarded }) => {
@@ -62,7 +63,7 @@ fn a_transmit_that_lies_is_given_up() {
 
 #[test]
 fn answers_that_are_always_wrong_are_given_up() {
-    // It says that it has output before there is any, and none when there is some.
+    // The sealer reports output before there is any, and none when there is some.
     let liar = Liar::new(true, Script::Always(Method::HasOutput, Lie::Opposite));
     let mut policy = CorkPolicy::new(liar, CorkConfig::default()).unwrap();
     assert!(policy.wants_transmit());
@@ -71,7 +72,7 @@ fn answers_that_are_always_wrong_are_given_up() {
     let mut policy = written(Method::HasOutput, Lie::Opposite);
     let done = transmit(&mut policy, None);
     given_up(&mut policy, done, 0, "output that is hidden, of a write that was refused");
-    // It has something to say, for ever.
+    // The sealer always reports control output.
     let mut policy = written(Method::HasControl, Lie::Opposite);
     let done = transmit(&mut policy, None);
     given_up(&mut policy, done, 0, "a control message without end");
@@ -94,7 +95,7 @@ fn output_that_disappears_is_lost_with_a_word() {
         let lost = if arrived < 500 { 500 } else { 0 };
         match done {
             Ok(done) => assert_eq!((done.bytes, lost), (500, 0)),
-            // All that was on its way counts as lost: what has arrived of it is unknown.
+            // All bytes in flight count as lost: it is unknown how many of them have arrived.
             Err(TransmitError::Seal { error: SealError::Contract(_), discarded }) => {
                 assert!(discarded == lost || discarded == 500, "{answers}: {discarded}");
             }

@@ -1,5 +1,6 @@
-//! What goes wrong elsewhere, point by point, and single rules, in virtual time.
-#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+//! Tests of the faults of other systems (`point_N_…`, see ARCHITECTURE.md) and of single rules, in
+//! virtual time.
+#![allow(clippy::disallowed_methods)] // the start of virtual time
 
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
@@ -155,7 +156,7 @@ fn point_7_one_byte_windows() {
         assert_eq!(done.bytes, 1);
         rounds += 1;
         if rounds % 10 == 0 && rounds <= 100 {
-            bench.write(&[20], false).unwrap(); // joins what waits: the record on the wire does not change
+            bench.write(&[20], false).unwrap(); // the record on the wire does not change
         }
     }
     assert_eq!(bench.records(), [stream(0, 300), stream(300, 200)]);
@@ -209,7 +210,7 @@ fn point_9_close_under_a_full_buffer() {
 #[cfg_attr(miri, ignore = "too many bytes for miri")]
 fn point_6_the_kernel_is_not_told_to_wait_for_held_bytes() {
     let mut bench = ready();
-    // A whole record may leave; its tail is held.
+    // A full record may leave; its tail is held.
     bench.write_bytes(MAX_RECORD_SIZE + 100, true).unwrap();
     let mut told = Vec::new();
     let done = bench.policy.transmit_with(|bufs, more| {
@@ -261,7 +262,7 @@ fn output_taken_whole_says_whether_more_follows() {
     let first = bench.policy.take_transmit().unwrap().unwrap();
     assert!(first.more);
     assert_eq!(parse(&first.data).0.concat(), stream(0, batch));
-    // Written while the first is under way: shares the next record.
+    // Written while the first buffer is being sent, this shares the next record.
     bench.write(&[20], true).unwrap();
     let second = bench.policy.take_transmit().unwrap().unwrap();
     assert!(!second.more);
@@ -362,7 +363,7 @@ fn a_receiver_that_stalls_anywhere_leaves_at_most_100_kib_sealed() {
         let stats = policy.stats();
         most = most.max(stats.plaintext_bytes - stats.wire_bytes);
     }
-    // With what records add, and a little for the lists that hold them.
+    // The bound includes the overhead of records and some bookkeeping.
     assert!(most > 60 * 1024 && most <= 98 * 1024, "{most}");
 }
 
@@ -388,7 +389,7 @@ fn the_end_of_the_handshake_says_that_a_pending_close_can_leave() {
 fn held_bytes_that_fill_a_record_at_once_are_something_new() {
     let mut bench = ready();
     bench.write_bytes(MAX_RECORD_SIZE + 16, false).unwrap();
-    // The second record has to leave anyway; this is sealed in the call.
+    // The second record has to leave in any case, so this write is sealed in the call.
     let data = stream(bench.written, 1000);
     let written = bench.policy.write(bench.now, &[IoSlice::new(&data)], SendFlags::MORE).unwrap();
     assert_eq!(written.decision, FlushDecision::Flush { bytes: 1000, reason: FlushReason::Filled });
@@ -436,7 +437,7 @@ fn a_close_alone_is_something_to_transmit() {
     assert!(bench.policy.is_write_closed() && !bench.policy.wants_transmit() && bench.policy.is_finished());
 }
 
-/// [`Framed`], with something of its own to say.
+/// [`Framed`] with control output of its own.
 #[derive(Debug)]
 struct Talks(Framed, bool);
 
@@ -529,7 +530,8 @@ fn flags_are_a_set() {
     assert_eq!([SendFlags::more_if(true), SendFlags::more_if(false), SendFlags::default()], [more, none, none]);
 }
 
-/// How many more bytes than it was offered a transport says that it took.
+/// Transmits to a transport that reports `surplus` more bytes than it was offered. Returns the
+/// number offered and the error.
 fn overrun<S: Seal>(policy: &mut CorkPolicy<S>, surplus: usize) -> (usize, TransmitError) {
     let mut most = 0;
     let done = policy.transmit_with(|bufs, _more| {
@@ -581,7 +583,7 @@ fn a_passthrough_of_ones_own_refuses_a_report_of_more_than_it_offered() {
     assert!(!seal.has_output());
 }
 
-/// What moves a program off `BufWriter`.
+/// R10: a corked stream replaces a `BufWriter`.
 #[test]
 fn a_stream_that_starts_corked_gathers_plain_writes_until_a_flush_a_full_record_or_the_deadline() {
     let limits = CorkConfig::default().corked(true);
@@ -591,7 +593,6 @@ fn a_stream_that_starts_corked_gathers_plain_writes_until_a_flush_a_full_record_
         policy.write(now, &[IoSlice::new(&[7; MAX_RECORD_SIZE][..len])], SendFlags::NONE).unwrap().decision
     };
 
-    // Flush.
     for _ in 0..10 {
         assert!(!write(&mut policy, now, 100).is_flush());
     }
@@ -600,18 +601,18 @@ fn a_stream_that_starts_corked_gathers_plain_writes_until_a_flush_a_full_record_
     assert_eq!(policy.poll_transmit(&mut out).unwrap(), 1000);
     assert_eq!(policy.stats().records, 1);
 
-    // Size; the cork stays on behind a flush.
+    // A full record leaves. The cork stays on after a flush.
     assert!(!write(&mut policy, now, 1000).is_flush());
     let full = FlushDecision::Flush { bytes: MAX_RECORD_SIZE, reason: FlushReason::RecordFull };
     assert_eq!(write(&mut policy, now, MAX_RECORD_SIZE - 500), full);
     assert_eq!(policy.poll_transmit(&mut out).unwrap(), MAX_RECORD_SIZE);
 
-    // Time.
+    // The deadline releases the rest.
     now += limits.get_max_hold();
     assert_eq!(policy.handle_timeout(now), FlushDecision::Flush { bytes: 500, reason: FlushReason::Deadline });
     assert_eq!(policy.poll_transmit(&mut out).unwrap(), 500);
 
-    // Uncorked, a plain write leaves.
+    // Without the cork, a plain write leaves.
     let _ = policy.uncork(now);
     assert!(write(&mut policy, now, 5).is_flush());
 }

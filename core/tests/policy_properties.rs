@@ -1,5 +1,5 @@
-//! The rules of corking, checked against the model whatever the caller does.
-#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+//! The rules of corking, compared with the model over random sequences of calls.
+#![allow(clippy::disallowed_methods)] // the start of virtual time
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What `Connection` promises, over two sessions of real rustls, in virtual time.
-#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+//! The behaviour of `Connection` over two sessions of real rustls, in virtual time.
+#![allow(clippy::disallowed_methods)] // the start of virtual time
 
 mod pair;
 
@@ -104,7 +104,7 @@ fn point_3_key_update_is_answered_while_data_is_held() {
     let mut peer = ClientConnection::new(client, name()).unwrap();
     let mut server = Connection::server(server, CorkConfig::default()).unwrap();
     let now = Instant::now();
-    // Moves bytes both ways until none move; returns how many bytes the server sent.
+    // Moves bytes both ways until none move; returns the number of bytes that the server sent.
     fn exchange(peer: &mut ClientConnection, server: &mut Connection, now: Instant) -> usize {
         let mut sent = 0;
         loop {
@@ -143,12 +143,12 @@ fn point_3_key_update_is_answered_while_data_is_held() {
     assert_eq!(server.read(&mut got).unwrap(), 8);
 }
 
-/// The default provider with one TLS 1.2 suite whose keys are good for eight records.
+/// The default provider with one TLS 1.2 suite whose keys may encrypt eight records.
 fn short_lived() -> CryptoProvider {
     lasting(8)
 }
 
-/// The same, good for this many records.
+/// The same, with keys that may encrypt this number of records.
 fn lasting(records: u64) -> CryptoProvider {
     let SupportedCipherSuite::Tls12(suite) = aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 else {
         panic!("a TLS 1.2 suite");
@@ -184,7 +184,7 @@ fn point_10_exhausted_keys_are_an_error_of_their_own() {
     };
     assert_eq!(discarded, 100);
     assert_eq!(pair.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
-    // What was sealed before still leaves.
+    // Records that were sealed before still leave.
     transmit(&mut pair.client, &mut pair.up).unwrap();
     let _ = receive(&mut pair.server, pair.now, &mut pair.up);
     assert_eq!(read_all(&mut pair.server).unwrap().0.len(), received);
@@ -205,7 +205,7 @@ fn garbage_from_the_peer_fails_the_connection_and_the_alert_leaves() {
         }
         assert_eq!(pair.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
         transmit(&mut pair.client, &mut pair.up).unwrap();
-        // TLS 1.3 encrypts alerts, as application records.
+        // TLS 1.3 encrypts alerts; they look like application data.
         let alert = if version.version == rustls::ProtocolVersion::TLSv1_3 { APPLICATION } else { ALERT };
         assert_eq!(pair.up.records(before), [alert]);
         let error = receive(&mut pair.server, pair.now, &mut pair.up).unwrap_err();
@@ -226,7 +226,7 @@ fn reading_goes_on_after_our_close() {
 }
 
 #[test]
-// rustls 0.23 asserts in debug builds that it has not yet sent an alert of any kind.
+// In debug builds, rustls 0.23 asserts that it has not yet sent an alert of any kind.
 #[cfg_attr(debug_assertions, should_panic(expected = "sent_fatal_alert"))]
 fn point_13_garbage_after_our_own_close_notify_is_an_error() {
     let mut pair = Pair::connected(&TLS13);
@@ -252,7 +252,7 @@ fn output_over_rustls_says_more_only_if_bytes_wait_behind() {
 fn point_10_what_is_sealed_counts_and_the_peer_sees_a_cut() {
     let mut pair = Pair::with(short_lived(), &TLS12, CorkConfig::default().record_size(1000));
     pair.exchange();
-    // One event of many records, more than the keys are good for.
+    // One write event of more records than the keys may encrypt.
     let accepted = pair.write(&stream(0, 17_000), SendFlags::NONE).unwrap();
     assert!(accepted > 0 && accepted < 17_000 && accepted.is_multiple_of(1000), "{accepted}");
     let told = transmit(&mut pair.client, &mut pair.up);
@@ -301,7 +301,8 @@ fn point_10_whatever_the_last_record_holds_its_loss_is_told() {
     let mut refused = 0;
     for (limit, record_size) in [(8, 16_384), (100, 100), (70, 1000)] {
         for records in limit - 3..limit + 2 {
-            // An alert has two bytes; some of these are shorter than what several records add.
+            // An alert has two bytes. Some of these tails are shorter than what several records
+            // add.
             for tail in [1, 2, 3, 31, 60, 99] {
                 let mut pair = Pair::with(lasting(limit), &TLS12, CorkConfig::default().record_size(record_size));
                 pair.exchange();
@@ -322,7 +323,8 @@ fn point_10_whatever_the_last_record_holds_its_loss_is_told() {
                     received += data.len();
                 }
                 assert_eq!(received + lost.unwrap_or(0), accepted, "{records} records of {record_size}, {tail} behind");
-                // With the handshake's one record they have made one less than the limit.
+                // With the one record of the handshake, the number of records is one less than the
+                // limit.
                 assert!(records > limit - 3 || lost.is_none(), "{records} records of {record_size}, {tail} behind");
                 refused += usize::from(lost.is_some());
             }
@@ -392,7 +394,7 @@ fn abort_during_the_handshake_is_no_proper_end() {
     transmit(&mut pair.client, &mut pair.up).unwrap();
     receive(&mut pair.server, pair.now, &mut pair.up).unwrap();
     transmit(&mut pair.server, &mut pair.down).unwrap();
-    // The server has keys to send with, and waits for the client's Finished.
+    // The server has keys for sending, and waits for the client's Finished.
     let _ = pair.server.write(pair.now, &[IoSlice::new(b"greeting")], SendFlags::NONE).unwrap();
     assert_eq!(pair.server.abort(), 8);
     transmit(&mut pair.server, &mut pair.down).unwrap();
@@ -422,7 +424,7 @@ fn an_error_behind_unread_plaintext_is_said_again() {
         let error = pair.client.receive(pair.now, &wire).unwrap_err();
         assert!(matches!(error, ReceiveError::Tls { .. }), "{error}");
     }
-    // What came before the error is the peer's all the same.
+    // Plaintext received before the error can still be read.
     assert_eq!(read_all(&mut pair.client).unwrap(), (b"good".to_vec(), false));
     assert!(pair.client.receive(pair.now, &wire).is_err());
 }
@@ -489,11 +491,11 @@ fn point_11_a_peer_that_never_reads_costs_bounded_memory() {
         assert!(pair.client.waiting() <= 256 * 1024);
     }
     assert!(blocked > 900 && accepted < 700 * 1024, "{blocked} {accepted}");
-    // It starts to read: everything accepted arrives.
+    // The server starts to read: everything accepted arrives.
     assert!(pair.exchange().0 == stream(0, accepted));
 }
 
-/// What became of a stream for a loop that reads only when it is told that it should.
+/// Reads once if `readable`, as a loop does that relies on `Received::readable`.
 fn follow(conn: &mut Connection, readable: bool) -> Option<io::Result<usize>> {
     readable.then(|| conn.read(&mut [0; 64]))
 }
@@ -557,7 +559,7 @@ fn an_end_within_the_handshake_is_said_again() {
         pair.server.poll_transmit(&mut answer).unwrap();
         let error = pair.client.receive_from(pair.now, &mut io::empty()).unwrap_err();
         assert!(matches!(error, ReceiveError::HandshakeEof { discarded: 5 }), "{error}");
-        // The transport goes on after all.
+        // The transport delivers more bytes after its end.
         for _ in 0..2 {
             let error = pair.client.receive_from(pair.now, &mut &answer[..]).unwrap_err();
             assert!(matches!(error, ReceiveError::HandshakeEof { discarded: 0 }), "{error}");
@@ -689,7 +691,7 @@ fn a_session_set_up_with_rustls_has_the_record_size_of_its_configuration() {
     pair.server = Connection::from_server(session, &server, CorkConfig::default()).unwrap();
     pair.exchange();
     for (conn, record, pipe) in [(&mut pair.client, 100, &mut pair.up), (&mut pair.server, 200, &mut pair.down)] {
-        // Held as long as it is less than a record, whose size the policy has to know for that.
+        // Less than a record is held. For that the policy has to know the session's record size.
         let written = conn.write(pair.now, &[IoSlice::new(&stream(0, record - 1))], SendFlags::MORE).unwrap();
         assert!(!written.decision.is_flush());
         let written = conn.write(pair.now, &[IoSlice::new(b"x")], SendFlags::MORE).unwrap();
@@ -700,7 +702,8 @@ fn a_session_set_up_with_rustls_has_the_record_size_of_its_configuration() {
     }
 }
 
-/// A transport that says it took `surplus` bytes more than it was offered; what it was offered.
+/// Transmits to a transport that reports `surplus` more bytes than it was offered. Returns the
+/// number offered, and the result.
 fn overrun(conn: &mut Connection, surplus: usize) -> (usize, Result<usize, TransmitError>) {
     let mut offered = 0;
     let done = conn.transmit_with(|bufs, _more| {
@@ -831,7 +834,8 @@ fn a_reader_that_reports_more_than_fits_is_an_error() {
     assert_eq!(pair.exchange().0, b"still there");
 }
 
-/// What a session says of a peer that begins with these bytes, in one piece and byte by byte; and says again.
+/// The error texts for a peer that begins with these bytes: in one piece, byte by byte, and from a
+/// further call.
 fn refused(server: bool, wire: &[u8]) -> [String; 3] {
     let mut texts = Vec::new();
     for step in [wire.len(), 1] {
@@ -860,7 +864,7 @@ fn a_peer_that_does_not_speak_tls_gets_an_error_that_says_so() {
             assert!(text.contains("the peer does not seem to speak TLS"), "{wire:?}: {text}");
         }
     }
-    // TLS, and wrong.
+    // Wrong bytes, but they begin like TLS.
     for wire in [[22, 3, 1, 0, 1, 99], [21, 3, 3, 0, 2, 2]] {
         let wire = [&wire[..], &[40; 4]].concat();
         for text in refused(false, &wire) {
@@ -871,7 +875,7 @@ fn a_peer_that_does_not_speak_tls_gets_an_error_that_says_so() {
 
 #[test]
 fn the_fatal_error_can_be_asked_for_again_with_what_it_cost() {
-    // Received.
+    // A failure found by a receive.
     let mut pair = Pair::connected(&TLS13);
     assert!(pair.client.failure().is_none());
     pair.write(b"held", SendFlags::MORE).unwrap();
@@ -886,7 +890,7 @@ fn the_fatal_error_can_be_asked_for_again_with_what_it_cost() {
     }
     assert_eq!(pair.client.lost_bytes(), 4);
 
-    // Transmitted.
+    // A failure found by a transmit.
     let mut pair = Pair::connected(&TLS13);
     pair.write(b"data", SendFlags::NONE).unwrap();
     let (_, done) = overrun(&mut pair.client, 1);
@@ -895,7 +899,7 @@ fn the_fatal_error_can_be_asked_for_again_with_what_it_cost() {
     assert!(matches!(failure, Failure::Transmit(TransmitError::Overrun { discarded: 4, .. })), "{failure:?}");
     assert_eq!(failure.to_string(), text);
 
-    // The transport's end during the handshake.
+    // The transport ends during the handshake.
     let mut pair = Pair::new(&TLS13);
     pair.client.poll_transmit(&mut Vec::new()).unwrap();
     assert!(pair.client.receive_from(pair.now, &mut io::empty()).is_err());
@@ -929,12 +933,12 @@ fn keys_are_refreshed_by_the_next_transmit_once_and_held_bytes_stay_held() {
         }
         assert!(pair.client.wants_transmit());
         assert_eq!(pair.exchange().0, b"");
-        // As all records of TLS 1.3, KeyUpdates look like application data.
+        // Like all encrypted records of TLS 1.3, KeyUpdates look like application data.
         assert_eq!(pair.up.records(before.0), [APPLICATION], "one request, round {round}");
         assert_eq!(pair.down.records(before.1), [APPLICATION], "and its answer");
         assert_eq!((pair.client.waiting(), pair.client.stats().records), (4, 0));
     }
-    // Behind what is sealed already, and before what is not.
+    // The request follows the records that are sealed already, and precedes the others.
     pair.up.capacity = Some(0);
     pair.write(b" first", SendFlags::NONE).unwrap();
     assert_eq!(transmit(&mut pair.client, &mut pair.up).unwrap(), 0);

@@ -27,7 +27,7 @@ async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> 
 
 async fn send(tls: &mut TlsStream<TcpStream>, mut body: Bytes) -> io::Result<()> {
     tls.send_all(&(body.len() as u32).to_be_bytes(), SendFlags::MORE).await?; // held: more is coming
-    tls.send_bytes(&mut body, SendFlags::NONE).await?; // both leave together; a large body is not copied
+    tls.send_all_bytes(&mut body, SendFlags::NONE).await?; // both leave together; a large body is not copied
     Ok(())
 }
 

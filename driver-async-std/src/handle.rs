@@ -1,6 +1,11 @@
 //! Ways to an engine: a stream that has one to itself, and those that share one.
 
+use std::fmt;
+use std::io;
 use std::marker::PhantomData;
+use std::task::{Context, Poll};
+
+use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::io::{Engine, Shared};
 
@@ -17,13 +22,31 @@ pub trait Handle {
 }
 
 /// A handle for reading.
-pub trait Reads: Handle {}
+pub trait Reads: Handle {
+    /// Shows plaintext.
+    fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>>
+    where
+        Self::Io: AsyncRead + AsyncWrite + Unpin;
+
+    /// Takes some of it.
+    fn consume(&mut self, len: usize)
+    where
+        Self::Io: AsyncRead + AsyncWrite + Unpin;
+}
 
 /// A handle for writing.
 pub trait Writes: Handle {}
 
+/// What a handle of a shared engine is for.
+pub trait Part {
+    /// The alias of such a stream.
+    const NAME: &'static str;
+}
+
+/// A part that reads.
+pub trait ReadingPart: Part {}
+
 /// An engine that one stream has to itself.
-#[derive(Debug)]
 pub struct Own<IO, Side> {
     pub(crate) engine: Engine<IO>,
     side: PhantomData<Side>,
@@ -38,7 +61,6 @@ pub struct Client;
 pub struct Server;
 
 /// A share of an engine that several tasks reach.
-#[derive(Debug)]
 pub struct Share<IO, Part> {
     pub(crate) engine: Shared<IO>,
     part: PhantomData<Part>,
@@ -66,6 +88,11 @@ impl<IO, Part> Share<IO, Part> {
     pub(crate) fn new(engine: Shared<IO>) -> Self {
         Self { engine, part: PhantomData }
     }
+
+    /// The engine, if this is its only handle.
+    pub(crate) fn into_engine(self) -> Result<Engine<IO>, Self> {
+        self.engine.into_inner().map_err(Self::new)
+    }
 }
 
 impl<IO, Side> Handle for Own<IO, Side> {
@@ -92,9 +119,70 @@ impl<IO, Part> Handle for Share<IO, Part> {
     }
 }
 
-impl<IO, Side> Reads for Own<IO, Side> {}
+impl<IO, Side> Reads for Own<IO, Side> {
+    fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.engine.poll_fill_buf(cx)
+    }
+
+    fn consume(&mut self, len: usize)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.engine.consume(len);
+    }
+}
+
+impl<IO, P: ReadingPart> Reads for Share<IO, P> {
+    fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.engine.poll_fill_buf(cx)
+    }
+
+    fn consume(&mut self, len: usize)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.engine.consume(len);
+    }
+}
+
 impl<IO, Side> Writes for Own<IO, Side> {}
-impl<IO> Reads for Share<IO, Whole> {}
 impl<IO> Writes for Share<IO, Whole> {}
-impl<IO> Reads for Share<IO, Reading> {}
 impl<IO> Writes for Share<IO, Writing> {}
+
+impl Part for Whole {
+    const NAME: &'static str = "SharedStream";
+}
+
+impl Part for Reading {
+    const NAME: &'static str = "ReadHalf";
+}
+
+impl Part for Writing {
+    const NAME: &'static str = "WriteHalf";
+}
+
+impl ReadingPart for Whole {}
+impl ReadingPart for Reading {}
+
+/// One short line, as that of the connection.
+impl<IO, Side> fmt::Debug for Own<IO, Side> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TlsStream({:?})", self.engine.session())
+    }
+}
+
+/// One short line, as that of the connection. Another task may be using it.
+impl<IO, P: Part> fmt::Debug for Share<IO, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.engine.try_lock() {
+            Some(engine) => write!(f, "{}({:?})", P::NAME, engine.session()),
+            None => write!(f, "{}(in use)", P::NAME),
+        }
+    }
+}

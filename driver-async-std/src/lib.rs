@@ -10,12 +10,12 @@
 //! # async fn example(
 //! #     config: Arc<rustls::ClientConfig>, header: &[u8], mut body: bytes::Bytes, mut buf: [u8; 100],
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
-//! use tls_cork_async_std::{TlsConnector, tls_cork::SendFlags}; // was: use futures_rustls::TlsConnector;
+//! use tls_cork_async_std::{SendFlags, TlsConnector}; // was: use futures_rustls::TlsConnector;
 //!
 //! let tcp = async_std::net::TcpStream::connect("example.org:443").await?;
 //! let mut stream = TlsConnector::from(config).connect("example.org".try_into()?, tcp).await?;
 //! stream.send_all(&header, SendFlags::MORE).await?; // held: more is coming
-//! stream.send_bytes(&mut body, SendFlags::NONE).await?; // both leave in one record; `body` was not copied
+//! stream.send_all_bytes(&mut body, SendFlags::NONE).await?; // both leave in one record; `body` was not copied
 //! stream.write_all(b"as before").await?; // leaves without a flush
 //! let n = stream.read(&mut buf).await?; // if it has to wait, what this task holds leaves first
 //! let (stream, deadlines) = stream.with_deadline_task(); // for a task that holds, then does something else:
@@ -79,6 +79,15 @@
 //! tokio's compatibility layer, each record is a write of its own. A [`Socket`] can be told that
 //! more follows ([`with_msg_more`](Stream::with_msg_more)), other transports cannot. Set
 //! TCP_NODELAY on a socket, since Nagle's algorithm would be one more delay.
+//!
+//! # Features
+//!
+//! `aws-lc-rs`, `ring`, `fips`, `tls12`, `logging`: the features of rustls with these names. No
+//! crypto provider is enabled by default. `async-net`: [`Socket`] for the sockets of async-net, which
+//! are those of smol.
+//!
+//! This crate re-exports [`rustls`], [`pki_types`], [`bytes`] and [`tls_cork`], and the types of every
+//! program: [`SendFlags`], [`CorkConfig`], [`Stats`].
 
 mod acceptor;
 mod connector;
@@ -90,13 +99,13 @@ mod sides;
 mod socket;
 mod stream;
 
-pub use ::bytes;
 pub use acceptor::{Accept, FallibleAccept, TlsAcceptor};
+pub use bytes;
 pub use connector::{Connect, FallibleConnect, TlsConnector};
 pub use lazy::{LazyConfigAcceptor, StartHandshake};
 pub use rustls;
 pub use rustls::pki_types;
-pub use shared::{DeadlineTask, ReadHalf, ReuniteError, SharedStream, WriteHalf};
+pub use shared::{DeadlineTask, IntoInnerError, ReadHalf, ReuniteError, SharedStream, WriteHalf};
 pub use sides::{TlsStream, client, server};
 pub use socket::Socket;
 pub use stream::Stream;

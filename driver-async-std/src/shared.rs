@@ -71,6 +71,78 @@ impl<IO, Part> Stream<Share<IO, Part>> {
     pub fn with_ref<R>(&self, f: impl FnOnce(&IO, &Connection) -> R) -> R {
         self.0.look(|engine| f(&engine.io().inner, engine.session()))
     }
+
+    /// Takes the stream apart if this is its only handle, and ends its [`DeadlineTask`].
+    ///
+    /// A [`SharedStream`] is the only one; a half is, when the other one was dropped. What waits, in
+    /// either direction, is in the connection still.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async_io::block_on(async {
+    /// # let (stream, _peer) = connected().await?;
+    /// use futures_util::AsyncWriteExt;
+    ///
+    /// let (mut stream, deadlines) = stream.with_deadline_task();
+    /// let deadlines = smol::spawn(deadlines);
+    /// stream.write_all(b"the last of it").await?;
+    /// stream.flush().await?;
+    /// let (tcp, connection) = stream.into_inner()?;
+    /// assert_eq!(connection.waiting(), 0);
+    /// deadlines.await; // has ended
+    /// tcp.get_ref().shutdown(std::net::Shutdown::Write)?; // without `close_notify`: the peer sees a cut
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If there is another half; the error holds this one, unchanged.
+    pub fn into_inner(self) -> Result<(IO, Connection), IntoInnerError<Self>> {
+        match self.0.into_engine() {
+            Ok(engine) => {
+                let (io, session) = engine.into_parts();
+                Ok((io.inner, session))
+            }
+            Err(handle) => Err(IntoInnerError(Stream(handle))),
+        }
+    }
+}
+
+/// The transport's descriptor. There is no `AsFd`, since a borrow of the transport cannot leave the
+/// lock. Keep it no longer than the stream. Reading from it or writing to it breaks the stream.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async_io::block_on(async {
+/// # let (stream, _peer) = connected().await?;
+/// use std::os::fd::AsRawFd;
+///
+/// let socket = stream.as_raw_fd();
+/// let (reader, writer) = stream.into_split();
+/// assert_eq!((reader.as_raw_fd(), writer.as_raw_fd()), (socket, socket));
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+#[cfg(unix)]
+impl<IO: std::os::fd::AsRawFd, Part> std::os::fd::AsRawFd for Stream<Share<IO, Part>> {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.with_ref(|io, _| io.as_raw_fd())
+    }
+}
+
+/// The transport's socket. There is no `AsSocket`, since a borrow of the transport cannot leave the
+/// lock. Keep it no longer than the stream. Reading from it or writing to it breaks the
+/// stream.
+#[cfg(windows)]
+impl<IO: std::os::windows::io::AsRawSocket, Part> std::os::windows::io::AsRawSocket for Stream<Share<IO, Part>> {
+    fn as_raw_socket(&self) -> std::os::windows::io::RawSocket {
+        self.with_ref(|io, _| io.as_raw_socket())
+    }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> SharedStream<IO> {
@@ -104,6 +176,23 @@ impl<IO> WriteHalf<IO> {
 
 /// Two halves that are not of the same stream, unchanged.
 pub struct ReuniteError<IO>(pub ReadHalf<IO>, pub WriteHalf<IO>);
+
+/// A half that is not the only handle of its stream, unchanged.
+pub struct IntoInnerError<S>(pub S);
+
+impl<S> fmt::Debug for IntoInnerError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntoInnerError").finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Display for IntoInnerError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the stream has another half: reunite both, or drop that one")
+    }
+}
+
+impl<S> std::error::Error for IntoInnerError<S> {}
 
 impl<IO> fmt::Debug for ReuniteError<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

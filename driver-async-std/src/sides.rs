@@ -1,17 +1,17 @@
 //! Streams whose handshake is done: client side, server side, and either.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_io::{AsyncRead, AsyncWrite};
+use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use tls_cork::{Connection, SendFlags, Stats};
 
-use crate::handle::Handle;
+use crate::handle::{Handle, Reads};
 use crate::io::Engine;
-use crate::stream::{send_all, send_bytes};
 use crate::{DeadlineTask, ReadHalf, SharedStream, Socket, WriteHalf};
 
 /// The client side.
@@ -35,12 +35,21 @@ pub mod server {
 /// Either side of a TLS stream over `IO`, with flags on its writes.
 ///
 /// Its methods do what those of [`Stream`](crate::Stream) with their names do.
-#[derive(Debug)]
 pub enum TlsStream<IO> {
     /// The client side.
     Client(client::TlsStream<IO>),
     /// The server side.
     Server(server::TlsStream<IO>),
+}
+
+/// One short line, as that of the [`Connection`].
+impl<IO> fmt::Debug for TlsStream<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(stream) => stream.fmt(f),
+            Self::Server(stream) => stream.fmt(f),
+        }
+    }
 }
 
 impl<IO> Handle for TlsStream<IO> {
@@ -119,22 +128,31 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         poll_fn(|cx| self.poll_send_vectored(cx, bufs, flags)).await
     }
 
-    /// As [`send`](Self::send), repeated until all of `data` is accepted.
-    ///
-    /// # Errors
-    ///
-    /// As [`Stream::send_all`](crate::Stream::send_all).
-    pub async fn send_all(&mut self, data: &[u8], flags: SendFlags) -> io::Result<()> {
-        send_all(self, data, flags).await
-    }
-
-    /// Sends owned bytes until all are accepted; large ones are never copied.
+    /// As [`send`](Self::send), of owned bytes: what is accepted is split off `data`.
     ///
     /// # Errors
     ///
     /// As [`Stream::send_bytes`](crate::Stream::send_bytes).
     pub async fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<usize> {
-        send_bytes(self, data, flags).await
+        poll_fn(|cx| self.poll_send_bytes(cx, data, flags)).await
+    }
+
+    /// As [`send`](Self::send), repeated until all of `data` is accepted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::send_all`](crate::Stream::send_all).
+    pub async fn send_all(&mut self, mut data: &[u8], flags: SendFlags) -> io::Result<()> {
+        poll_fn(|cx| self.with(|engine| engine.poll_send_all(cx, &mut data, flags))).await
+    }
+
+    /// As [`send_bytes`](Self::send_bytes), repeated until all of `data` is accepted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::send_all_bytes`](crate::Stream::send_all_bytes).
+    pub async fn send_all_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<()> {
+        poll_fn(|cx| self.with(|engine| engine.poll_send_all_bytes(cx, data, flags))).await
     }
 
     /// Polls one step of [`send`](Self::send).
@@ -237,6 +255,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.get_mut().with(|engine| engine.poll_read(cx, buf))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for TlsStream<IO> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        match self.get_mut() {
+            Self::Client(stream) => stream.0.poll_fill_buf(cx),
+            Self::Server(stream) => stream.0.poll_fill_buf(cx),
+        }
+    }
+
+    fn consume(self: Pin<&mut Self>, len: usize) {
+        self.get_mut().with(|engine| engine.consume(len));
     }
 }
 

@@ -1,16 +1,17 @@
 //! What all streams and halves can do.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_io::{AsyncRead, AsyncWrite};
+use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use tls_cork::{Connection, SendFlags, Stats};
 
 use crate::Socket;
-use crate::handle::{Handle, Own, Reads, Writes};
+use crate::handle::{Own, Reads, Writes};
 use crate::io::Engine;
 
 /// What the stream types and halves of this crate have in common. Programs name it by its aliases:
@@ -23,8 +24,14 @@ use crate::io::Engine;
 /// | [`ReadHalf`](crate::ReadHalf), [`WriteHalf`](crate::WriteHalf) | the halves of a stream, for two tasks |
 ///
 /// The enum [`TlsStream`](crate::TlsStream) is either side.
-#[derive(Debug)]
 pub struct Stream<H>(pub(crate) H);
+
+/// One short line, as that of the [`Connection`].
+impl<H: fmt::Debug> fmt::Debug for Stream<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// Streams and halves that write.
 impl<H: Writes> Stream<H>
@@ -57,29 +64,58 @@ where
         poll_fn(|cx| self.poll_send_vectored(cx, bufs, flags)).await
     }
 
-    /// As [`send`](Self::send), repeated until all of `data` is accepted.
+    /// As [`send`](Self::send), of owned bytes; large ones are never copied.
     ///
-    /// Dropping the future forgets how much that was; where that matters, use
-    /// [`send_bytes`](Self::send_bytes) or [`send`](Self::send).
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    pub async fn send_all(&mut self, data: &[u8], flags: SendFlags) -> io::Result<()> {
-        send_all(&mut self.0, data, flags).await
-    }
-
-    /// Sends owned bytes until all are accepted; large ones are never copied.
-    ///
-    /// What is accepted is split off the front of `data`: after an error, or if the future is
-    /// dropped, the rest is still there. Returns how many bytes that were. Shared bytes keep their
-    /// whole allocation alive until they are sealed.
+    /// What is accepted is split off the front of `data`, and its length is returned: offer the rest
+    /// again, or use [`send_all_bytes`](Self::send_all_bytes). Shared bytes keep their whole
+    /// allocation alive until they are sealed.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
     pub async fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<usize> {
-        send_bytes(&mut self.0, data, flags).await
+        poll_fn(|cx| self.poll_send_bytes(cx, data, flags)).await
+    }
+
+    /// As [`send`](Self::send), repeated until all of `data` is accepted.
+    ///
+    /// Dropping the future forgets how much that was; where that matters, use
+    /// [`send_all_bytes`](Self::send_all_bytes) or [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_all(&mut self, mut data: &[u8], flags: SendFlags) -> io::Result<()> {
+        poll_fn(|cx| self.0.with(|engine| engine.poll_send_all(cx, &mut data, flags))).await
+    }
+
+    /// As [`send_bytes`](Self::send_bytes), repeated until all of `data` is accepted.
+    ///
+    /// After an error, or if the future is dropped, `data` is the rest.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async_io::block_on(async {
+    /// # let (mut stream, mut peer) = connected().await?;
+    /// use bytes::Bytes;
+    /// use tls_cork_async_std::SendFlags;
+    ///
+    /// let mut body = Bytes::from(vec![7; 100_000]);
+    /// stream.send_all(b"header ", SendFlags::MORE).await?; // held
+    /// stream.send_all_bytes(&mut body, SendFlags::NONE).await?; // leaves with the header, not copied
+    /// assert!(body.is_empty());
+    /// # futures_util::AsyncReadExt::read_exact(&mut peer, &mut [0; 100_007]).await?;
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_all_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<()> {
+        poll_fn(|cx| self.0.with(|engine| engine.poll_send_all_bytes(cx, data, flags))).await
     }
 
     /// Polls one step of [`send`](Self::send).
@@ -243,6 +279,52 @@ where
     }
 }
 
+impl<H: Reads + Unpin> AsyncBufRead for Stream<H>
+where
+    H::Io: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Shows plaintext, what is left of one record; an empty slice is the stream's proper end. In all
+    /// else this is `poll_read`.
+    ///
+    /// A stream of its own shows it where it was decrypted. A [`SharedStream`](crate::SharedStream) and a [`ReadHalf`](crate::ReadHalf)
+    /// show a copy, since a borrow cannot leave their lock. The stream keeps the bytes until they are
+    /// taken: reads find them, and a half that is dropped or reunited loses none.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async_io::block_on(async {
+    /// # let (mut peer, stream) = connected().await?;
+    /// use futures_util::{AsyncBufReadExt, AsyncWriteExt, StreamExt};
+    /// use tls_cork_async_std::SendFlags;
+    ///
+    /// # peer.write_all(b"one\ntwo\n").await?;
+    /// # peer.close().await?;
+    /// let (reader, mut writer) = stream.into_split();
+    /// let mut lines = reader.lines(); // without a `BufReader`
+    /// while let Some(line) = lines.next().await {
+    ///     let answer = line?.to_uppercase() + "\n";
+    ///     writer.send_all(answer.as_bytes(), SendFlags::MORE).await?;
+    /// }
+    /// writer.close().await?; // all answers in one record
+    /// # let mut got = String::new();
+    /// # futures_util::AsyncReadExt::read_to_string(&mut peer, &mut got).await?;
+    /// # assert_eq!(got, "ONE\nTWO\n");
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        self.get_mut().0.poll_fill_buf(cx)
+    }
+
+    /// Takes the first `len` bytes of what `poll_fill_buf` has shown, or all of them if they are
+    /// fewer.
+    fn consume(self: Pin<&mut Self>, len: usize) {
+        self.get_mut().0.consume(len);
+    }
+}
+
 impl<H: Writes + Unpin> AsyncWrite for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
@@ -305,34 +387,4 @@ impl<IO: std::os::windows::io::AsRawSocket, Side> std::os::windows::io::AsRawSoc
     fn as_raw_socket(&self) -> std::os::windows::io::RawSocket {
         self.get_ref().0.as_raw_socket()
     }
-}
-
-pub(crate) async fn send_all<H: Handle>(handle: &mut H, data: &[u8], flags: SendFlags) -> io::Result<()>
-where
-    H::Io: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut done = 0;
-    poll_fn(|cx| {
-        done += ready!(handle.with(|engine| engine.poll_send(cx, &data[done..], flags)))?;
-        if done == data.len() { Poll::Ready(Ok(())) } else { next_turn(cx) }
-    })
-    .await
-}
-
-pub(crate) async fn send_bytes<H: Handle>(handle: &mut H, data: &mut Bytes, flags: SendFlags) -> io::Result<usize>
-where
-    H::Io: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut done = 0;
-    poll_fn(|cx| {
-        done += ready!(handle.with(|engine| engine.poll_send_bytes(cx, data, flags)))?;
-        if data.is_empty() { Poll::Ready(Ok(done)) } else { next_turn(cx) }
-    })
-    .await
-}
-
-/// R16: lets others have their turn, and goes on in the next.
-fn next_turn<T>(cx: &Context<'_>) -> Poll<T> {
-    cx.waker().wake_by_ref();
-    Poll::Pending
 }

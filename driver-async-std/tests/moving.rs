@@ -177,7 +177,7 @@ fn with_more_each_message_is_one_record() {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\n");
             if head.len() + len <= 16_384 {
                 server.send_all(head.as_bytes(), SendFlags::MORE).await.unwrap();
-                server.send_bytes(&mut body.into(), SendFlags::NONE).await.unwrap();
+                server.send_all_bytes(&mut body.into(), SendFlags::NONE).await.unwrap();
                 let mut answer = vec![0; head.len() + len];
                 client.read_exact(&mut answer).await.unwrap();
                 assert_eq!(down.application(), [head.len() + len]);

@@ -27,7 +27,7 @@ async fn serve(acceptor: &TlsAcceptor, tcp: impl AsyncRead + AsyncWrite + Unpin)
     let mut stream = acceptor.accept(tcp).await.unwrap();
     let request = gets(&mut stream, 11).await;
     stream.send_all(&request, SendFlags::MORE).await.unwrap();
-    stream.send_bytes(&mut Bytes::from(noise(LEN, 1)), SendFlags::NONE).await.unwrap();
+    stream.send_all_bytes(&mut Bytes::from(noise(LEN, 1)), SendFlags::NONE).await.unwrap();
     stream.flush().await.unwrap();
     let rest = gets_all(&mut stream).await.unwrap();
     stream.close().await.unwrap();

@@ -49,7 +49,7 @@ where
 {
     let (up, down) = (Bytes::from(noise(1 << 20, 1)), Bytes::from(noise(1 << 20, 2)));
     let there = async {
-        client.send_bytes(&mut up.clone(), SendFlags::NONE).await.unwrap();
+        client.send_all_bytes(&mut up.clone(), SendFlags::NONE).await.unwrap();
         client.flush().await.unwrap();
         let mut got = vec![0; down.len()];
         client.read_exact(&mut got).await.unwrap();
@@ -60,7 +60,7 @@ where
         let mut got = vec![0; up.len()];
         server.read_exact(&mut got).await.unwrap();
         assert!(got == up);
-        server.send_bytes(&mut down.clone(), SendFlags::NONE).await.unwrap();
+        server.send_all_bytes(&mut down.clone(), SendFlags::NONE).await.unwrap();
         server.flush().await.unwrap();
         assert_eq!(server.read(&mut got).await.unwrap(), 0);
     };

@@ -276,6 +276,7 @@ fn halves_of_two_streams_are_given_back() {
 enum Op {
     Send { len: usize, more: bool },
     SendBytes { len: usize, more: bool },
+    SendAllBytes { len: usize, more: bool },
     Flush,
 }
 
@@ -283,7 +284,8 @@ fn op() -> impl Strategy<Value = Op> {
     let len = prop_oneof![0usize..40, 0usize..30_000, Just(300_000usize)];
     prop_oneof![
         4 => (len.clone(), any::<bool>()).prop_map(|(len, more)| Op::Send { len, more }),
-        4 => (len, any::<bool>()).prop_map(|(len, more)| Op::SendBytes { len, more }),
+        4 => (len.clone(), any::<bool>()).prop_map(|(len, more)| Op::SendBytes { len, more }),
+        4 => (len, any::<bool>()).prop_map(|(len, more)| Op::SendAllBytes { len, more }),
         1 => Just(Op::Flush),
     ]
 }
@@ -304,7 +306,7 @@ proptest! {
             let mut sizes = reads.iter().cycle();
             for (op, polls) in ops {
                 let len = match op {
-                    Op::Send { len, .. } | Op::SendBytes { len, .. } => len,
+                    Op::Send { len, .. } | Op::SendBytes { len, .. } | Op::SendAllBytes { len, .. } => len,
                     Op::Flush => 0,
                 };
                 seed += 1;
@@ -316,6 +318,9 @@ proptest! {
                             Op::Send { more, .. } => client.send(&data, SendFlags::more_if(more)).await.unwrap(),
                             Op::SendBytes { more, .. } => {
                                 client.send_bytes(&mut owned, SendFlags::more_if(more)).await.unwrap()
+                            }
+                            Op::SendAllBytes { more, .. } => {
+                                client.send_all_bytes(&mut owned, SendFlags::more_if(more)).await.map(|()| 0).unwrap()
                             }
                             Op::Flush => client.flush().await.map(|()| 0).unwrap(),
                         }
@@ -334,7 +339,7 @@ proptest! {
                         }
                     }
                 }
-                if matches!(op, Op::SendBytes { .. }) {
+                if matches!(op, Op::SendBytes { .. } | Op::SendAllBytes { .. }) {
                     reported.extend_from_slice(&data[..data.len() - owned.len()]);
                 }
             }

@@ -42,6 +42,7 @@ fn point_1_close_sends_what_is_held_then_the_end() {
         assert_eq!(client.write(b"late").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
         let mut late = Bytes::from_static(b"late");
         assert_eq!(client.send_bytes(&mut late, MORE).await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(client.send_all_bytes(&mut late, MORE).await.unwrap_err().kind(), ErrorKind::BrokenPipe);
         assert_eq!(late, &b"late"[..]);
 
         // Half-closed: the other direction goes on.
@@ -229,13 +230,16 @@ fn point_9_close_behind_a_full_buffer_ends_the_stream() {
 }
 
 /// What a stream is asked to do, each time with an error of the transport or of the call before.
-const CALLS: [&str; 7] = ["send", "send_vectored", "send_bytes", "write", "flush", "uncork", "close"];
+const CALLS: [&str; 9] =
+    ["send", "send_vectored", "send_bytes", "send_all", "send_all_bytes", "write", "flush", "uncork", "close"];
 
 async fn call(name: &str, client: &mut TlsStream<End>) -> io::Result<()> {
     match name {
         "send" => client.send(b"x", NONE).await.map(drop),
         "send_vectored" => client.send_vectored(&[IoSlice::new(b"x")], NONE).await.map(drop),
         "send_bytes" => client.send_bytes(&mut Bytes::from_static(b"x"), NONE).await.map(drop),
+        "send_all" => client.send_all(b"x", NONE).await,
+        "send_all_bytes" => client.send_all_bytes(&mut Bytes::from_static(b"x"), NONE).await,
         "write" => client.write(b"x").await.map(drop),
         "flush" => client.flush().await,
         "uncork" => client.uncork().await,

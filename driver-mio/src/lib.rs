@@ -3,7 +3,8 @@
 //! [`TlsStream`] moves bytes and time between a non-blocking transport and a [`tls_cork::Connection`]; every decision about when plaintext leaves is
 //! the core's. Register it once, for both directions, and in each turn of the loop: [`before_poll`](TlsStream::before_poll),
 //! `Poll::poll` with the timeout that it gave, [`handle_event`](TlsStream::handle_event) for each of its events, then read until `WouldBlock`.
-//! What a send did not accept is offered again until all is accepted or `WouldBlock` comes.
+//! What a send did not accept is offered again until all is accepted or `WouldBlock` comes;
+//! [`send_all_bytes`](TlsStream::send_all_bytes) does so by itself.
 //!
 //! ```no_run
 //! # use std::{io::{ErrorKind, Read}, sync::Arc};
@@ -52,15 +53,14 @@
 //! To end a stream, call [`close_gracefully`](TlsStream::close_gracefully) until it is done: dropping one that is only closed can lose data.
 //!
 //! The handshake has no limit on time: a loop that wants one drops a stream that [is still handshaking](TlsStream::is_handshaking) then.
-
-//!
-//! This crate re-exports [`rustls`], [`bytes`] and [`tls_cork`], and the types of every program:
-//! [`SendFlags`], [`CorkConfig`], [`Stats`].
 //!
 //! # Features
 //!
 //! `aws-lc-rs`, `ring`, `fips`, `tls12`, `logging`: the features of rustls with these names. No
 //! crypto provider is enabled by default.
+//!
+//! This crate re-exports [`rustls`], [`pki_types`], [`bytes`] and [`tls_cork`], and the types of every
+//! program: [`SendFlags`], [`CorkConfig`], [`Stats`].
 
 mod descriptor;
 mod receiving;
@@ -70,6 +70,7 @@ mod transport;
 
 pub use bytes;
 pub use rustls;
+pub use rustls::pki_types;
 pub use stream::TlsStream;
 pub use tls_cork;
 pub use tls_cork::{CorkConfig, SendFlags, Stats};

@@ -1,10 +1,10 @@
 //! Receiving: reads, the handshake, and the graceful end.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::time::Instant;
 
 use bytes::Buf;
-use tls_cork::ReceiveError;
+use tls_cork::{Connection, ReceiveError};
 
 use crate::Transport;
 use crate::stream::{CALL_LIMIT, TlsStream};
@@ -65,7 +65,7 @@ impl<T: Transport> TlsStream<T> {
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof || self.is_handshaking() => {
                     return Err(error);
                 }
-                _ if self.is_finished() => return self.without_loss(),
+                _ if self.is_finished() => return self.check_lost_bytes(),
                 _ => break,
             }
         }
@@ -142,10 +142,66 @@ impl<T: Transport> Read for TlsStream<T> {
     ///
     /// `WouldBlock`: read again after the next event, or in the next turn of the loop if [`before_poll`](TlsStream::before_poll) returns zero.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.plaintext(|connection| connection.read(buf))
+    }
+}
+
+impl<T: Transport> BufRead for TlsStream<T> {
+    /// Shows plaintext where it was decrypted, what is left of one record; an empty slice is the
+    /// stream's proper end.
+    ///
+    /// The same bytes again until they are taken, by [`consume`](BufRead::consume) or by a read.
+    /// `WouldBlock` and other errors are those of a read. `read_until` keeps what it has in its
+    /// buffer, so that it can be called again after `WouldBlock`.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
+    /// use std::io::{self, BufRead, ErrorKind};
+    ///
+    /// /// The next line, with its end, after an event of the stream; `None` if more has to come first.
+    /// fn next_line(stream: &mut TlsStream, begun: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+    ///     match stream.read_until(b'\n', begun) {
+    ///         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None), // the rest joins `begun`
+    ///         done => done.map(|_| Some(std::mem::take(begun))), // an empty one: the peer has closed
+    ///     }
+    /// }
+    /// # fn main() -> io::Result<()> {
+    /// # let (mut poll, mut client, mut server) = connected()?;
+    /// # let (mut begun, mut lines) = (Vec::new(), Vec::new());
+    /// # let mut pieces = [&b"first li"[..], b"ne\nsecond", b" line\n"].into_iter();
+    /// # while lines.len() < 2 {
+    /// #     if let Some(piece) = pieces.next() {
+    /// #         client.send(piece, tls_cork_mio::SendFlags::NONE)?;
+    /// #     }
+    /// #     turn(&mut poll, &mut client, &mut server)?;
+    /// #     while let Some(line) = next_line(&mut server, &mut begun)? {
+    /// #         lines.push(line);
+    /// #     }
+    /// # }
+    /// # assert_eq!(lines, [b"first line\n".to_vec(), b"second line\n".to_vec()]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.plaintext(|connection| connection.fill_buf().map(<[u8]>::len))?;
+        self.connection.fill_buf()
+    }
+
+    /// Takes the first `len` bytes of what [`fill_buf`](BufRead::fill_buf) has shown, or all of them
+    /// if they are fewer.
+    fn consume(&mut self, len: usize) {
+        self.connection.consume(len);
+        self.unseen |= len > 0;
+    }
+}
+
+impl<T: Transport> TlsStream<T> {
+    /// Receives until `take` finds plaintext, of which it returns the length, or the end.
+    fn plaintext(&mut self, mut take: impl FnMut(&mut Connection) -> io::Result<usize>) -> io::Result<usize> {
         self.reads = true;
         let mut taken = 0;
         loop {
-            match self.connection.read(buf) {
+            match take(&mut self.connection) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => {
                     self.reader_waits = false;

@@ -67,15 +67,75 @@ impl<T: Transport> TlsStream<T> {
 
     /// As [`send`](Self::send), for owned bytes; large ones are never copied.
     ///
-    /// What is accepted is split off the front of `data`: after an error the rest is still there. Offer
-    /// it again until `data` is empty. Shared bytes keep their whole allocation alive until they are
-    /// sealed.
+    /// What is accepted is split off the front of `data`, and its length is returned: offer the rest
+    /// again, or use [`send_all_bytes`](Self::send_all_bytes). Shared bytes keep their whole
+    /// allocation alive until they are sealed.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
     pub fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<usize> {
         self.send_parts(data.len(), |connection, now, _done| connection.write_bytes(now, data, flags))
+    }
+
+    /// As [`send_bytes`](Self::send_bytes), repeated until all of `data` is accepted.
+    ///
+    /// `WouldBlock`: call again with the rest, which is still in `data`, and the same flags. Do so
+    /// after the next event, or in the next turn of the loop if [`before_poll`](Self::before_poll)
+    /// returns zero: one call accepts about 256 KiB. There is no such call for a slice, since
+    /// `WouldBlock` has no room for how much of it was accepted.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
+    /// use std::collections::VecDeque;
+    /// use std::io::{self, ErrorKind};
+    ///
+    /// use bytes::Bytes;
+    /// use tls_cork_mio::SendFlags;
+    ///
+    /// /// Sends what waits in `queue`, after each event of the stream.
+    /// fn send_queued(stream: &mut TlsStream, queue: &mut VecDeque<(Bytes, SendFlags)>) -> io::Result<()> {
+    ///     while let Some((piece, flags)) = queue.front_mut() {
+    ///         match stream.send_all_bytes(piece, *flags) {
+    ///             Ok(()) => drop(queue.pop_front()),
+    ///             Err(error) if error.kind() == ErrorKind::WouldBlock => break, // `piece` is the rest
+    ///             Err(error) => return Err(error),
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # fn main() -> io::Result<()> {
+    /// # let (mut poll, mut client, mut server) = connected()?;
+    /// # let piece = |len| Bytes::from(vec![7; len]);
+    /// # let mut queue = VecDeque::from([(piece(7), SendFlags::MORE), (piece(1 << 20), SendFlags::NONE)]);
+    /// # let (mut left, mut buf) = (7 + (1 << 20), [0; 4096]);
+    /// # while left > 0 {
+    /// #     send_queued(&mut client, &mut queue)?;
+    /// #     turn(&mut poll, &mut client, &mut server)?;
+    /// #     while let Ok(n) = io::Read::read(&mut server, &mut buf) {
+    /// #         left -= n;
+    /// #     }
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), but `WouldBlock` if not everything could be accepted.
+    pub fn send_all_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<()> {
+        let mut accepted = 0;
+        loop {
+            let step = self.send_bytes(data, flags)?;
+            if data.is_empty() {
+                return Ok(());
+            }
+            accepted += step;
+            if step == 0 || accepted >= CALL_LIMIT {
+                self.cut_short = self.writable;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
     }
 
     /// Holds the tail of every write until [`uncork`](Self::uncork); limits and deadline stay in force.
@@ -89,9 +149,9 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// Those of the transport and of TLS; `BrokenPipe` if a failure, told elsewhere, cost accepted bytes.
     pub fn uncork(&mut self) -> io::Result<()> {
-        self.tell_failure()?;
+        self.take_failure()?;
         let _ = self.connection.uncork(Instant::now());
-        self.transmit_without_loss()
+        self.transmit_and_check()
     }
 
     /// Releases everything, then `close_notify`, and transmits; reading goes on.
@@ -103,10 +163,10 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// Those of the transport and of TLS; `BrokenPipe` if a failure, told elsewhere, cost accepted bytes.
     pub fn close(&mut self) -> io::Result<()> {
-        let earlier = self.tell_failure();
+        let earlier = self.take_failure();
         let _ = self.connection.close(Instant::now());
         earlier?;
-        self.transmit_without_loss()
+        self.transmit_and_check()
     }
 
     /// Refreshes the keys of a TLS 1.3 session ([`Connection::refresh_traffic_keys`]) and transmits.
@@ -116,7 +176,7 @@ impl<T: Transport> TlsStream<T> {
     /// `NotConnected` during the handshake, `Unsupported` with TLS 1.2, `BrokenPipe` after a close or a
     /// failure; those of the transport one call late.
     pub fn refresh_traffic_keys(&mut self) -> io::Result<()> {
-        self.tell_failure()?;
+        self.take_failure()?;
         self.connection.refresh_traffic_keys()?;
         self.transmit_or_keep()?;
         Ok(())
@@ -139,7 +199,7 @@ impl<T: Transport> TlsStream<T> {
         offered: usize,
         mut write: impl FnMut(&mut Connection, Instant, usize) -> Result<Written, WriteError>,
     ) -> io::Result<usize> {
-        self.tell_failure()?;
+        self.take_failure()?;
         (self.joins, self.cut_short) = (0, false);
         let mut done = 0;
         loop {
@@ -205,14 +265,14 @@ impl<T: Transport> TlsStream<T> {
     }
 
     /// An error if a failure, told elsewhere, has cost accepted bytes.
-    pub(crate) fn without_loss(&self) -> io::Result<()> {
+    pub(crate) fn check_lost_bytes(&self) -> io::Result<()> {
         if self.connection.lost_bytes() > 0 { Err(WriteError::Failed.into()) } else { Ok(()) }
     }
 
     /// Transmits; an error if a failure, told elsewhere, has cost accepted bytes.
-    fn transmit_without_loss(&mut self) -> io::Result<()> {
+    fn transmit_and_check(&mut self) -> io::Result<()> {
         self.transmit()?;
-        self.without_loss()
+        self.check_lost_bytes()
     }
 
     /// Transmits, and keeps an error of the transport for the next call that sends.
@@ -230,7 +290,7 @@ impl<T: Transport> TlsStream<T> {
         }
     }
 
-    pub(crate) fn tell_failure(&mut self) -> io::Result<()> {
+    pub(crate) fn take_failure(&mut self) -> io::Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
@@ -264,9 +324,9 @@ impl<T: Transport> Write for TlsStream<T> {
     /// Releases everything and transmits; `WouldBlock` while the transport has not taken all of it, and during the handshake if
     /// something was written.
     fn flush(&mut self) -> io::Result<()> {
-        self.tell_failure()?;
+        self.take_failure()?;
         let _ = self.connection.flush(Instant::now());
-        self.transmit_without_loss()?;
+        self.transmit_and_check()?;
         if self.connection.wants_transmit() || self.connection.waiting() > 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }

@@ -179,7 +179,7 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// Those of the transport and of TLS.
     pub fn before_poll(&mut self) -> io::Result<Option<Duration>> {
-        self.tell_failure()?;
+        self.take_failure()?;
         let now = Instant::now();
         let _ = self.connection.handle_timeout(now);
         if mem::take(&mut self.reads) || self.reader_waits {
@@ -209,7 +209,7 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// Those of the transport and of TLS.
     pub fn handle_timeout(&mut self) -> io::Result<()> {
-        self.tell_failure()?;
+        self.take_failure()?;
         let _ = self.connection.handle_timeout(Instant::now());
         self.transmit()?;
         self.shake_hands()?;

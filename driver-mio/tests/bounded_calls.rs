@@ -21,13 +21,23 @@ const SHARE: usize = (256 + 96) * 1024;
 /// One turn's call of a sender that offers the rest of `LEN` bytes.
 type Send = fn(&mut TlsStream<Endless>, &Bytes, usize) -> io::Result<usize>;
 
-const SENDS: [(&str, Send); 3] = [
+const SENDS: [(&str, Send); 4] = [
     ("send", |stream, data, done| stream.send(&data[done..], SendFlags::NONE)),
     ("send_vectored", |stream, data, done| {
         let bufs: Vec<_> = data[done..].chunks(100_000).map(IoSlice::new).collect();
         stream.send_vectored(&bufs, SendFlags::NONE)
     }),
     ("send_bytes", |stream, data, done| stream.send_bytes(&mut data.slice(done..), SendFlags::NONE)),
+    ("send_all_bytes", |stream, data, done| {
+        let mut rest = data.slice(done..);
+        match stream.send_all_bytes(&mut rest, SendFlags::NONE) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            sent => {
+                assert_eq!(sent.is_ok(), rest.is_empty());
+                Ok(data.len() - done - rest.len())
+            }
+        }
+    }),
 ];
 
 #[test]

@@ -78,6 +78,7 @@ fn write_after_close_is_a_broken_pipe() {
     assert_eq!(pair.client.write(b"late").unwrap_err().kind(), ErrorKind::BrokenPipe);
     let mut late = Bytes::from_static(b"late");
     assert_eq!(pair.client.send_bytes(&mut late, SendFlags::MORE).unwrap_err().kind(), ErrorKind::BrokenPipe);
+    assert_eq!(pair.client.send_all_bytes(&mut late, SendFlags::MORE).unwrap_err().kind(), ErrorKind::BrokenPipe);
     assert_eq!(late, &b"late"[..]);
 }
 

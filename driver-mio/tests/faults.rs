@@ -230,10 +230,11 @@ fn flush_and_close_do_not_hide_what_a_failure_cost() {
 /// Something that a stream is asked to do.
 type Call = fn(&mut TlsStream<Endless>) -> io::Result<()>;
 
-const SENDING_CALLS: [(&str, Call); 8] = [
+const SENDING_CALLS: [(&str, Call); 9] = [
     ("send", |stream| stream.send(b"x", SendFlags::NONE).map(drop)),
     ("send_vectored", |stream| stream.send_vectored(&[IoSlice::new(b"x")], SendFlags::NONE).map(drop)),
     ("send_bytes", |stream| stream.send_bytes(&mut Bytes::from_static(b"x"), SendFlags::NONE).map(drop)),
+    ("send_all_bytes", |stream| stream.send_all_bytes(&mut Bytes::from_static(b"x"), SendFlags::NONE)),
     ("flush", |stream| stream.flush()),
     ("uncork", |stream| stream.uncork()),
     ("before_poll", |stream| stream.before_poll().map(drop)),

@@ -40,8 +40,10 @@ mod transport;
 mod wakers;
 
 pub use adapt::Reader;
+pub use bytes;
 pub use engine::Engine;
 pub use handshake::{Handshake, Outcome, poll_alert};
+pub use rustls;
 pub use session::Session;
 pub use shared::{DeadlineTask, Shared};
 pub use tls_cork;

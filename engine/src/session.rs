@@ -77,6 +77,17 @@ pub trait Session {
     /// As [`Connection::read`]: `WouldBlock` if there is none yet.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
+    /// Shows received plaintext, the same until a read or [`consume`](Self::consume) takes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::fill_buf`]: `WouldBlock` if there is none yet.
+    fn fill_buf(&mut self) -> io::Result<&[u8]>;
+
+    /// Takes the first `len` bytes of what [`fill_buf`](Self::fill_buf) shows, or all of them if
+    /// they are fewer.
+    fn consume(&mut self, len: usize);
+
     /// How many bytes the next write accepts.
     fn send_capacity(&self) -> usize;
 
@@ -168,6 +179,16 @@ impl Session for Connection {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.read(buf)
+    }
+
+    #[inline]
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.fill_buf()
+    }
+
+    #[inline]
+    fn consume(&mut self, len: usize) {
+        self.consume(len);
     }
 
     #[inline]

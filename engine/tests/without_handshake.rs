@@ -231,3 +231,76 @@ fn closing_sends_what_is_held_and_closes_the_transport() {
     let refused = engine.poll_send(cx, b"more", SendFlags::NONE);
     assert!(matches!(refused, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe));
 }
+
+fn shown(handle: &mut Shared<Wire, Plain, Manual>) -> Vec<u8> {
+    let (_, waker) = task();
+    match handle.poll_fill_buf(&mut Context::from_waker(&waker)) {
+        Poll::Ready(Ok(shown)) => shown.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Each has a copy; the bytes are those of the session.
+#[test]
+fn handles_of_one_engine_show_what_others_have_left() {
+    let (_, waker) = task();
+    let cx = &mut Context::from_waker(&waker);
+    let mut one = Shared::new(engine(0));
+    let mut two = one.clone();
+    one.lock().parts_mut().0.incoming.extend(b"0123456789");
+    assert_eq!((shown(&mut one), shown(&mut two)), (b"0123456789".to_vec(), b"0123456789".to_vec()));
+    one.consume(3);
+    assert_eq!((shown(&mut one), shown(&mut two)), (b"3456789".to_vec(), b"3456789".to_vec()));
+    assert_eq!(done(two.lock().poll_read(cx, &mut [0; 2])), 2);
+    assert_eq!((shown(&mut two), shown(&mut one)), (b"56789".to_vec(), b"56789".to_vec()));
+    two.consume(100);
+    assert!(one.poll_fill_buf(cx).is_pending());
+    one.lock().parts_mut().0.incoming.extend(b"next");
+    assert_eq!((shown(&mut two), shown(&mut one)), (b"next".to_vec(), b"next".to_vec()));
+}
+
+#[test]
+fn the_last_handle_takes_the_engine_whatever_the_deadline_task_does() {
+    let (sleeper, bell) = task();
+    let bell = &mut Context::from_waker(&bell);
+    let one = Shared::new(engine(0));
+    let two = one.clone();
+    let mut deadlines = pin!(one.deadline_task());
+    assert!(deadlines.as_mut().poll(bell).is_pending());
+    let one = one.into_inner().unwrap_err();
+    assert!(one.is_same(&two));
+    drop(two);
+    assert_eq!(sleeper.woken(), 0, "there is a handle left");
+    assert!(deadlines.as_mut().poll(bell).is_pending());
+    let engine = one.into_inner().unwrap();
+    assert!(sleeper.woken() > 0);
+    assert!(deadlines.as_mut().poll(bell).is_ready());
+    assert!(!engine.io().closed);
+}
+
+#[test]
+fn what_is_to_be_sent_in_full_is_cut_as_it_is_accepted() {
+    let (task, waker) = task();
+    let cx = &mut Context::from_waker(&waker);
+    let mut engine = engine(usize::MAX);
+    let data = vec![7; 1 << 20];
+    let mut left = &data[..];
+    let mut polls = 1;
+    while engine.poll_send_all(cx, &mut left, SendFlags::NONE).is_pending() {
+        assert!(task.woken() > 0, "R16: the rest in the next turn");
+        assert_eq!(engine.io().sent.len(), data.len() - left.len());
+        polls += 1;
+    }
+    assert!(left.is_empty() && polls > 2 && engine.io().sent == data, "{polls}");
+}
+
+#[test]
+fn an_engine_is_one_short_line() {
+    let engine = engine(0);
+    let line = format!("{engine:?}");
+    assert_eq!(line, format!("Engine({:?})", engine.session()));
+    let shared = Shared::new(engine);
+    assert_eq!(format!("{shared:?}"), line.replace("Engine", "Shared"));
+    let _locked = shared.lock();
+    assert_eq!(format!("{shared:?}"), "Shared(in use)");
+}

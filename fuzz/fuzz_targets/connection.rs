@@ -1,4 +1,5 @@
-//! A session of ours and one of plain rustls: whatever both sides do, bytes arrive intact, in order, and with the right end.
+//! A `Connection` and a peer of plain rustls: whatever both sides do, bytes arrive intact, in
+//! order, and with the right end.
 #![no_main]
 
 use std::collections::VecDeque;
@@ -42,7 +43,7 @@ enum Op {
     PeerReceive(Len),
     PeerSend(u16),
     PeerWrite(Len),
-    /// So many KeyUpdates.
+    /// The peer sends this many KeyUpdates.
     PeerKeys(u8),
     PeerClose,
     /// The peer receives garbage, and sends an alert.
@@ -50,18 +51,18 @@ enum Op {
     Exchange,
 }
 
-/// What the peer says is bounded, so that a run is.
+/// The most bytes that the peer writes, so that a run is bounded.
 const PEER_MAX: usize = 512 * 1024;
-/// More KeyUpdates than these in a row are too many for rustls.
+/// The most KeyUpdates in a row that rustls accepts.
 const PEER_KEYS_MAX: usize = 32;
-/// Of what TLS itself has to say: a flight of the handshake, an alert, the answer to a KeyUpdate.
+/// The most bytes of TLS itself: a flight of the handshake, an alert, the answer to a KeyUpdate.
 const CONTROL_MAX: usize = 8 * 1024;
 
 struct World {
     ours: Connection,
     peer: rustls::Connection,
     up: VecDeque<u8>,
-    /// Sent by the peer, not yet on its way.
+    /// Bytes that the peer has sent, and that are not yet in `down`.
     queued: VecDeque<u8>,
     down: VecDeque<u8>,
     now: Instant,
@@ -76,11 +77,11 @@ struct World {
     closed: bool,
     failed: bool,
     eof: bool,
-    /// During the handshake.
+    /// Whether we have aborted during the handshake.
     aborted: bool,
     peer_closed: bool,
     peer_failed: bool,
-    /// How many KeyUpdates the peer was told to send.
+    /// The number of KeyUpdates that the peer was asked to send.
     peer_keys: usize,
 }
 
@@ -168,7 +169,7 @@ impl World {
                 assert_eq!(discarded, waiting);
                 self.lost += discarded;
                 self.closed = true;
-                // Nor do they have to believe us.
+                // The peer may refuse our alert too, which is not authenticated.
                 self.aborted |= self.ours.is_handshaking();
             }
             Op::Eof => self.end_of_transport(),
@@ -178,13 +179,13 @@ impl World {
             Op::PeerKeys(count) if !self.peer_closed => {
                 self.peer_keys += usize::from(*count);
                 for _ in 0..*count {
-                    // Refused before the handshake has ended, and in TLS 1.2.
+                    // rustls refuses this before the end of the handshake, and in TLS 1.2.
                     let _ = self.peer.refresh_traffic_keys();
                 }
             }
             Op::PeerKeys(_) => {}
             Op::PeerClose => {
-                // Nobody has to believe what is not authenticated.
+                // An alert that is not authenticated may be refused.
                 self.peer_failed |= self.peer.is_handshaking();
                 self.peer.send_close_notify();
                 self.peer_closed = true;
@@ -229,7 +230,7 @@ impl World {
         let done = done.expect("keys last, and the transport only pushes back");
         if !done.blocked {
             assert!(!says_more, "R8: nothing came behind the last bytes");
-            assert!(!self.ours.wants_transmit(), "done, and wants more");
+            assert!(!self.ours.wants_transmit(), "a complete transmit leaves output");
             self.check_held();
         }
         done.bytes
@@ -242,19 +243,19 @@ impl World {
             bytes += output.data.len();
             self.up.extend(&output.data);
         }
-        assert!(!self.ours.wants_transmit(), "done, and wants more");
+        assert!(!self.ours.wants_transmit(), "a complete transmit leaves output");
         self.check_held();
         bytes
     }
 
-    /// R9: one batch in wire bytes, and what TLS itself has to say.
+    /// R9: the bound on output: one batch in wire bytes, and the bytes of TLS itself.
     fn output_max(&self) -> usize {
         let most = self.cork.batches().1;
         let record = if self.cork.ramp() { self.cork.record_size().min(100) } else { self.cork.record_size() };
         most + (most / record + 1) * 64 + CONTROL_MAX
     }
 
-    /// R1, R2: what still waits with the transport open is a tail, held.
+    /// R1, R2: after a transmit that was not blocked, only a held tail waits.
     fn check_held(&self) {
         if !self.ours.is_handshaking() {
             let waiting = self.ours.waiting();

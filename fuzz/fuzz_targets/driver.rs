@@ -1,4 +1,5 @@
-//! `TlsStream` over a transport that does anything a transport may: bytes arrive intact, and nothing waits for an event that never comes.
+//! A mio `TlsStream` over a transport that does everything a transport may do: bytes arrive intact,
+//! and nothing waits for an event that never comes.
 #![no_main]
 
 use std::collections::VecDeque;
@@ -22,7 +23,8 @@ struct Input {
     tls13: bool,
     we_are_client: bool,
     shake_hands: bool,
-    /// Every deadline has passed when it is looked at; else none ever does, for there is no time to set.
+    /// Whether every deadline has passed when it is checked. If not, none ever passes: the driver
+    /// reads the real clock, which a run cannot set.
     impatient: bool,
     short_reads_tell: bool,
     cork: Cork,
@@ -43,11 +45,11 @@ enum Op {
     Read(Len),
     BeforePoll,
     HandleTimeout,
-    /// An event that tells what is so, or nothing.
+    /// An event for the current readiness; none if the transport is not ready.
     Event,
     OnSend(Step),
     OnRead(Step),
-    /// Room in the transport.
+    /// Sets the room in the transport.
     Room(u16),
     PeerTurn,
     PeerWrite(Len),
@@ -56,7 +58,7 @@ enum Op {
     Turn,
 }
 
-/// What the transport does with one call.
+/// The transport's answer to one call.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Step {
     Take(u16),
@@ -75,10 +77,10 @@ struct Script {
     down: VecDeque<u8>,
     room: Option<usize>,
     short_reads_tell: bool,
-    /// It has pushed back since the last event: the next event is promised.
+    /// Whether the transport has pushed back since the last event, so that a next event will come.
     send_blocked: bool,
     read_blocked: bool,
-    /// What it has said is the end of what it receives.
+    /// Whether a read has returned the end.
     eof: bool,
     calls: usize,
 }
@@ -153,12 +155,12 @@ impl Transport for Script {
     }
 
     fn is_drained_by_short_read(&self) -> bool {
-        // A script that cuts reads short says nothing about what there is.
+        // A read that the script has cut short does not show that the transport is drained.
         self.short_reads_tell && self.reads.is_empty() && self.down.is_empty()
     }
 }
 
-/// An event for each pair of readable and writable: only an event loop can make them.
+/// Returns an event of this readiness. Only an event loop can make events, so they are made once.
 fn event(readable: bool, writable: bool) -> Option<&'static Event> {
     static EVENTS: OnceLock<[Event; 3]> = OnceLock::new();
     let [read, write, both] = EVENTS.get_or_init(|| {
@@ -195,7 +197,8 @@ struct World {
     peer_end: bool,
     peer_wrote: usize,
     peer_closed: bool,
-    /// What somebody said before there were keys, and nobody has to believe.
+    /// Whether either side has sent an end before keys existed. Such an end is not authenticated,
+    /// and may be refused.
     early: bool,
     peer_keys: usize,
     got: usize,
@@ -204,7 +207,7 @@ struct World {
     broken: bool,
 }
 
-/// More KeyUpdates than these in a row are too many for rustls.
+/// The most KeyUpdates in a row that rustls accepts.
 const PEER_KEYS_MAX: usize = 32;
 
 fuzz_target!(|input: Input| {
@@ -278,7 +281,7 @@ impl World {
             },
             Op::Close => {
                 let done = self.stream.close();
-                // It may have told of an earlier failure, and has done nothing then.
+                // The call may have returned an earlier failure, and done nothing else.
                 self.closed |= done.is_ok() || self.stream.connection().is_write_closed();
                 self.done(done);
             }
@@ -342,7 +345,7 @@ impl World {
         }
     }
 
-    /// What a call that sends may say.
+    /// Checks the result of a call that sends.
     fn done(&mut self, done: io::Result<()>) {
         let Err(error) = done else {
             return self.promised();
@@ -355,7 +358,8 @@ impl World {
         }
     }
 
-    /// After a call that went through: what has not left waits for an event that will come, or the loop is not to sleep.
+    /// Checks after a call: output that waits is for an event that will come, or the loop must not
+    /// sleep.
     fn promised(&self) {
         let waits = self.stream.wants_transmit() && !self.stream.get_ref().send_blocked;
         let pressing = || self.stream.poll_timeout().is_some_and(|due| due <= Instant::now());
@@ -403,7 +407,7 @@ impl World {
         self.lost_in_handshake();
     }
 
-    /// A failure costs what waited.
+    /// Counts the bytes that a failure has discarded.
     fn lost_in_handshake(&mut self) {
         let stats = self.stream.stats();
         if self.stream.connection().is_write_closed() && !self.closed {
@@ -426,7 +430,7 @@ impl World {
         }
     }
 
-    /// What a call that sends and moves the handshake on may say.
+    /// Checks the error of a call that sends and receives.
     fn turn_failed(&mut self, error: io::Error) {
         match error.kind() {
             ErrorKind::UnexpectedEof => assert!(self.stream.get_ref().eof),
@@ -436,7 +440,7 @@ impl World {
         self.lost_in_handshake();
     }
 
-    /// Tells what the transport can do now.
+    /// Gives the stream an event for the transport's current readiness.
     fn event(&mut self) {
         let script = self.stream.get_mut();
         let readable = !script.down.is_empty() || script.eof;
@@ -478,7 +482,7 @@ impl World {
         up.len() + sent
     }
 
-    /// One turn of a loop; returns how many bytes moved.
+    /// Makes one turn of a loop; returns the number of bytes that moved.
     fn turn(&mut self) -> usize {
         self.stream.get_mut().calls = 0;
         self.before_poll();
@@ -492,7 +496,7 @@ impl World {
         }
     }
 
-    /// Turns until nothing moves.
+    /// Makes turns until nothing moves.
     fn run(&mut self) {
         let mut idle = 0;
         for _ in 0..2000 {
@@ -518,7 +522,7 @@ impl World {
         self.run();
         self.check();
         for _ in 0..2 {
-            // The first may tell of an earlier failure.
+            // The first close may return an earlier failure.
             self.stream.get_mut().calls = 0;
             let done = self.stream.close();
             self.closed |= done.is_ok();

@@ -1,4 +1,5 @@
-//! What comes off the wire is not what the peer sent: nothing of that is ever taken for the peer's words.
+//! Received bytes that differ from those that the peer sent: nothing of them is ever taken for the
+//! peer's data.
 #![no_main]
 
 use std::io::IoSlice;
@@ -21,7 +22,7 @@ struct Input<'a> {
 
 #[derive(Arbitrary, Debug)]
 enum Op<'a> {
-    /// Onto the wire, behind what the peer has sent.
+    /// Adds bytes to the wire, after those that the peer has sent.
     Bytes(&'a [u8]),
     Record {
         kind: u8,
@@ -31,9 +32,9 @@ enum Op<'a> {
     PeerWrite(Len),
     PeerKeys,
     PeerClose,
-    /// One step of the handshake, or what else the peer has to say.
+    /// Lets the peer receive and send: a step of the handshake, an answer or an alert.
     PeerTurn,
-    /// On what waits on the wire:
+    /// This change and the following ones apply to the bytes on the wire.
     Flip {
         at: u16,
         bits: u8,
@@ -46,7 +47,7 @@ enum Op<'a> {
         at: u16,
         byte: u8,
     },
-    /// A whole record of it, again.
+    /// Adds a whole record of the wire again.
     Replay {
         record: u8,
     },
@@ -62,7 +63,7 @@ enum Op<'a> {
     ReadWait,
 }
 
-/// More KeyUpdates than these in a row are too many for rustls.
+/// The most KeyUpdates in a row that rustls accepts.
 const PEER_KEYS_MAX: usize = 32;
 
 struct World {
@@ -77,9 +78,9 @@ struct World {
     peer_got: usize,
     failed: bool,
     closed: bool,
-    /// The wire carries what the peer has not sent.
+    /// Whether the wire carries bytes that the peer has not sent.
     forged: bool,
-    /// An end that somebody said before there were keys.
+    /// Whether either side has sent an end before keys existed.
     early: bool,
     peer_keys: usize,
 }
@@ -140,7 +141,7 @@ impl World {
             }
             Op::PeerWrite(_) | Op::PeerKeys => {}
             Op::PeerClose => {
-                // Nobody has to believe what is not authenticated.
+                // An alert that is not authenticated may be refused.
                 self.early |= self.peer.is_handshaking();
                 self.peer.send_close_notify();
                 self.peer_closed = true;
@@ -210,7 +211,7 @@ impl World {
         usize::from(at).checked_rem(self.wire.len())
     }
 
-    /// The records that lie whole on the wire, if it begins with one.
+    /// The complete records on the wire, if it begins with one.
     fn records(&self) -> Vec<std::ops::Range<usize>> {
         let (mut records, mut start) = (Vec::new(), 0);
         while let Some([_, _, _, high, low]) = self.wire[start..].first_chunk::<5>() {
@@ -224,11 +225,11 @@ impl World {
         records
     }
 
-    /// What we have to say goes to the peer, and its answer onto the wire.
+    /// Gives our output to the peer, and the peer's output to the wire.
     fn peer_turn(&mut self) {
         let mut up = Vec::new();
         self.ours.poll_transmit(&mut up).expect("keys last");
-        assert!(!self.ours.wants_transmit(), "done, and wants more");
+        assert!(!self.ours.wants_transmit(), "a complete transmit leaves output");
         if self.failed {
             assert!(self.ours.is_finished(), "an alert leaves, and nothing is left");
         }
@@ -254,7 +255,7 @@ impl World {
             if slice { self.ours.receive(self.now, chunk) } else { self.ours.receive_from(self.now, &mut &chunk[..]) };
         match result {
             Ok(received) => {
-                assert!(!self.failed, "alive again");
+                assert!(!self.failed, "a failed session received something");
                 assert!(received.bytes <= len);
                 assert!(!slice || received.bytes == len || !self.ours.wants_receive(), "stuck");
                 self.wire.drain(..received.bytes);
@@ -275,7 +276,7 @@ impl World {
         self.failed = true;
     }
 
-    /// An idle buffer may be due; a deadline may not.
+    /// Whether a timeout is left, which can only be that of an idle buffer.
     fn spare_buffer_due(&self) -> bool {
         self.ours.poll_timeout().is_some_and(|at| at > self.now)
     }

@@ -1,4 +1,5 @@
-//! The NBD parsers: whatever a peer sends is an answer or an error, and what was understood encodes to the same bytes.
+//! The NBD parsers: every input gives an answer or an error, and a parsed message encodes to the
+//! same bytes.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -75,7 +76,7 @@ fuzz_target!(|input: Input<'_>| match input {
     }
 });
 
-/// Every parser on the same bytes.
+/// Runs every parser on the same bytes.
 fn bytes(data: &[u8]) {
     if let Ok(flags) = parse_greeting(data) {
         assert_eq!(encode_greeting(flags)[..], data[..GREETING_LEN]);
@@ -117,7 +118,8 @@ fn bytes(data: &[u8]) {
 
 type Completions = Vec<(u64, Vec<u8>)>;
 
-/// What comes of a stream of replies to reads of so many bytes each, fed in pieces of `cut` bytes.
+/// Feeds a stream of replies, in pieces of `cut` bytes, to reads of these lengths. Returns the
+/// completions, the number of outstanding reads, and the result.
 fn feed(reads: &[u8], replies: &[Reply<'_>], cut: usize) -> (Completions, usize, Result<(), String>) {
     let mut outstanding = Outstanding::new(8);
     let cookies: Vec<u64> = reads.iter().take(8).zip(0..).map(|(len, n)| outstanding.add(n, (*len).into())).collect();

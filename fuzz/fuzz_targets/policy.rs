@@ -1,4 +1,4 @@
-//! The rules of corking against the model that the property tests use.
+//! The rules of corking, compared with the model of the property tests.
 #![no_main]
 
 use std::io::ErrorKind;
@@ -39,7 +39,7 @@ enum Op {
     Abort,
 }
 
-/// What a transport answers instead of taking bytes.
+/// The transport's answer to a send that takes no bytes.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Failure {
     Reset,
@@ -118,7 +118,7 @@ fn take(bench: &mut Bench) {
     assert!(!bench.policy.wants_transmit());
 }
 
-/// One call that ends with an error; nothing is lost by it.
+/// Makes one transmit that fails. Nothing is lost by it.
 fn fail(bench: &mut Bench, failure: Failure) {
     let mut calls = 0;
     let done = bench.policy.transmit_with(|_bufs, _more| {
@@ -139,7 +139,7 @@ fn fail(bench: &mut Bench, failure: Failure) {
     bench.check();
 }
 
-/// What is not sealed is gone, and the peer can tell.
+/// R11: plaintext that is not sealed is discarded, and the peer can see that the stream was cut.
 fn abort(mut bench: Bench) {
     let lost = bench.written - bench.sealed();
     let discarded = bench.policy.abort();
@@ -154,7 +154,7 @@ fn abort(mut bench: Bench) {
     assert_eq!(bench.policy.abort(), 0);
 }
 
-/// Content and order; returns what came last.
+/// Checks content and order; returns the header of the last frame.
 fn check_wire(bench: &Bench, len: usize) -> Option<u32> {
     let (records, last) = parse(&bench.wire);
     assert!(records.iter().all(|record| record.len() <= bench.config.record_size));

@@ -1,4 +1,4 @@
-//! A policy over a sealer that lies about everything.
+//! A policy over a sealer that gives wrong answers.
 #![no_main]
 
 use arbitrary::Arbitrary;

@@ -1,4 +1,5 @@
-//! What the fuzz targets share: content that tells its own offset, sizes, and TLS sessions whose set-up costs once.
+//! The code that the fuzz targets share: content that shows its own offset, sizes, and TLS sessions
+//! whose keys and certificates are made once.
 #![forbid(unsafe_code)]
 
 use std::io::{self, ErrorKind, Read};
@@ -15,7 +16,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 use tls_cork::{Connection, CorkConfig, DynamicRecords};
 use tls_cork_testing::content::is_stream;
 
-/// A length: mostly small, sometimes of several records.
+/// A length in bytes: mostly small, sometimes of several records.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub struct Len(u16);
 
@@ -29,7 +30,7 @@ impl Len {
     }
 }
 
-/// A valid configuration, not far from sizes that matter.
+/// A valid configuration with sizes near the ones that matter.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub struct Cork {
     record_size: Option<u16>,
@@ -77,7 +78,7 @@ impl Cork {
     }
 }
 
-/// A session of ours, and at its other end one of plain rustls.
+/// Returns a `Connection`, and a session of plain rustls as its peer.
 pub fn pair(tls13: bool, we_are_client: bool, cork: CorkConfig) -> (Connection, rustls::Connection) {
     let (client, server) = configs(tls13);
     let name = ServerName::try_from("localhost").expect("a name");
@@ -92,7 +93,8 @@ pub fn pair(tls13: bool, we_are_client: bool, cork: CorkConfig) -> (Connection, 
     (ours.expect("a valid configuration"), peer)
 }
 
-/// Made once. Ed25519, whose signatures are all of one length; no resumption, so that no run depends on those before it.
+/// The TLS configurations, made once. Signatures are Ed25519, which all have one length. There is
+/// no resumption, so that no run depends on earlier runs.
 fn configs(tls13: bool) -> &'static (Arc<ClientConfig>, Arc<ServerConfig>) {
     static CONFIGS: [OnceLock<(Arc<ClientConfig>, Arc<ServerConfig>)>; 2] = [const { OnceLock::new() }; 2];
     CONFIGS[usize::from(tls13)].get_or_init(|| {
@@ -128,18 +130,18 @@ fn configs(tls13: bool) -> &'static (Arc<ClientConfig>, Arc<ServerConfig>) {
     })
 }
 
-/// How a reader's stream goes on.
+/// What follows in a reader's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
-    /// More may come.
+    /// More may follow.
     Open,
-    /// Its proper end.
+    /// The proper end.
     End,
-    /// It was cut.
+    /// A cut: the transport ended without `close_notify`.
     Cut,
 }
 
-/// Reads up to `most` bytes of a [`stream`], which have to be those at `*offset`.
+/// Reads up to `most` bytes, and checks that they are those of the [`stream`] at `*offset`.
 pub fn read_stream(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>, offset: &mut usize, most: usize) -> Rest {
     let mut buf = [0; 4096];
     let mut left = most;
@@ -160,7 +162,7 @@ pub fn read_stream(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>, offset:
     Rest::Open
 }
 
-/// All that `peer` has to send now.
+/// Appends everything that `peer` has to send now to `out`; returns its length.
 pub fn peer_output(peer: &mut rustls::Connection, out: &mut Vec<u8>) -> usize {
     let before = out.len();
     while peer.wants_write() {
@@ -169,7 +171,8 @@ pub fn peer_output(peer: &mut rustls::Connection, out: &mut Vec<u8>) -> usize {
     out.len() - before
 }
 
-/// Gives `data` to `peer`, which reads what it says; `got` counts it. False if the peer fails.
+/// Gives `data` to `peer` and reads its plaintext, which `got` counts. Returns the error if `peer`
+/// fails.
 pub fn peer_input(peer: &mut rustls::Connection, mut data: &[u8], got: &mut usize) -> Result<Rest, rustls::Error> {
     let mut rest = Rest::Open;
     while !data.is_empty() && rest == Rest::Open {

@@ -1,4 +1,4 @@
-//! Clients after their handshake, in memory, whose servers are gone: they only send.
+//! Clients in memory after their handshake. Their servers are gone, so that they only send.
 
 use std::sync::Arc;
 
@@ -8,15 +8,20 @@ use rustls::{ClientConfig, ClientConnection};
 use tls_cork::{Connection, CorkConfig};
 use tls_cork_testing::sessions::{self, configs_with};
 
-/// A session of rustls alone, which takes whatever it is given.
+/// A session of rustls alone, without a buffer limit.
 pub(crate) fn plain() -> ClientConnection {
     connected().0
 }
 
-/// A like session, under a policy with default limits.
+/// A session of the same kind under a policy with the default limits.
 pub(crate) fn corked() -> Connection {
+    corked_with(CorkConfig::default())
+}
+
+/// A like session, under a policy with this configuration.
+pub(crate) fn corked_with(cork: CorkConfig) -> Connection {
     let (client, config) = connected();
-    Connection::from_client(client, &config, CorkConfig::default()).expect("a valid configuration")
+    Connection::from_client(client, &config, cork).expect("a valid configuration")
 }
 
 fn connected() -> (ClientConnection, Arc<ClientConfig>) {

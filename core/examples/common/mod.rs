@@ -1,6 +1,6 @@
-//! What the embedding examples share: their command line, and a protocol of one message each way.
+//! The code that the examples share: their command line, and a protocol of one message each way.
 //!
-//! A message is its length, in four bytes, and then its content.
+//! A message is its length, in four bytes, and its content.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -14,16 +14,17 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tls_cork::SendFlags;
 
-/// How large a message may be.
+/// The largest message, in bytes.
 const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
 
-/// The pieces of a request that are still to be written, each with its flags.
+/// The pieces of a request that are not yet written, each with its flags.
 pub(crate) type Request = VecDeque<(Bytes, SendFlags)>;
 
-/// Whom to connect to: the address, which certificates to trust, and the name that the peer's must have.
+/// The peer to connect to: its address, the trusted certificates, and the name that its certificate
+/// must have.
 pub(crate) type Peer = (SocketAddr, Arc<ClientConfig>, ServerName<'static>);
 
-/// Takes `ADDR CA_FILE SERVER_NAME MESSAGE`.
+/// Parses the arguments `ADDR CA_FILE SERVER_NAME MESSAGE`.
 pub(crate) fn arguments(args: impl IntoIterator<Item = String>) -> Result<(Peer, Request), Box<dyn Error>> {
     let args: Vec<String> = args.into_iter().collect();
     let [addr, ca_file, server_name, message] = <[String; 4]>::try_from(args)
@@ -32,19 +33,20 @@ pub(crate) fn arguments(args: impl IntoIterator<Item = String>) -> Result<(Peer,
     for certificate in CertificateDer::pem_file_iter(&ca_file)? {
         roots.add(certificate?)?;
     }
-    let addr = addr.to_socket_addrs()?.next().ok_or("ADDR has no address")?;
+    let addr = addr.to_socket_addrs()?.next().ok_or("ADDR does not resolve to an address")?;
     let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let peer = (addr, Arc::new(config), ServerName::try_from(server_name)?);
     Ok((peer, request(message.into())?))
 }
 
-/// A header that says more is coming, and the body that completes it: one record, if it fits one.
+/// Returns a header with `MORE`, and the body that completes it. Together they are one record if
+/// they fit one.
 fn request(body: Bytes) -> Result<Request, Box<dyn Error>> {
     let header = Bytes::copy_from_slice(&u32::try_from(body.len())?.to_be_bytes());
     Ok(VecDeque::from([(header, SendFlags::MORE), (body, SendFlags::NONE)]))
 }
 
-/// A reply, as far as it has come.
+/// The part of a reply that has arrived.
 #[derive(Default)]
 pub(crate) struct Reply(Vec<u8>);
 
@@ -52,9 +54,10 @@ impl Reply {
     pub(crate) fn push(&mut self, data: &[u8]) -> io::Result<()> {
         self.0.extend_from_slice(data);
         match self.end() {
-            Some(end) if end > MESSAGE_LIMIT || end < self.0.len() => {
-                Err(io::Error::new(io::ErrorKind::InvalidData, "the reply is too long"))
-            }
+            Some(end) if end > MESSAGE_LIMIT || end < self.0.len() => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the reply is too long: over 16 MiB, or over the length in its header",
+            )),
             _ => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Errors of a TLS session, as those of `error.rs`.
+//! The errors of a TLS session; those of a policy are in `error.rs`.
 
 use std::error::Error as StdError;
 use std::{fmt, io};
@@ -15,31 +15,34 @@ const NOT_TLS: &str =
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// The reader failed; `WouldBlock` and `Interrupted` come through here too.
-    #[error("the transport failed to receive")]
+    /// The reader returned an error, which may be `WouldBlock` or `Interrupted`. It ends nothing by
+    /// itself.
+    #[error("the transport failed to receive: receive again, or drop the connection")]
     Io(#[source] io::Error),
-    /// The peer broke the protocol, or the handshake failed. The connection is dead; the alert for the peer, if there
-    /// is one, waits to be transmitted.
+    /// The peer broke the protocol, or the handshake failed. The session has ended. If there is an
+    /// alert for the peer, it waits to be transmitted.
     #[error("TLS failed: {error}{}{}", if *not_tls { NOT_TLS } else { "" }, Lost(*discarded))]
     Tls {
-        /// What rustls found. Its text is part of this error's own.
+        /// The error of rustls. Its text is part of this error's text.
         error: ::rustls::Error,
-        /// The first bytes from the peer were no TLS record: it speaks another protocol, or speaks
-        /// TLS only after a command such as STARTTLS.
+        /// Whether the first bytes from the peer were no TLS record: it speaks another protocol, or
+        /// begins TLS only after a command such as STARTTLS.
         not_tls: bool,
-        /// Accepted plaintext bytes that will never reach the peer.
+        /// Accepted plaintext bytes that will never reach the peer. Zero when a further call
+        /// returns the error again.
         discarded: usize,
     },
     /// The transport ended before the handshake did.
     #[error("the peer closed the connection during the TLS handshake: look for the reason in its log{}", Lost(*discarded))]
     HandshakeEof {
-        /// Accepted plaintext bytes that will never reach the peer.
+        /// Accepted plaintext bytes that will never reach the peer. Zero when a further call
+        /// returns the error again.
         discarded: usize,
     },
 }
 
-/// [`ReceiveError::Io`] becomes the transport's own error, unchanged. The others are inside the new
-/// error.
+/// [`ReceiveError::Io`] becomes the transport's own error, unchanged. Every other error is inside
+/// the new one ([`io::Error::get_ref`]).
 impl From<ReceiveError> for io::Error {
     fn from(error: ReceiveError) -> Self {
         let kind = match error {
@@ -51,13 +54,14 @@ impl From<ReceiveError> for io::Error {
     }
 }
 
-/// Why a connection has ended for good. Its text and its source are those of the error inside.
+/// The error that ended a connection for good. Its text and its source are those of the error
+/// inside.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Failure<'a> {
-    /// Received bytes could not be used.
+    /// A receive failed for good.
     Receive(&'a ReceiveError),
-    /// A transmit failed, of a kind that is final.
+    /// A transmit failed for good.
     Transmit(&'a TransmitError),
 }
 
@@ -79,20 +83,20 @@ impl StdError for Failure<'_> {
     }
 }
 
-/// New keys could not be asked for ([`refresh_traffic_keys`](crate::Connection::refresh_traffic_keys)).
+/// A refusal of [`refresh_traffic_keys`](crate::Connection::refresh_traffic_keys).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RefreshError {
-    /// There are no keys yet.
-    #[error("the TLS handshake is not over: refresh the keys after it")]
+    /// The handshake has not ended, so that there are no keys to refresh.
+    #[error("the TLS handshake has not ended: refresh the keys after it")]
     Handshaking,
-    /// The session is one of TLS 1.2, which has no KeyUpdate.
+    /// The session uses TLS 1.2, which has no KeyUpdate.
     #[error("TLS 1.2 cannot refresh its keys: use TLS 1.3, or open a new connection")]
     Unsupported,
-    /// The sending side was closed, and nothing follows a `close_notify`.
-    #[error("the sending side of this connection is closed: its keys need no refreshing")]
+    /// The sending side is closed; nothing may follow a `close_notify`.
+    #[error("the sending side of this connection is closed: its keys need no refresh")]
     Closed,
-    /// The connection has failed; [`failure`](crate::Connection::failure) has the cause.
+    /// The connection has failed; [`failure`](crate::Connection::failure) returns the cause.
     #[error("this connection has failed: open a new one")]
     Failed,
 }
@@ -108,20 +112,21 @@ impl From<RefreshError> for io::Error {
     }
 }
 
-/// A connection could not be set up.
+/// A connection could not be created.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The cork configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The session can send early data or has accepted some, which is out of scope and would be lost.
+    /// The session can send early data, or has accepted some. tls-cork does not support early data,
+    /// and would lose it.
     #[error(
         "early data is not supported: turn off enable_early_data in the client's configuration, set max_early_data_size to 0 in the server's"
     )]
     EarlyData,
     /// rustls refused the session's configuration.
-    #[error("cannot set up the TLS session: {0}")]
+    #[error("cannot set up the TLS session, check its configuration: {0}")]
     Tls(::rustls::Error),
 }
 

@@ -1,7 +1,6 @@
-//! The outbound half: each method is that of the `CorkPolicy` inside.
+//! The outbound half: each method calls the method of the `CorkPolicy` inside.
 //!
-//! Each has the same signature and the same documentation as there;
-//! `core/tests/documentation.rs` compares them.
+//! Signatures and documentation are the same as there; `core/tests/documentation.rs` compares them.
 
 use std::io::{self, IoSlice};
 use std::time::Instant;
@@ -11,112 +10,150 @@ use bytes::Bytes;
 use super::Connection;
 use crate::{FlushDecision, Output, SendFlags, Stats, TransmitError, Transmitted, WriteError, Written};
 
-/// Outbound, as [`CorkPolicy`](crate::CorkPolicy).
+/// The outbound half, the same as [`CorkPolicy`](crate::CorkPolicy).
 impl Connection {
-    /// Writes the concatenation of `bufs` as one event.
+    /// Writes the concatenation of `bufs` as one write event (R4).
     ///
-    /// Without [`SendFlags::MORE`], while uncorked, everything written so far is released; an empty write does that too. With it, or while corked,
-    /// whole records are released and the tail is held.
+    /// While uncorked, a write without [`SendFlags::MORE`] releases everything written so far, even
+    /// if `bufs` is empty (R2). A write with `MORE`, or any write while corked, releases full
+    /// records and holds the tail (R1, R3). During the handshake everything waits until the
+    /// handshake has ended (R6).
     ///
-    /// Accepts a prefix: up to one batch if a large write can be sealed straight from `bufs`, else
-    /// up to [`send_capacity`](Self::send_capacity). A short write counts as written with `MORE`.
+    /// [`Written::accepted`] is the number of bytes accepted, from the front of `bufs`. A large
+    /// write that can be sealed straight from `bufs` is accepted up to one batch; every other write
+    /// up to [`send_capacity`](Self::send_capacity). A short write counts as written with `MORE`:
+    /// write the rest with the flags of the whole.
     ///
     /// # Errors
     ///
-    /// Nothing was accepted: [`WriteError::Blocked`] while the buffer is full, [`WriteError::Closed`] after a close,
-    /// [`WriteError::Failed`] after a fatal error.
+    /// No byte was accepted. [`WriteError::Blocked`] if the buffer is full, [`WriteError::Closed`]
+    /// after a close or an abort, [`WriteError::Failed`] after a fatal error.
     pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
         self.policy.write(now, bufs, flags)
     }
 
-    /// Writes `data` if all that this does is to make the held tail longer; else false, and nothing was done.
+    /// Fast path: writes `data` if the write would only extend the held tail. Otherwise returns
+    /// false and writes nothing; call [`write`](Self::write) then.
     ///
-    /// Takes no time: the deadline of the tail runs already, and later writes do not push it back. Saves a caller with many small
-    /// pieces a reading of the clock for each. What counts from the last write (idle times, and the longest hold where filling ends it) counts from
-    /// the last one that came with its time.
+    /// The call needs no `now`, because the deadline of the tail already runs and later writes do
+    /// not move it. This saves a caller with many small pieces one reading of the clock for each
+    /// piece. [`DynamicRecords::idle_reset`](crate::DynamicRecords::idle_reset), the release of
+    /// idle buffers and [`Stats::longest_hold`] count from the last write that had a `now`.
     #[inline]
     #[must_use = "false: nothing was written"]
     pub fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {
         self.policy.join_held(data, flags)
     }
 
-    /// Writes owned bytes: what is accepted is split off the front of `data`, and large pieces are never copied.
+    /// Writes owned bytes as one write event; accepted bytes are split off the front of `data`.
     ///
-    /// Otherwise as [`write`](Self::write). Shared bytes keep their whole allocation alive until they are sealed; the limit counts their length.
+    /// Accepts up to [`send_capacity`](Self::send_capacity) bytes and seals nothing in the call. If
+    /// it accepts at most 1 KiB, the bytes are copied; more are kept without a copy. Otherwise the
+    /// same as [`write`](Self::write).
+    ///
+    /// Shared bytes keep their whole allocation alive until they are sealed.
+    /// [`send_buffer_limit`](crate::CorkConfig::send_buffer_limit) counts their length only.
     ///
     /// # Errors
     ///
-    /// As [`write`](Self::write); `data` is unchanged then.
+    /// Those of [`write`](Self::write); `data` is unchanged then.
     pub fn write_bytes(&mut self, now: Instant, data: &mut Bytes, flags: SendFlags) -> Result<Written, WriteError> {
         self.policy.write_bytes(now, data, flags)
     }
 
-    /// From now on every write holds its tail, as if it had [`SendFlags::MORE`], until [`uncork`](Self::uncork).
+    /// Holds the tail of every later write, as if it had [`SendFlags::MORE`], until
+    /// [`uncork`](Self::uncork) (R10).
     ///
-    /// Size limit and deadline stay in force.
+    /// [`hold_limit`](crate::CorkConfig::hold_limit) and the deadline stay in force.
     pub fn cork(&mut self, now: Instant) {
         self.policy.cork(now);
     }
 
-    /// Ends [`cork`](Self::cork) and releases everything. Never blocks.
+    /// Ends [`cork`](Self::cork) and releases everything (R10). Never blocks.
+    ///
+    /// During the handshake everything waits until the handshake has ended.
     pub fn uncork(&mut self, now: Instant) -> FlushDecision {
         self.policy.uncork(now)
     }
 
-    /// Releases everything; a cork stays on. During the handshake everything waits for its end.
+    /// Releases everything (R10). A cork stays on.
+    ///
+    /// During the handshake everything waits until the handshake has ended.
     pub fn flush(&mut self, now: Instant) -> FlushDecision {
         self.policy.flush(now)
     }
 
-    /// Releases everything, sends `close_notify` behind the last byte, and refuses further writes.
+    /// Releases everything, puts `close_notify` behind the last byte and refuses further writes
+    /// (R11).
     ///
-    /// During the handshake this waits for its end. Reading goes on: TLS 1.3 closes one direction at a time (RFC 8446, section 6.1).
+    /// Transmit until [`is_finished`](Self::is_finished). During the handshake, the release and
+    /// `close_notify` wait until the handshake has ended. A further call changes nothing.
+    ///
+    /// Reading goes on: in TLS 1.3, `close_notify` closes one direction (RFC 8446, section 6.1).
     pub fn close(&mut self, now: Instant) -> FlushDecision {
         self.policy.close(now)
     }
 
-    /// Gives up what is not yet sealed and refuses further writes; returns how many accepted bytes that costs.
+    /// Discards all plaintext that is not sealed and refuses further writes (R11). Returns the
+    /// number of accepted bytes discarded.
     ///
-    /// Does not wait for keys. The peer gets a `close_notify` only if nothing was lost: otherwise it has to see that the stream was cut.
-    /// Transmit afterwards: sealed records, and the `close_notify`, still leave.
+    /// Does not wait for the handshake. A `close_notify` follows only if no byte was discarded:
+    /// without one, the peer sees that the stream was cut. Transmit afterwards: sealed records and
+    /// the `close_notify` still leave. Returns 0 and changes nothing if `close_notify` is already
+    /// queued or the connection has failed.
     pub fn abort(&mut self) -> usize {
         self.policy.abort()
     }
 
-    /// Releases the held tail if its deadline has come, and gives an idle buffer back.
+    /// Releases the held tail if its deadline has come (R5), and frees the buffers of an idle
+    /// policy.
+    ///
+    /// Call it at the time that [`poll_timeout`](Self::poll_timeout) returns. A call before that
+    /// time changes nothing.
     pub fn handle_timeout(&mut self, now: Instant) -> FlushDecision {
         self.policy.handle_timeout(now)
     }
 
-    /// The caller is about to sleep until the peer sends something: releases what is held, since the peer may be waiting for it.
+    /// Releases what is held, because the caller is about to sleep until the peer sends something:
+    /// the peer may be waiting for the held bytes (R12).
     ///
-    /// Call it when about to sleep, not whenever a read would block. Does nothing if
+    /// Call it before the task sleeps, not each time a read returns `WouldBlock`. Does nothing if
     /// [`flush_on_read_wait`](crate::CorkConfig::flush_on_read_wait) is off. A cork stays on.
     pub fn handle_read_wait(&mut self, now: Instant) -> FlushDecision {
         self.policy.handle_read_wait(now)
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); changes with every other call.
+    /// The time at which to call [`handle_timeout`](Self::handle_timeout); `None` if nothing is
+    /// due.
+    ///
+    /// This is the deadline of the held tail. While no deadline runs, it is the time at which idle
+    /// buffers are freed: 1 s after the last write. Every command, every `handle_*` call and every
+    /// transmit can change it.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.policy.poll_timeout()
     }
 
-    /// Whether [`transmit_with`](Self::transmit_with) would have something to do.
+    /// Whether a transmit would do something: offer output, seal plaintext, or return a deferred
+    /// error.
+    ///
+    /// Every command, every `handle_*` call, every transmit and received bytes can change it.
     pub fn wants_transmit(&self) -> bool {
         self.policy.wants_transmit()
     }
 
-    /// Offers output to `send` until nothing is left or it returns `WouldBlock`.
+    /// Offers output to `send` until nothing may leave any more, or `send` returns `WouldBlock`.
     ///
-    /// `send` gets slices of encrypted output, not copied, and whether further bytes are already waiting behind them (`MSG_MORE`);
-    /// it returns how many bytes the transport took. `Interrupted` is tried again.
+    /// `send` gets slices of encrypted output, which are not copied, and whether further output
+    /// waits behind them (`MSG_MORE` of send(2)). It returns the number of bytes that the transport
+    /// took. A `send` that returns `Interrupted` is repeated.
     ///
     /// # Errors
     ///
-    /// [`TransmitError::Io`] and [`TransmitError::WriteZero`] leave everything waiting.
-    /// [`TransmitError::Seal`] is final: the plaintext that waited is discarded, and counted; an
-    /// alert may still wait to be transmitted. [`TransmitError::Overrun`] is final too, nothing
-    /// more is offered, and further calls return it again.
+    /// [`TransmitError::Io`] and [`TransmitError::WriteZero`] lose nothing: all output still waits.
+    /// [`TransmitError::Seal`] is final; its `discarded` counts the plaintext bytes lost. An alert
+    /// may still wait; transmit once more. [`TransmitError::Overrun`] and
+    /// [`SealError::Contract`](crate::SealError::Contract) are final too: nothing more is offered,
+    /// and further calls return the error again.
     pub fn transmit_with(
         &mut self,
         send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
@@ -124,15 +161,16 @@ impl Connection {
         self.policy.transmit_with(send)
     }
 
-    /// As [`transmit_with`](Self::transmit_with), but starts no further send after `limit` wire bytes.
+    /// Same as [`transmit_with`](Self::transmit_with), but starts no further send after `limit`
+    /// wire bytes (R16).
     ///
-    /// For drivers that must not be kept busy by one stream, however much waits in it. If the result is not `blocked` and
-    /// [`wants_transmit`](Self::wants_transmit) still holds, the limit was reached: call again in the next turn, without waiting for the
-    /// transport.
+    /// For drivers that must not stay busy with one stream. The limit was reached if the result is
+    /// not `blocked` and [`wants_transmit`](Self::wants_transmit) is still true: call again in the
+    /// next turn, without waiting for the transport.
     ///
     /// # Errors
     ///
-    /// As [`transmit_with`](Self::transmit_with).
+    /// Those of [`transmit_with`](Self::transmit_with).
     pub fn transmit_up_to(
         &mut self,
         limit: usize,
@@ -141,33 +179,38 @@ impl Connection {
         self.policy.transmit_up_to(limit, send)
     }
 
-    /// Appends all output that can leave now to `out`; returns how many bytes that was. For tests, simulators and memory transports.
+    /// Appends all output that may leave now to `out`; returns the number of bytes appended. For
+    /// tests, simulators and transports in memory.
     ///
     /// # Errors
     ///
-    /// [`TransmitError::Seal`], as [`transmit_with`](Self::transmit_with).
+    /// [`TransmitError::Seal`] and [`TransmitError::Overrun`], as
+    /// [`transmit_with`](Self::transmit_with).
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Result<usize, TransmitError> {
         self.policy.poll_transmit(out)
     }
 
-    /// Takes one batch of output as an owned buffer, for loops whose sends own their buffers until they complete.
+    /// Takes one batch of output as an owned buffer, for completion-based loops, whose sends own
+    /// their buffers.
     ///
-    /// `None` if nothing can leave now. Take the next when this one has been sent: plaintext that waits meanwhile shares records.
+    /// Returns `None` if nothing may leave now. Take the next buffer when this one has been sent:
+    /// plaintext written meanwhile shares records.
     ///
     /// # Errors
     ///
-    /// [`TransmitError::Seal`], as [`transmit_with`](Self::transmit_with).
+    /// [`TransmitError::Seal`] and [`TransmitError::Overrun`], as
+    /// [`transmit_with`](Self::transmit_with).
     pub fn take_transmit(&mut self) -> Result<Option<Output>, TransmitError> {
         self.policy.take_transmit()
     }
 
-    /// Room in the buffer for plaintext, in bytes: what [`write_bytes`](Self::write_bytes) would
-    /// accept now. Grows by transmitting.
+    /// Room in the buffer for plaintext, in bytes: the most that [`write_bytes`](Self::write_bytes)
+    /// accepts now. It grows when plaintext is sealed by a transmit.
     ///
-    /// Zero means that any write of data is refused: [`WriteError::Blocked`] while open, otherwise
-    /// [`is_write_closed`](Self::is_write_closed). If it is not zero, [`write`](Self::write) accepts at least a
-    /// byte; a large write that is sealed straight from its slices accepts up to one batch, which
-    /// may be more than this or less.
+    /// Zero means that a write of data is refused: with [`WriteError::Blocked`] while the
+    /// connection is open, else because of [`is_write_closed`](Self::is_write_closed). If it is not
+    /// zero, [`write`](Self::write) accepts at least one byte. A large write that is sealed
+    /// straight from its slices accepts up to one batch, which may be more or less than this.
     pub fn send_capacity(&self) -> usize {
         self.policy.send_capacity()
     }
@@ -177,27 +220,29 @@ impl Connection {
         self.policy.waiting()
     }
 
-    /// Whether no further write will be accepted: closed, aborted or failed.
+    /// Whether further writes are refused: true for good after a close, an abort or a failure.
     pub fn is_write_closed(&self) -> bool {
         self.policy.is_write_closed()
     }
 
-    /// Whether a [`close`](Self::close) is through: all that was accepted and the end of the stream have been transmitted.
+    /// Whether a [`close`](Self::close) is complete: all accepted bytes and the `close_notify` have
+    /// been transmitted. False while a close waits for the handshake.
     ///
-    /// Also true when an abort or a failure has nothing left to send. False while a close waits for keys.
+    /// Also true after an abort or a failure, once nothing is left to transmit.
+    /// [`lost_bytes`](Self::lost_bytes) is not zero if a failure has discarded accepted bytes.
     pub fn is_finished(&self) -> bool {
         self.policy.is_finished()
     }
 
-    /// Accepted plaintext bytes that a failure has discarded; zero while there was none.
+    /// Accepted plaintext bytes that a failure has discarded; zero without a failure.
     ///
-    /// What [`abort`](Self::abort) gave up does not count. Look at it when a close is through: a
-    /// failure that was returned by another call may have cost bytes.
+    /// Bytes that [`abort`](Self::abort) discarded do not count. Check it when a close is complete:
+    /// an earlier call may have returned the failure.
     pub fn lost_bytes(&self) -> usize {
         self.policy.lost_bytes()
     }
 
-    /// What was counted so far.
+    /// A copy of the counters at this moment.
     pub fn stats(&self) -> Stats {
         self.policy.stats()
     }

@@ -1,4 +1,4 @@
-//! How output leaves: the transmits of a `CorkPolicy`, and what makes output ready for them.
+//! The transmits of a `CorkPolicy`: how output is made ready and how it leaves.
 
 use std::io::{self, IoSlice};
 
@@ -6,19 +6,21 @@ use super::{CorkPolicy, State};
 use crate::outlet::SendFault;
 use crate::{Output, Seal, TransmitError, Transmitted, gather};
 
-/// Output, in the three forms that loops need.
+/// Output, in the three forms that event loops need.
 impl<S: Seal> CorkPolicy<S> {
-    /// Offers output to `send` until nothing is left or it returns `WouldBlock`.
+    /// Offers output to `send` until nothing may leave any more, or `send` returns `WouldBlock`.
     ///
-    /// `send` gets slices of encrypted output, not copied, and whether further bytes are already waiting behind them (`MSG_MORE`);
-    /// it returns how many bytes the transport took. `Interrupted` is tried again.
+    /// `send` gets slices of encrypted output, which are not copied, and whether further output
+    /// waits behind them (`MSG_MORE` of send(2)). It returns the number of bytes that the transport
+    /// took. A `send` that returns `Interrupted` is repeated.
     ///
     /// # Errors
     ///
-    /// [`TransmitError::Io`] and [`TransmitError::WriteZero`] leave everything waiting.
-    /// [`TransmitError::Seal`] is final: the plaintext that waited is discarded, and counted; an
-    /// alert may still wait to be transmitted. [`TransmitError::Overrun`] is final too, nothing
-    /// more is offered, and further calls return it again.
+    /// [`TransmitError::Io`] and [`TransmitError::WriteZero`] lose nothing: all output still waits.
+    /// [`TransmitError::Seal`] is final; its `discarded` counts the plaintext bytes lost. An alert
+    /// may still wait; transmit once more. [`TransmitError::Overrun`] and
+    /// [`SealError::Contract`](crate::SealError::Contract) are final too: nothing more is offered,
+    /// and further calls return the error again.
     pub fn transmit_with(
         &mut self,
         send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
@@ -26,15 +28,16 @@ impl<S: Seal> CorkPolicy<S> {
         self.transmit_up_to(usize::MAX, send)
     }
 
-    /// As [`transmit_with`](Self::transmit_with), but starts no further send after `limit` wire bytes.
+    /// Same as [`transmit_with`](Self::transmit_with), but starts no further send after `limit`
+    /// wire bytes (R16).
     ///
-    /// For drivers that must not be kept busy by one stream, however much waits in it. If the result is not `blocked` and
-    /// [`wants_transmit`](Self::wants_transmit) still holds, the limit was reached: call again in the next turn, without waiting for the
-    /// transport.
+    /// For drivers that must not stay busy with one stream. The limit was reached if the result is
+    /// not `blocked` and [`wants_transmit`](Self::wants_transmit) is still true: call again in the
+    /// next turn, without waiting for the transport.
     ///
     /// # Errors
     ///
-    /// As [`transmit_with`](Self::transmit_with).
+    /// Those of [`transmit_with`](Self::transmit_with).
     pub fn transmit_up_to(
         &mut self,
         limit: usize,
@@ -62,11 +65,13 @@ impl<S: Seal> CorkPolicy<S> {
         }
     }
 
-    /// Appends all output that can leave now to `out`; returns how many bytes that was. For tests, simulators and memory transports.
+    /// Appends all output that may leave now to `out`; returns the number of bytes appended. For
+    /// tests, simulators and transports in memory.
     ///
     /// # Errors
     ///
-    /// [`TransmitError::Seal`], as [`transmit_with`](Self::transmit_with).
+    /// [`TransmitError::Seal`] and [`TransmitError::Overrun`], as
+    /// [`transmit_with`](Self::transmit_with).
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Result<usize, TransmitError> {
         let done = self.transmit_with(|bufs, _more| {
             bufs.iter().for_each(|buf| out.extend_from_slice(buf));
@@ -75,13 +80,16 @@ impl<S: Seal> CorkPolicy<S> {
         Ok(done.bytes)
     }
 
-    /// Takes one batch of output as an owned buffer, for loops whose sends own their buffers until they complete.
+    /// Takes one batch of output as an owned buffer, for completion-based loops, whose sends own
+    /// their buffers.
     ///
-    /// `None` if nothing can leave now. Take the next when this one has been sent: plaintext that waits meanwhile shares records.
+    /// Returns `None` if nothing may leave now. Take the next buffer when this one has been sent:
+    /// plaintext written meanwhile shares records.
     ///
     /// # Errors
     ///
-    /// [`TransmitError::Seal`], as [`transmit_with`](Self::transmit_with).
+    /// [`TransmitError::Seal`] and [`TransmitError::Overrun`], as
+    /// [`transmit_with`](Self::transmit_with).
     pub fn take_transmit(&mut self) -> Result<Option<Output>, TransmitError> {
         self.prepare()?;
         if !self.outlet.has_output() {
@@ -99,18 +107,20 @@ impl<S: Seal> CorkPolicy<S> {
                 Ok(_) if self.outlet.has_output() => {}
                 Ok(_) => break,
                 Err(error) if data.is_empty() => return Err(error),
-                // What was taken before it is the caller's.
+                // The caller gets the bytes taken before the error; the next transmit returns the
+                // error.
                 Err(error) => {
                     self.deferred = Some(error);
                     break;
                 }
             }
         }
-        self.stats.transmits = earlier + 1; // one send, however often the sealer was asked
+        self.stats.transmits = earlier + 1; // counts as one send
         Ok(Some(Output { data: self.spare.freeze(data), more: self.hold.unsealed() > 0 }))
     }
 
-    /// Has output ready if anything may leave: a batch, the end of the stream, or what the session itself has to say.
+    /// R7: makes output ready if anything may leave: a batch, the end of the stream (R11), or
+    /// control output of the session (R14).
     fn prepare(&mut self) -> Result<(), TransmitError> {
         if let Some(error) = self.deferred.take() {
             return Err(error);
@@ -146,7 +156,8 @@ impl<S: Seal> CorkPolicy<S> {
         &mut self,
         send: &mut impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
     ) -> Result<usize, TransmitError> {
-        // R8: the kernel may wait for more exactly if more is already waiting here; held bytes do not count.
+        // R8: `more` is set exactly if released or sealed bytes wait behind; held bytes do not
+        // count.
         match self.outlet.send_once(self.hold.unsealed() > 0, send) {
             Ok(sent) => {
                 self.stats.count_sent(sent);

@@ -1,15 +1,17 @@
-//! Early data (0-RTT) is out of scope: it is refused, never lost.
+//! Early data (0-RTT) is out of scope: it is refused, and so never lost (R6).
 
 use std::sync::Arc;
 
 use ::rustls::{ClientConfig, Connection, ServerConfig};
 
-/// `config`, or a copy of it that accepts no early data (`max_early_data_size` of zero).
+/// Returns `config`, or a copy of it that accepts no early data (`max_early_data_size` of 0).
 ///
-/// A session that accepts early data acknowledges bytes that nobody would read. From one that refuses it, the client learns in the
-/// handshake that it has to send them again (RFC 8446, section 4.2.10); rustls skips up to 16 KiB of them, and fails the handshake beyond.
+/// A session that accepts early data acknowledges bytes that are never read. A session that refuses
+/// it makes the client send them again after the handshake (RFC 8446, section 4.2.10). rustls skips
+/// up to 16 KiB of refused early data; more fails the handshake.
 ///
-/// [`Connection::server`](crate::Connection::server) does this for each session, and the drivers' acceptors once.
+/// [`Connection::server`](crate::Connection::server) calls this for each session, and the drivers'
+/// acceptors call it once.
 pub fn server_without_early_data(config: Arc<ServerConfig>) -> Arc<ServerConfig> {
     if config.max_early_data_size == 0 {
         return config;
@@ -19,9 +21,10 @@ pub fn server_without_early_data(config: Arc<ServerConfig>) -> Arc<ServerConfig>
     Arc::new(config)
 }
 
-/// `config`, or a copy of it that offers no early data (`enable_early_data` off).
+/// Returns `config`, or a copy of it that offers no early data (`enable_early_data` off).
 ///
-/// [`Connection::client`](crate::Connection::client) does this for each session, and the drivers' connectors once.
+/// [`Connection::client`](crate::Connection::client) calls this for each session, and the drivers'
+/// connectors call it once.
 pub fn client_without_early_data(config: Arc<ClientConfig>) -> Arc<ClientConfig> {
     if !config.enable_early_data {
         return config;

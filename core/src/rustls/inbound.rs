@@ -1,6 +1,6 @@
-//! Received bytes in, plaintext out.
+//! The inbound half: takes received bytes, returns plaintext.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::ops::RangeInclusive;
 
 use ::rustls::Connection;
@@ -10,17 +10,19 @@ use super::{Session, has_early_data};
 const EARLY_DATA_ACCEPTED: &str =
     "the server's configuration accepts early data, which would be lost: set its max_early_data_size to 0";
 
-/// From change_cipher_spec to heartbeat.
+/// The content types from change_cipher_spec to heartbeat.
 const CONTENT_TYPES: RangeInclusive<u8> = 20..=24;
 
 impl Session {
-    /// Whether rustls takes more bytes: not while plaintext waits to be read, nor after the peer's `close_notify`.
+    /// Whether rustls takes more bytes. It does not while plaintext waits to be read, nor after the
+    /// peer's `close_notify`, nor during the handshake while output waits.
     pub(crate) fn wants_receive(&self) -> bool {
         self.conn.wants_read() || (self.conn.is_handshaking() && !self.conn.wants_write())
     }
 
-    /// One read from `reader`; zero is the end of the transport. `None`, and nothing was read: a handshake message is gathered that
-    /// takes more room than rustls gives it.
+    /// Reads once from `reader`; returns the number of bytes, zero at the end of the transport.
+    /// `None` if nothing was read because a handshake message takes more room than rustls allows
+    /// it.
     pub(crate) fn receive_from(&mut self, reader: &mut dyn Read) -> io::Result<Option<usize>> {
         let mut asked = Asked { reader, yes: false, first: &mut self.first };
         match self.conn.read_tls(&mut asked) {
@@ -29,12 +31,13 @@ impl Session {
         }
     }
 
-    /// Returns whether plaintext waits to be read.
+    /// Processes the received bytes; returns whether plaintext waits to be read.
     pub(crate) fn process(&mut self) -> Result<bool, ::rustls::Error> {
         let may_accept = self.conn.is_handshaking() && matches!(self.conn, Connection::Server(_));
         let state = self.conn.process_new_packets()?;
         if may_accept && has_early_data(&mut self.conn) {
-            // Nothing may leave: the answer that waits would acknowledge bytes that nobody reads.
+            // Nothing may leave: the answer that waits would acknowledge bytes that are never read
+            // (R6).
             self.last_bytes = Some(0);
             return Err(::rustls::Error::General(EARLY_DATA_ACCEPTED.to_owned()));
         }
@@ -42,7 +45,7 @@ impl Session {
         Ok(state.plaintext_bytes_to_read() > 0)
     }
 
-    /// Whether what the peer sent first may have been TLS.
+    /// Whether the peer's first bytes can be the beginning of TLS; true while there are none.
     pub(crate) fn peer_speaks_tls(&self) -> bool {
         self.first.is_tls()
     }
@@ -50,9 +53,21 @@ impl Session {
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.conn.reader().read(buf)
     }
+
+    pub(crate) fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.conn.reader().into_first_chunk()
+    }
+
+    /// Takes `len` bytes of the first chunk, or all of it if it is shorter: rustls panics on more than there are.
+    pub(crate) fn consume(&mut self, len: usize) {
+        let mut reader = self.conn.reader();
+        let left = reader.fill_buf().map_or(0, <[u8]>::len);
+        reader.consume(len.min(left));
+    }
 }
 
-/// Tells an error of the reader from one that rustls makes before it reads.
+/// A reader that records whether rustls has called it. So an error of the reader can be
+/// distinguished from one that rustls returns before it reads.
 struct Asked<'a> {
     reader: &'a mut dyn Read,
     yes: bool,
@@ -69,14 +84,14 @@ impl Read for Asked<'_> {
             }
             taken => {
                 let room = buf.len();
-                let what = format!("the transport reported that it read {taken} bytes into a buffer of {room}");
+                let what = format!("the transport has a bug: it reported {taken} bytes read into a buffer of {room}");
                 Err(io::Error::new(io::ErrorKind::InvalidData, what))
             }
         }
     }
 }
 
-/// The first bytes from the peer, which show whether it speaks TLS.
+/// The peer's first bytes, which show whether it speaks TLS.
 #[derive(Debug, Default)]
 pub(super) struct FirstBytes {
     bytes: [u8; 2],
@@ -94,7 +109,8 @@ impl FirstBytes {
         }
     }
 
-    /// Whether they may begin a record: a content type, and the major version (RFC 8446, section 5.1).
+    /// Whether the bytes can begin a record: a content type and the major version 3 (RFC 8446,
+    /// section 5.1).
     fn is_tls(&self) -> bool {
         match self.bytes[..self.len] {
             [] => true,

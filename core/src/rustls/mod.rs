@@ -1,4 +1,4 @@
-//! The one module that knows rustls.
+//! The only module that uses rustls.
 
 mod early_data;
 mod inbound;
@@ -11,30 +11,31 @@ use ::rustls::{Connection, ProtocolVersion};
 
 use crate::config::MAX_RECORD_SIZE;
 
-/// Bytes that rustls counts as overhead in `max_fragment_size`.
+/// Bytes of overhead that rustls includes in `max_fragment_size`.
 const FRAGMENT_OVERHEAD: usize = 5;
 
-/// A rustls session, as a [`Connection`](crate::Connection) drives it.
+/// A rustls session under a [`Connection`](crate::Connection).
 ///
-/// It gives no mutable access to the rustls connection: that would accept plaintext behind the policy's back.
+/// R14: it gives no mutable access to the rustls connection, which would accept plaintext that the
+/// policy has not released.
 #[derive(Debug)]
 pub(crate) struct Session {
     conn: Connection,
     max_record_size: usize,
     first: inbound::FirstBytes,
-    /// Whether something arrived since control output was last brought out.
+    /// Whether anything was received since control output was last queued.
     may_have_control: bool,
-    /// A KeyUpdate of ours waits for the transport.
+    /// Whether our own KeyUpdate request waits for the transport.
     refreshing: bool,
-    /// What a record is longer than its plaintext, once a short one has told.
+    /// The wire bytes of a record less its plaintext; `None` until a short record has shown it.
     overhead: Option<usize>,
-    /// With the keys used up: what may still leave.
+    /// Wire bytes that may still leave, if the session may send nothing more; else `None`.
     last_bytes: Option<usize>,
 }
 
 impl Session {
     pub(crate) fn new(mut conn: Connection, max_fragment_size: Option<usize>) -> Self {
-        // The policy bounds what waits; rustls's own limit gives short accepts.
+        // R9: the policy bounds what waits. The limit of rustls would only cause short writes.
         conn.set_buffer_limit(None);
         Self {
             conn,

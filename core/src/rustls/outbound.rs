@@ -1,4 +1,4 @@
-//! Sealing with rustls 0.23, which keeps sealed records in a queue of its own.
+//! The outbound half: seals with rustls 0.23, which keeps sealed records in a queue of its own.
 
 use std::error::Error;
 use std::io::{self, IoSlice, Write};
@@ -10,13 +10,14 @@ use super::Session;
 use crate::gather::{self, Pieces, Slices};
 use crate::{Seal, SealError};
 
-/// The content type of alerts (RFC 8446, section 5.1); they show only in TLS 1.2, whose keys alone can be used up.
+/// The content type of alerts (RFC 8446, section 5.1). It is visible only in TLS 1.2, the one
+/// version whose keys can be used up.
 const ALERT: u8 = 21;
-/// Plaintext bytes of an alert (RFC 5246, section 7.2).
+/// The plaintext bytes of an alert (RFC 5246, section 7.2).
 const ALERT_LEN: usize = 2;
 /// rustls offers at most this many records in one `write_tls`.
 const SLICES_MAX: usize = 64;
-/// rustls cuts no more slices than this into several records.
+/// Only a list of at most this many slices is left to rustls to cut into several records (R16).
 const SLICES_FOR_RUSTLS: usize = 16;
 
 impl Seal for Session {
@@ -29,9 +30,9 @@ impl Seal for Session {
     }
 
     fn seal(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError> {
-        self.may_have_control = false; // it comes along
+        self.may_have_control = false; // the next record brings it along
         let len = gather::total(plaintext);
-        // For each record that it cuts, rustls walks over all the slices.
+        // R16: for each record that it cuts, rustls walks over all the slices.
         let few = plaintext.len() <= SLICES_FOR_RUSTLS;
         let rustls_cuts = record_size == self.max_record_size && self.is_tls13() && few;
         if rustls_cuts || len <= record_size {
@@ -77,14 +78,14 @@ impl Seal for Session {
 
     fn queue_control(&mut self) {
         self.may_have_control = false;
-        // rustls keeps its answer to a KeyUpdate until the next write, of which an empty one is enough. An error here is the
-        // session's own, and was reported when it happened.
+        // rustls keeps its answer to a KeyUpdate until the next write; an empty write is enough. An
+        // error here is one of the session, which was reported when it occurred.
         let _ = self.conn.writer().write(&[]);
     }
 }
 
 impl Session {
-    /// Queues a KeyUpdate behind earlier output, unless one is waiting already.
+    /// Queues a KeyUpdate request behind earlier output, unless one waits already.
     pub(crate) fn refresh_traffic_keys(&mut self) -> Result<(), ::rustls::Error> {
         if !self.refreshing {
             self.conn.refresh_traffic_keys()?;
@@ -93,10 +94,12 @@ impl Session {
         Ok(())
     }
 
-    /// Returns how many records that made: none if the keys are used up.
+    /// Hands `plaintext` to rustls; returns the number of records made, zero if the keys are used
+    /// up.
     ///
-    /// TLS 1.3 updates its keys before they are (RFC 8446, section 5.5): rustls does so unasked. In TLS 1.2 it then drops the
-    /// plaintext, reports it as taken, and queues a `close_notify` in its place.
+    /// In TLS 1.3, rustls updates its keys before they are used up (RFC 8446, section 5.5). In TLS
+    /// 1.2 it then drops the plaintext, reports it as taken, and queues a `close_notify` in its
+    /// place.
     fn write(&mut self, plaintext: &[IoSlice<'_>], len: usize, record_size: usize) -> Result<usize, SealError> {
         if self.is_tls13() {
             let records = len.div_ceil(record_size);
@@ -105,7 +108,8 @@ impl Session {
         }
         let before = self.output_bytes()?;
         let mut waiting = before;
-        // Behind many records an alert shows by its length alone: no record is to have the same.
+        // If many records wait, an alert can only be recognised by its length. So no record may
+        // have the length of an alert.
         let step = if len == ALERT_LEN && !self.look()?.is_all { 1 } else { len.max(1) };
         let mut pieces = Pieces::new(plaintext);
         for _ in (0..len).step_by(step) {
@@ -113,7 +117,8 @@ impl Session {
             pieces.take(step, |piece| record.push(IoSlice::new(piece)));
             let added = self.write_record(&record, step, waiting)?;
             if added == 0 {
-                // The `close_notify` would pass what is lost for a proper end.
+                // The `close_notify` must not leave: it would present the lost plaintext as a
+                // proper end.
                 self.last_bytes = Some(before);
                 return Ok(0);
             }
@@ -122,7 +127,8 @@ impl Session {
         Ok(len / step)
     }
 
-    /// One record of TLS 1.2, behind so many `waiting` bytes; returns how many bytes it has: none if it was not sealed.
+    /// Makes one record of TLS 1.2 behind `waiting` wire bytes. Returns its wire bytes; zero if it
+    /// was not sealed.
     fn write_record(&mut self, plaintext: &[IoSlice<'_>], len: usize, waiting: usize) -> Result<usize, SealError> {
         let taken = self.hand_over(plaintext)?;
         let added = self.output_bytes()?.saturating_sub(waiting);
@@ -134,13 +140,14 @@ impl Session {
             self.overhead = Some(added - len);
             look.last != Some(ALERT)
         } else {
-            // Unknown before the first record, which the keys are always good for.
+            // The overhead is unknown only before the first record, for which the keys always
+            // suffice.
             self.overhead.is_none_or(|overhead| added != ALERT_LEN + overhead)
         };
         Ok(if sealed { added } else { 0 })
     }
 
-    /// How many bytes rustls took.
+    /// Writes `plaintext` to rustls; returns the number of bytes it took.
     fn hand_over(&mut self, plaintext: &[IoSlice<'_>]) -> Result<usize, SealError> {
         let mut writer = self.conn.writer();
         match plaintext {
@@ -150,13 +157,13 @@ impl Session {
         .map_err(failed)
     }
 
-    /// How many bytes wait for the transport.
+    /// The number of wire bytes that wait for the transport.
     fn output_bytes(&mut self) -> Result<usize, SealError> {
-        // All that was received has been processed: this only looks.
+        // All received bytes have been processed, so this call only returns the state.
         self.conn.process_new_packets().map(|state| state.tls_bytes_to_write()).map_err(failed)
     }
 
-    /// Looks at the records that wait, and takes none.
+    /// Looks at the records that wait, without taking any.
     fn look(&mut self) -> Result<Look, SealError> {
         let mut look = Look { last: None, is_all: true };
         self.conn.write_tls(&mut look).map_err(failed)?;
@@ -168,10 +175,10 @@ fn failed(error: impl Error + Send + Sync + 'static) -> SealError {
     SealError::Session(Arc::new(error))
 }
 
-/// Gives rustls's records to a closure instead of a writer.
+/// Gives the records of rustls to a closure instead of a writer.
 struct Offer<'a> {
     send: &'a mut dyn FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
-    /// No more bytes than this are to leave.
+    /// The most wire bytes that may leave.
     most: usize,
 }
 
@@ -181,7 +188,8 @@ impl Write for Offer<'_> {
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        // A full list may not be all: without its last record there is surely one behind the others.
+        // R8: a full list may not be all. Without its last record, at least one waits behind the
+        // others.
         let rest = bufs.len() == SLICES_MAX;
         let bufs = if rest { &bufs[..SLICES_MAX - 1] } else { bufs };
         if self.most == usize::MAX {
@@ -197,11 +205,11 @@ impl Write for Offer<'_> {
     }
 }
 
-/// Takes nothing from rustls.
+/// A writer that takes nothing from rustls.
 struct Look {
     /// The content type of the last record offered.
     last: Option<u8>,
-    /// No other waits behind it.
+    /// Whether no record waits behind it.
     is_all: bool,
 }
 
@@ -232,7 +240,7 @@ mod tests {
     use super::*;
     use crate::gather::tests::steps_of;
 
-    /// A client's session whose handshake is done.
+    /// A client's session after its handshake.
     fn session(version: &'static SupportedProtocolVersion, max_fragment_size: Option<usize>) -> Session {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -265,10 +273,10 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "the crypto provider is not Rust")]
     fn sealing_many_slices_into_small_records_looks_at_each_a_few_times() {
-        // Neither record size leaves a last record that is as short as an alert.
+        // With neither record size is the last record as short as an alert.
         const SLICES: usize = 2003;
         for version in [&version::TLS12, &version::TLS13] {
-            // Cut here, and by rustls if it were given so many.
+            // Cut here; and cut by rustls if it were given so many slices.
             for (max_fragment_size, record_size) in [(None, 16), (Some(32), 27)] {
                 let mut session = session(version, max_fragment_size);
                 let bufs: Vec<_> = (0..SLICES).map(|_| IoSlice::new(b"a")).collect();

@@ -1,4 +1,4 @@
-//! What holds for the text of every error.
+//! Checks that apply to the text of every error.
 
 use std::error::Error;
 use std::io;
@@ -44,7 +44,7 @@ pub(crate) fn check_transport_error(wrap: impl Fn(io::Error) -> io::Error) {
     assert_eq!(error.to_string(), reset().to_string());
 }
 
-/// Returns the error inside of `error`.
+/// Returns the error inside `error`.
 pub(crate) fn check_inner<'a>(
     error: &'a io::Error,
     kind: io::ErrorKind,

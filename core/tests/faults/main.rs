@@ -1,5 +1,6 @@
-//! Every fault at every point of a script, over real rustls, in virtual time: nothing is lost without a word.
-#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+//! Every fault at every point of a script, over real rustls, in virtual time: no byte is lost
+//! unless an error reports it.
+#![allow(clippy::disallowed_methods)] // the start of virtual time
 
 #[path = "../pair/mod.rs"]
 mod pair;
@@ -18,7 +19,7 @@ use world::{MAX_HOLD, Op, World};
 const MORE: bool = true;
 const LAST: bool = false;
 
-/// Everything that a caller does; the handshake happens in the first `Exchange`.
+/// The script: everything that a caller does. The handshake happens in the first `Exchange`.
 const SCRIPT: [Op; 34] = [
     Op::Send(&[200], MORE),
     Op::Send(&[100, 0, 50], LAST),
@@ -56,10 +57,10 @@ const SCRIPT: [Op; 34] = [
     Op::Close,
 ];
 
-/// The sizes of one call at which single faults are tried.
+/// The most bytes of one transport call, for runs with a single fault.
 const WINDOWS: [usize; 2] = [400, usize::MAX];
 
-/// Runs `body` with each TLS version, for either side, and says how many runs it made.
+/// Runs `body` with each TLS version, for either side, and prints the number of runs that it made.
 fn sides(what: &str, body: impl Fn(&Configs, bool) -> usize) {
     for version in [&TLS12, &TLS13] {
         let configs = configs_with(aws_lc_rs::default_provider(), version);
@@ -79,7 +80,7 @@ fn run(configs: &Configs, client: bool, plan: Plan) -> World {
     world
 }
 
-/// What the script sends.
+/// The number of bytes that the script sends.
 fn length() -> usize {
     let len = |op: &Op| match op {
         Op::Send(lens, _) => lens.iter().sum(),
@@ -114,7 +115,8 @@ fn a_fault_at_every_call_loses_nothing_without_a_word() {
         let mut points = 0;
         for window in WINDOWS {
             for kind in Kind::ALL {
-                // Signatures differ in length, and so may runs: the last call is the one after which no fault happens.
+                // Signatures differ in length, so runs may differ in their number of calls. The
+                // last call is the first one at which the fault does not occur.
                 let fault = |call| Plan { fault: Fault::Call(call, kind), ..Plan::calm(window) };
                 let calls = (0..).find(|call| !run(configs, client, fault(*call)).transport.fired());
                 let calls = calls.expect("a run ends");
@@ -137,7 +139,7 @@ fn a_fault_at_every_operation_loses_nothing_without_a_word() {
                 let jumps = [MAX_HOLD - Duration::from_nanos(1), MAX_HOLD, Duration::from_secs(3600)];
                 let mut faults = vec![Fault::Abort(op), Fault::Blocked(op)];
                 faults.extend(jumps.map(|time| Fault::Jump(op, time)));
-                // Garbage behind our own close_notify fails an assertion of rustls.
+                // Garbage after our own close_notify fails an assertion of rustls (point 13).
                 faults.extend((op < close).then_some(Fault::Garbage(op)));
                 points += faults.len();
                 for fault in faults {

@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read};
 use std::time::Duration;
 
-/// How every call of a run behaves, and the one fault in it.
+/// The behaviour of every call in a run, and the one fault in the run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// The most bytes of one call.
+    /// The most bytes that one call moves.
     pub(crate) window: usize,
-    /// So many times `WouldBlock` before each call that goes through, for each direction.
+    /// The number of times that a call returns `WouldBlock` before one goes through, in each
+    /// direction.
     pub(crate) storm: usize,
-    /// `Interrupted` before each call.
+    /// Whether a call returns `Interrupted` before each one that goes through.
     pub(crate) interrupts: bool,
-    /// Time stands still.
+    /// Whether time stands still.
     pub(crate) frozen: bool,
     pub(crate) fault: Fault,
 }
@@ -21,12 +22,13 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// At the call with this index, sends and receives counted together.
+    /// The call with this index fails; sends and receives are counted together.
     Call(usize, Kind),
-    /// The rest come before the operation with this index. First, time that jumps.
+    /// Time jumps before the operation with this index. The faults below also take an operation's
+    /// index.
     Jump(usize, Duration),
     Abort(usize),
-    /// A record that no key opens is received.
+    /// A record that cannot be decrypted is received.
     Garbage(usize),
     /// The transport blocks during this operation.
     Blocked(usize),
@@ -36,15 +38,15 @@ pub(crate) enum Fault {
 pub(crate) enum Kind {
     WouldBlock,
     Interrupted,
-    /// Once; the next call goes through.
+    /// An error once; the next call goes through.
     Error,
     /// `Ok(0)`: once for a send, for ever for a receive.
     Zero,
-    /// Nothing goes through from here on.
+    /// All further calls fail.
     Reset,
-    /// Nothing more comes from the peer.
+    /// All further receives return the end.
     PeerGone,
-    /// Nothing more is taken, but what the peer sends comes.
+    /// All further sends fail; receives go on.
     SendsFail,
 }
 
@@ -54,17 +56,17 @@ impl Kind {
 }
 
 impl Plan {
-    /// No fault, and the size of one call.
+    /// A plan without a fault, whose calls move at most `window` bytes.
     pub(crate) fn calm(window: usize) -> Self {
         Self { window, storm: 0, interrupts: false, frozen: false, fault: Fault::None }
     }
 
-    /// Whether an end may refuse what the other says. An abort without keys is such a case.
+    /// Whether one side may end the session with an alert. An abort without keys is such a case.
     pub(crate) fn ends_in_an_alert(self) -> bool {
         matches!(self.fault, Fault::Garbage(_) | Fault::Abort(_))
     }
 
-    /// Whether everything arrives in spite of it.
+    /// Whether all bytes arrive in spite of the fault.
     pub(crate) fn is_survivable(self) -> bool {
         matches!(
             self.fault,
@@ -76,10 +78,10 @@ impl Plan {
 #[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) plan: Plan,
-    /// To the peer, and what came from it.
+    /// Bytes for the peer; `down` has the bytes from the peer.
     pub(crate) up: VecDeque<u8>,
     down: VecDeque<u8>,
-    /// Bytes that calls have moved.
+    /// The number of bytes that calls have moved.
     pub(crate) moved: usize,
     pub(crate) calls: usize,
     pub(crate) blocked: bool,
@@ -87,12 +89,12 @@ pub(crate) struct Transport {
     failed: bool,
     sends_fail: bool,
     receives_end: bool,
-    /// A send said that it took nothing.
+    /// Whether a send has returned zero.
     pub(crate) took_zero: bool,
     weather: [Weather; 2],
 }
 
-/// How often a direction was put off since its last call that went through.
+/// The failed attempts of a direction since its last call that went through.
 #[derive(Clone, Copy, Debug, Default)]
 struct Weather {
     blocked: usize,
@@ -130,7 +132,7 @@ impl Transport {
         self.down.extend(data);
     }
 
-    /// What a peer without keys might say.
+    /// Delivers a record such as a peer without keys may send.
     pub(crate) fn garbage(&mut self) {
         self.down.extend([23, 3, 3, 0, 64]);
         self.down.extend([0x5A; 64]);
@@ -140,7 +142,7 @@ impl Transport {
         !self.down.is_empty() || self.is_ended()
     }
 
-    /// Whether receives go through no more.
+    /// Whether no further receive returns data.
     pub(crate) fn is_ended(&self) -> bool {
         self.receives_end || self.is_dead()
     }
@@ -161,12 +163,12 @@ impl Transport {
         self.fired && matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
     }
 
-    /// For how many turns the transport may move nothing and still go on.
+    /// The number of turns in which the transport may move nothing and still go on.
     pub(crate) fn patience(&self) -> usize {
         2 + self.plan.storm + usize::from(self.plan.interrupts)
     }
 
-    /// How many bytes this call may move.
+    /// Counts a call; returns the number of bytes that it may move.
     fn call(&mut self, sending: bool) -> io::Result<usize> {
         if self.blocked {
             return Err(io::ErrorKind::WouldBlock.into());

@@ -1,4 +1,5 @@
-//! A `Connection` over a transport that fails as planned, a driver for it, and a peer of plain rustls.
+//! A `Connection` over a transport that fails as planned, with a driver, and a peer of plain
+//! rustls.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::time::{Duration, Instant};
@@ -16,26 +17,26 @@ pub(crate) const MAX_HOLD: Duration = Duration::from_millis(10);
 const RECORD: usize = 1024;
 const SEND_BUFFER: usize = 4096;
 const BATCH_MAX: usize = 4096;
-/// No record is longer than its plaintext by more.
+/// The most by which a record is longer than its plaintext, in bytes.
 const OVERHEAD: usize = 29;
-/// What a handshake of one certificate, alerts and answers to KeyUpdate come to at most.
+/// The most bytes of a handshake with one certificate, alerts and answers to KeyUpdates.
 const CONTROL: usize = 4096;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
-    /// One event of these slices, the rest again until all is accepted.
+    /// Writes these slices as one event, and the rest again until all is accepted.
     Send(&'static [usize], bool),
     SendBytes(usize, bool),
     Cork,
     Uncork,
     Flush,
     ReadWait,
-    /// Moves bytes until none move.
+    /// Moves bytes both ways until none move.
     Exchange,
-    /// To the next deadline.
+    /// Advances to the next deadline.
     Wait,
     PeerSends(usize),
-    /// A KeyUpdate that asks for one; TLS 1.2 has none.
+    /// The peer sends a KeyUpdate that asks for an answer. TLS 1.2 has none.
     PeerUpdatesKeys,
     PeerCloses,
     Close,
@@ -46,26 +47,26 @@ pub(crate) struct World {
     peer: rustls::Connection,
     pub(crate) transport: Transport,
     now: Instant,
-    /// Ends of what was accepted, and when.
+    /// The end offset of each accepted write, and its time.
     events: Vec<(usize, Instant)>,
     pub(crate) arrived: usize,
-    /// The peer has got our `close_notify`.
+    /// Whether the peer has received our `close_notify`.
     pub(crate) arrived_end: bool,
-    /// An alert of ours has ended it.
+    /// Whether an alert of ours has ended the peer.
     peer_failed: bool,
     peer_sent: usize,
     received: usize,
     received_end: bool,
-    /// No more is to be received: the end, or an error.
+    /// Whether nothing more is to be received, after the end or an error.
     deaf: bool,
-    /// What errors and `abort` said is lost.
+    /// The number of lost bytes that errors and `abort` have reported.
     pub(crate) lost: usize,
-    /// Whether a call told of a fault.
+    /// Whether a call has reported a fault.
     pub(crate) told: bool,
-    /// What was received was a fatal error.
+    /// Whether receiving has failed for good.
     failed: bool,
     aborted: bool,
-    /// While there were no keys.
+    /// Whether the abort came before keys existed.
     aborted_early: bool,
     handshaken: bool,
 }
@@ -156,7 +157,7 @@ impl World {
                 }
                 self.exchange();
             }
-            // rustls would say the end before what it was given during the handshake.
+            // rustls would send its end before the data that it got during the handshake.
             Op::PeerSends(_) | Op::PeerUpdatesKeys | Op::PeerCloses
                 if self.peer.is_handshaking() || self.peer_failed => {}
             Op::PeerSends(len) => {
@@ -181,7 +182,7 @@ impl World {
         }
     }
 
-    /// Offers the rest again for as long as that makes some of it leave.
+    /// Writes the rest again as long as that makes bytes leave.
     fn send(&mut self, lens: &[usize], more: bool) {
         let mut data = stream(self.accepted(), lens.iter().sum());
         let mut lens = lens.to_vec();
@@ -211,7 +212,7 @@ impl World {
         }
     }
 
-    /// Whether to offer more.
+    /// Records the result of a write; returns whether to write more.
     fn wrote(&mut self, written: Result<usize, WriteError>) -> bool {
         match written {
             Ok(accepted) => {
@@ -231,14 +232,14 @@ impl World {
                 false
             }
             Err(WriteError::Failed) => {
-                assert!(self.told, "a write fails after an error that was told");
+                assert!(self.told, "a write failed before an error was reported");
                 false
             }
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// Moves bytes both ways until none move, and then as often again as the transport may put it off.
+    /// Moves bytes both ways until none move for as many turns as the transport may put calls off.
     fn exchange(&mut self) {
         let patience = self.transport.patience();
         let mut idle = 0;
@@ -269,7 +270,7 @@ impl World {
         let mut calls = 0;
         let result = self.conn.transmit_with(|bufs, more| {
             calls += 1;
-            assert!(calls < 100_000, "spins");
+            assert!(calls < 100_000, "the transmit does not end");
             let offered: usize = bufs.iter().map(|buf| buf.len()).sum();
             let records = BATCH_MAX / RECORD;
             assert!(
@@ -287,11 +288,14 @@ impl World {
         match result {
             Ok(done) => {
                 assert_eq!(done.bytes, moved);
-                assert!(done.blocked || !says_more, "R8: said that more is waiting, and sent no more");
-                assert!(done.blocked || !self.conn.wants_transmit(), "wants to transmit, and does nothing");
+                assert!(done.blocked || !says_more, "R8: `more` was set, and nothing was sent after it");
+                assert!(
+                    done.blocked || !self.conn.wants_transmit(),
+                    "wants_transmit is true, and a transmit does nothing"
+                );
             }
             Err(TransmitError::Io(error)) => {
-                assert!(self.transport.took_fault(&error), "an error of its own: {error}");
+                assert!(self.transport.took_fault(&error), "an error that the transport did not return: {error}");
                 self.told = true;
             }
             Err(TransmitError::WriteZero) => self.told = true,
@@ -304,14 +308,14 @@ impl World {
             match self.conn.receive_from(self.now, &mut self.transport) {
                 Ok(received) => {
                     self.deaf = received.bytes == 0;
-                    assert!(!self.deaf || self.transport.is_ended(), "received nothing of what there was");
+                    assert!(!self.deaf || self.transport.is_ended(), "received nothing although bytes were there");
                     assert!(!self.deaf || received.readable, "the end is there to be read");
                 }
                 Err(ReceiveError::Io(error)) => {
                     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
                         break;
                     }
-                    assert!(self.transport.took_fault(&error), "an error of its own: {error}");
+                    assert!(self.transport.took_fault(&error), "an error that the transport did not return: {error}");
                     self.told = true;
                     self.deaf = self.transport.is_dead();
                     break;
@@ -338,7 +342,7 @@ impl World {
             }
             Err(error) => {
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-                assert!(self.transport.is_ended(), "a cut that there was not");
+                assert!(self.transport.is_ended(), "a cut was reported, and there was none");
                 self.told = true;
             }
         }
@@ -387,16 +391,16 @@ impl World {
         assert!(self.conn.is_handshaking() || self.conn.poll_timeout().is_some() || self.held() == 0, "point 4");
         assert_eq!(self.conn.lost_bytes() > 0, self.lost > 0 && !self.aborted);
         if self.conn.is_finished() && self.lost == 0 && self.transport.up.is_empty() {
-            assert_eq!(self.arrived, self.accepted(), "finished, and not all arrived");
+            assert_eq!(self.arrived, self.accepted(), "finished before all bytes arrived");
         }
     }
 
-    /// Bytes that wait though the transport takes all that it is offered.
+    /// Bytes that wait although the transport takes everything that it is offered.
     fn held(&self) -> usize {
         if self.conn.wants_transmit() { 0 } else { self.conn.waiting() }
     }
 
-    /// R5: of what waits for no transport, nothing has waited for `MAX_HOLD`.
+    /// R5: no held byte has waited for `MAX_HOLD`.
     fn check_deadlines(&self) {
         if self.held() == 0 || !self.handshaken {
             return;
@@ -406,19 +410,21 @@ impl World {
         assert!(*at + MAX_HOLD > self.now, "R5: held for {:?}", self.now - *at);
     }
 
-    /// What has to be true at the end, whatever went wrong.
+    /// Checks what has to be true at the end, after any fault.
     fn finish(&mut self) {
         let plan = self.transport.plan;
         let all = self.arrived == self.accepted();
         assert!(self.told || !self.transport.took_zero, "point 7: zero bytes taken, and no error");
         assert!(self.conn.poll_timeout().is_none_or(|at| at > self.now));
         if self.transport.sends_failed() {
-            // What does not arrive still waits, or was on its way when the transport broke; either was told.
-            assert!(all || self.told, "lost without a word");
+            // A byte that does not arrive still waits, or was in flight when the transport failed.
+            // Both have been reported.
+            assert!(all || self.told, "bytes are lost, and no error reported it");
             return;
         }
-        assert_eq!(self.arrived + self.lost, self.accepted(), "lost without a word");
-        // Without keys nothing that says the end counts, and a failure is an end of its own.
+        assert_eq!(self.arrived + self.lost, self.accepted(), "bytes are lost, and no error reported it");
+        // Without keys no close_notify counts as an end, and a failure ends the stream in its own
+        // way.
         let says_end = self.lost == 0 && self.handshaken && !self.aborted_early && !self.failed;
         assert_eq!(self.arrived_end, says_end, "close_notify exactly if nothing is lost");
         assert!(self.conn.is_finished() && self.conn.waiting() == 0);

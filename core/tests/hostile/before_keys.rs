@@ -1,4 +1,4 @@
-//! Before there are keys: nothing that arrives is authenticated.
+//! Attacks before keys exist, when received bytes are not authenticated.
 
 use std::io;
 use std::time::Duration;
@@ -29,11 +29,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
 
 const SIDES: [Side; 2] = [Side::Client, Side::Server];
 
-/// The first bytes that the peer sends are `wire`.
+/// The attack in which `wire` is what the peer sends first.
 fn begins_with(wire: &[u8], error: Error, alert: Option<AlertDescription>) -> Vec<Row> {
     let attacked = |side| {
         let (mut victim, mut peer) = Victim::fresh(&TLS13, side);
-        victim.output(); // a client's hello, which nobody reads
+        victim.output(); // a client's hello, which the peer does not read
         victim.ends(&mut peer, wire, error.clone(), alert)
     };
     SIDES.map(attacked).into()
@@ -62,7 +62,8 @@ fn long_message() -> Vec<Row> {
 }
 
 fn message_in_crumbs() -> Vec<Row> {
-    // As long as may be; rustls keeps the records' headers until the message is whole.
+    // The longest message that is allowed. rustls keeps the headers of its records until the
+    // message is complete.
     let mut wire = record(HANDSHAKE, &[1, 0, 0xff, 0xff]);
     wire.extend(record(HANDSHAKE, &[0]).repeat(0xffff));
     begins_with(&wire, InvalidMessage::HandshakePayloadTooLarge.into(), None)
@@ -108,7 +109,7 @@ fn longest_chain() -> Vec<Row> {
         victim.shake_hands(&mut peer).expect("long, and legal");
         victim.works(&mut peer);
         let chain: usize = victim.conn.peer_certificates().expect("a chain").iter().map(|one| one.len()).sum();
-        // Beside the buffer: parsed, and what the session keeps.
+        // Beside the buffer, the chain is there once parsed and once as the session keeps it.
         victim.row(format!("works; {chain} bytes of certificates"), GATHERING + 2 * MESSAGE_MAX)
     };
     vec![attacked(&TLS12), attacked(&TLS13)]
@@ -128,7 +129,7 @@ fn truncated() -> Vec<Row> {
             }
         }
         assert_eq!(victim.write(b"x", SendFlags::NONE), Err(WriteError::Failed));
-        // What was ready to leave still does.
+        // Output that was ready still leaves.
         assert!(victim.output().len() < 100 && victim.conn.is_finished());
         victim.row("HandshakeEof, no alert", GATHERING)
     };

@@ -1,8 +1,8 @@
-//! Peers that mean harm. Each attack ends in a named error, or the session keeps working; either way memory stays within
-//! a bound that follows from the configuration.
+//! Hostile peers. Each attack ends in a named error, or the session keeps working. In both cases
+//! memory stays within a bound that follows from the configuration.
 //!
-//! `cargo test -p tls-cork --test hostile -- --nocapture` prints a table of all of them.
-#![allow(clippy::disallowed_methods)] // a starting point for virtual time
+//! `cargo test -p tls-cork --test hostile -- --nocapture` prints a table of all attacks.
+#![allow(clippy::disallowed_methods)] // the start of virtual time
 
 mod before_keys;
 mod records;
@@ -11,12 +11,13 @@ mod victim;
 
 use std::thread;
 
-/// What an attack came to.
+/// The result of an attack.
 struct Row {
-    /// Version and side of the end that was attacked.
+    /// The version and the side of the end that was attacked.
     who: String,
     outcome: String,
-    /// Heap beyond what the session had before, in bytes: the most there was, and the most there may be.
+    /// The peak of heap memory beyond that of the session before the attack, in bytes; `bound` is
+    /// the most that is allowed.
     peak: usize,
     bound: usize,
 }
@@ -29,7 +30,7 @@ fn every_attack_ends_in_a_named_error_or_is_withstood_in_bounded_memory() {
     let mut failed = Vec::new();
     println!("{:44} | {:14} | {:>9} | {:>7} | outcome", "attack", "victim", "peak heap", "bound");
     for (name, attack) in attacks {
-        // A thread of its own: its panic is not the end of the others.
+        // Each attack runs in a thread of its own, so that a panic does not stop the others.
         let Ok(rows) = thread::spawn(attack).join() else {
             failed.push(format!("{name}: see above"));
             continue;

@@ -1,4 +1,4 @@
-//! Records of an established session: most of them genuine, and none of them meant well.
+//! Attacks with the records of an established session, most of which are genuine.
 
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, Error, HandshakeType, InvalidMessage, PeerMisbehaved};
@@ -39,7 +39,7 @@ fn connected(version: Version) -> (Victim, Peer) {
     Victim::connected(version, Side::Server)
 }
 
-/// In each version, the peer sends what `say` makes, and that is the end.
+/// The attack, in each version, in which the peer sends the bytes of `say`.
 fn ends(say: impl Fn(&mut Peer) -> Vec<u8>, error: impl Into<Error>, alert: Option<AlertDescription>) -> Vec<Row> {
     let error = error.into();
     let attacked = |version| {
@@ -149,7 +149,7 @@ fn key_updates_in_a_row() -> Vec<Row> {
         peer.0.refresh_traffic_keys().expect("TLS 1.3");
         flood.extend(peer.output());
     }
-    // The first of them is answered yet.
+    // The first of them is still answered.
     let held = victim.write(b"held", SendFlags::MORE).expect("room");
     match victim.hear(&flood) {
         Err(ReceiveError::Tls { error, discarded, .. }) => {
@@ -164,7 +164,8 @@ fn key_updates_in_a_row() -> Vec<Row> {
     vec![victim.row("PeerMisbehaved(TooManyKeyUpdateRequests), no alert", IDLE)]
 }
 
-/// What asks for a new handshake in TLS 1.2: a HelloRequest from a server, a ClientHello from a client.
+/// Returns a message that asks for a new handshake in TLS 1.2: a HelloRequest from a server, a
+/// ClientHello from a client.
 fn asks_to_renegotiate(side: Side) -> (Victim, Peer, Vec<u8>) {
     let (mut victim, mut peer) = Victim::fresh(&TLS12, side);
     let hello = match side {
@@ -225,7 +226,7 @@ fn late_hello() -> Vec<Row> {
 fn empty_messages() -> Vec<Row> {
     let (mut victim, mut peer) = Victim::connected(&TLS12, Side::Client);
     let wire: Vec<u8> = (0..64).flat_map(|_| peer.forge(HANDSHAKE, &[], 16_384)).collect();
-    // The first HelloRequest is refused by an alert, the second is one too many.
+    // The first HelloRequest is refused by an alert; the second is one too many.
     let outcome = victim.hear(&wire).expect_err("too many");
     let ReceiveError::Tls { error, .. } = outcome else { panic!("{outcome}") };
     assert_eq!(error, PeerMisbehaved::TooManyRenegotiationRequests.into());
@@ -242,7 +243,7 @@ fn message_in_crumbs() -> Vec<Row> {
 
 fn tickets() -> Vec<Row> {
     const TICKET: usize = 15_000;
-    // What rustls's default store keeps for one server name.
+    // The tickets that the default session store of rustls keeps for one server name.
     const KEPT: usize = 8;
     let (mut victim, mut peer) = Victim::connected(&TLS13, Side::Client);
     // NewSessionTicket (RFC 8446, section 4.6.1): lifetime, age_add, nonce, ticket, no extensions.
@@ -259,7 +260,7 @@ fn tickets() -> Vec<Row> {
 }
 
 fn warnings() -> Vec<Row> {
-    // no_certificate, a warning of old (RFC 5246, section 7.2).
+    // no_certificate, an old warning alert (RFC 5246, section 7.2).
     let say = |peer: &mut Peer| peer.forge(ALERT, &[1, 41], 0);
     let (mut victim, mut peer) = connected(&TLS12);
     for _ in 0..4 {
@@ -296,7 +297,8 @@ fn after_their_close() -> Vec<Row> {
     BOTH.map(attacked).into()
 }
 
-/// rustls 0.23 asserts in debug builds that it has sent no alert of any kind: `rustls_pairs.rs` has that case.
+/// Runs in release builds only: in debug builds rustls 0.23 asserts that it has sent no alert of
+/// any kind. `rustls_pairs.rs` has that case.
 fn after_our_close() -> Vec<Row> {
     if cfg!(debug_assertions) {
         return vec![Row { who: String::new(), outcome: "tried in release builds".to_owned(), peak: 0, bound: 0 }];

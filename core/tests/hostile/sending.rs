@@ -1,4 +1,4 @@
-//! Peers that do not read, or make us answer.
+//! Attacks by peers that do not read, or that ask for answers.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ("the same, and 10,016 KeyUpdates come in", never_reads_and_updates),
 ];
 
-/// KeyUpdates in all, in rounds of 32.
+/// The number of rounds of 32 KeyUpdates.
 const ROUNDS: usize = 313;
-/// An answer to a KeyUpdate: header, five bytes, content type and tag.
+/// The wire bytes of an answer to a KeyUpdate: header, message, content type and tag.
 const ANSWER: usize = 5 + 5 + 1 + 16;
 
 fn key_updates_read() -> Vec<Row> {
@@ -35,7 +35,8 @@ fn key_updates_read() -> Vec<Row> {
         assert!(answers.len() <= 2 * ANSWER, "{}", answers.len());
         answered += answers.len();
         peer.hear(&answers).expect("answers");
-        // rustls as a peer counts answers too, and begins anew when content comes.
+        // rustls, as the peer, counts answers too. It starts again from zero when application data
+        // arrives.
         victim.works(&mut peer);
     }
     vec![victim.row(format!("works; {answered} bytes of answers"), IDLE)]
@@ -55,7 +56,8 @@ fn key_updates_unread() -> Vec<Row> {
     vec![victim.row(format!("works; {} bytes of answers", answers.len()), IDLE)]
 }
 
-/// Writes all that the victim takes, in every way there is, to a transport that takes nothing; gives what was accepted.
+/// Writes as much as the victim accepts, by every kind of write, to a transport that takes nothing.
+/// Returns the accepted bytes.
 fn write_all_there_is(victim: &mut Victim, peer: &mut Peer, limit: usize, updates: bool) -> Vec<u8> {
     let (mut accepted, mut blocked) = (Vec::new(), 0);
     for n in 0..ROUNDS {
@@ -68,7 +70,7 @@ fn write_all_there_is(victim: &mut Victim, peer: &mut Peer, limit: usize, update
         let result = if n % 2 == 0 {
             victim.write(&data, flags)
         } else {
-            // What the queue keeps counts, so the bytes are made on its account.
+            // The queue keeps these bytes, so they are allocated under the meter.
             let room = victim.conn.send_capacity().clamp(1, data.len());
             let (conn, now) = (&mut victim.conn, victim.now);
             let write = || conn.write_bytes(now, &mut Bytes::copy_from_slice(&data[..room]), flags);
@@ -96,7 +98,7 @@ fn write_all_there_is(victim: &mut Victim, peer: &mut Peer, limit: usize, update
 
 fn withstood(version: Version, limits: Limits, updates: bool) -> Row {
     let (mut victim, mut peer) = Victim::connected_with(version, Side::Server, limits);
-    // Batches grow while the peer still reads, so that the last of them is as large as they get.
+    // Batches grow while the peer still reads, so that the last of them has the maximum size.
     for _ in 0..4 {
         victim.write(&[1; 200_000], SendFlags::NONE).expect("room");
         peer.hear(&victim.output()).expect("content");
@@ -104,7 +106,7 @@ fn withstood(version: Version, limits: Limits, updates: bool) -> Row {
     let accepted = write_all_there_is(&mut victim, &mut peer, limits.send_buffer, updates);
     let outcome = format!("Blocked after {} bytes; all of them arrive later", accepted.len());
     let row = victim.row(outcome, limits.sending());
-    // It begins to read after all.
+    // The peer begins to read after all.
     let _ = victim.conn.uncork(victim.now);
     let wire = victim.output();
     assert!(peer.hear(&wire).expect("content") == accepted);

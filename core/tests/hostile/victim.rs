@@ -1,4 +1,4 @@
-//! The end that is attacked, in virtual time, with its heap on a meter.
+//! The attacked end of a session, in virtual time, with a meter for its heap memory.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -29,12 +29,12 @@ pub(crate) struct Victim {
 }
 
 impl Victim {
-    /// A victim and its attacker, before the first byte.
+    /// Returns a victim and its attacker before the first byte.
     pub(crate) fn fresh(version: Version, side: Side) -> (Self, Peer) {
         Self::with(version, side, 1, Limits::DEFAULT)
     }
 
-    /// The same; the server's certificate comes `chain` times.
+    /// Like `fresh`, with these limits. The server sends its certificate `chain` times.
     pub(crate) fn with(version: Version, side: Side, chain: usize, limits: Limits) -> (Self, Peer) {
         let (mut meter, cork) = (meter!(), cork(limits));
         let (conn, peer) = match side {
@@ -54,7 +54,7 @@ impl Victim {
         (Self { who, conn: conn.expect("a session"), meter, now: Instant::now() }, peer)
     }
 
-    /// A victim and its attacker, hands shaken, with the meter at zero.
+    /// Returns a victim and its attacker after the handshake, with the meter at zero.
     pub(crate) fn connected(version: Version, side: Side) -> (Self, Peer) {
         Self::connected_with(version, side, Limits::DEFAULT)
     }
@@ -79,7 +79,7 @@ impl Victim {
         }
     }
 
-    /// Takes what the peer said, in virtual time; gives the content.
+    /// Receives the peer's output; returns the plaintext.
     pub(crate) fn hear(&mut self, mut wire: &[u8]) -> Result<Vec<u8>, ReceiveError> {
         let (mut content, mut buf) = (Vec::new(), [0; 4096]);
         loop {
@@ -100,12 +100,12 @@ impl Victim {
         }
     }
 
-    /// All that it has to send now.
+    /// Returns everything that the victim has to send now.
     pub(crate) fn output(&mut self) -> Vec<u8> {
         self.output_up_to(usize::MAX)
     }
 
-    /// What a transport takes that has room for `room` bytes.
+    /// Transmits to a transport that takes `room` bytes; returns those bytes.
     pub(crate) fn output_up_to(&mut self, mut room: usize) -> Vec<u8> {
         let mut wire = Vec::new();
         let done = self.meter.run(|| {
@@ -130,8 +130,8 @@ impl Victim {
         let _ = self.meter.run(|| self.conn.handle_timeout(self.now));
     }
 
-    /// `wire` is the end of this session, and the end is `expected`: what was held is counted as lost, the alert leaves if one is due, and
-    /// further calls say the same.
+    /// Checks that `wire` ends the session with the error `expected`. Held bytes are counted as
+    /// lost, an alert leaves if one is due, and further calls return the same error.
     pub(crate) fn ends(
         mut self,
         peer: &mut Peer,
@@ -180,7 +180,7 @@ impl Victim {
         self.row(format!("{expected:?}, {alert}"), bound)
     }
 
-    /// The session keeps working: content passes both ways.
+    /// Checks that the session still works: data passes both ways.
     pub(crate) fn works(&mut self, peer: &mut Peer) {
         let up = peer.say(b"still there?");
         assert_eq!(self.hear(&up).expect("content"), b"still there?");

@@ -1,6 +1,7 @@
-//! What a policy over [`Framed`](tls_cork_testing::harness::Framed) has to do, foretold to the byte: decisions, deadlines, records and sends.
+//! An exact model of a policy over [`Framed`](tls_cork_testing::harness::Framed): it predicts each decision,
+//! deadline, record and send.
 //!
-//! It counts record by record where the policy calculates, and keeps everything that was ever sent.
+//! The model counts record by record where the policy calculates, and keeps all output.
 
 use std::time::{Duration, Instant};
 
@@ -43,14 +44,14 @@ impl Rules {
     }
 }
 
-/// Offsets of the stream, and when its parts were written.
+/// Offsets of the stream, and the times of its writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offsets {
     pub(crate) written: usize,
     pub(crate) released: usize,
     pub(crate) sealed: usize,
     ramp_end: usize,
-    /// When the first byte that is held now was written.
+    /// The time at which the first byte that is held now was written.
     held_since: Option<Instant>,
     last_write: Option<Instant>,
     longest_hold: Duration,
@@ -71,11 +72,12 @@ pub(crate) struct Model {
     state: State,
     pub(crate) at: Offsets,
     batch: usize,
-    /// Of the batch that waits for the transport: whether there is one, whether none may be larger, whether it was pushed back.
+    /// Whether a batch waits for the transport. `whole`: whether it is as large as batches may be.
+    /// `pushed_back`: whether the transport has pushed back since.
     in_flight: bool,
     whole: bool,
     pushed_back: bool,
-    /// All that there has been to send, and how much of it was taken.
+    /// All output so far; `sent` bytes of it have been taken.
     pub(crate) output: Vec<u8>,
     pub(crate) sent: usize,
     pub(crate) records: u64,
@@ -151,7 +153,8 @@ impl Model {
         self.sent < self.output.len()
     }
 
-    /// Owned bytes always wait first; a borrowed write that makes a record while nothing waits for the transport is sealed at once.
+    /// Owned bytes always wait first. A borrowed write that makes a record is sealed in the call if
+    /// no sealed bytes wait.
     pub(crate) fn write(
         &mut self,
         now: Instant,
@@ -249,7 +252,8 @@ impl Model {
         }
     }
 
-    /// Returns how much is lost; the end of the stream is said only if nothing is.
+    /// R11: returns the number of discarded bytes. The end of the stream is queued only if that is
+    /// zero.
     pub(crate) fn abort(&mut self) -> usize {
         if self.state == State::Ended {
             return 0;
@@ -278,7 +282,8 @@ impl Model {
         }
     }
 
-    /// The sends of one transmit, each what it offers and its `more`, to a transport that takes `capacity` bytes and then blocks; whether it blocks.
+    /// One transmit to a transport that takes `capacity` bytes and then blocks. Returns the offered
+    /// length and `more` of each send, and whether the transport blocked.
     pub(crate) fn transmit(&mut self, mut capacity: usize) -> (Vec<(usize, bool)>, bool) {
         let mut sends = Vec::new();
         loop {
@@ -299,7 +304,7 @@ impl Model {
         }
     }
 
-    /// One batch taken as a buffer: its length and its `more`.
+    /// Takes one batch as a buffer; returns its length and its `more`.
     pub(crate) fn take(&mut self) -> Option<(usize, bool)> {
         self.prepare();
         let offered = self.output.len() - self.sent;
@@ -358,7 +363,7 @@ impl Model {
         self.largest_batch = self.largest_batch.max(len as u64);
     }
 
-    /// R7: what is released, its last record filled up with held bytes, as far as one batch goes.
+    /// R7: all released bytes up to one batch, the last record filled up with held bytes.
     fn next_batch(&self) -> usize {
         let most = self.largest_batch().min(self.waiting());
         let (unsealed, size) = (self.at.released - self.at.sealed, self.record_at(self.at.sealed));
@@ -369,7 +374,7 @@ impl Model {
         full.min(most)
     }
 
-    /// Whole records of one size.
+    /// The largest batch: full records of one size.
     fn largest_batch(&self) -> usize {
         let size = self.record_at(self.at.sealed);
         let mut len = size;
@@ -379,7 +384,7 @@ impl Model {
         len
     }
 
-    /// Where the last whole record ends, of those that begin at `sealed`.
+    /// The offset at which the last full record ends, if records are cut from `sealed`.
     fn last_boundary(&self) -> usize {
         let mut offset = self.at.sealed;
         while offset + self.record_at(offset) <= self.at.written {

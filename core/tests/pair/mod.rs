@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags, TransmitError, WriteError};
 use tls_cork_testing::sessions::{Version, configs_with, name};
 
-/// One direction of the wire, with all that ever passed it.
+/// One direction of the wire, with a log of all bytes that have passed.
 #[derive(Default)]
 pub(crate) struct Pipe {
     pub(crate) data: VecDeque<u8>,
@@ -29,7 +29,7 @@ impl Pipe {
         Ok(taken.len())
     }
 
-    /// The content types of the records that passed since `from`.
+    /// The content types of the records in the log from the offset `from` on.
     pub(crate) fn records(&self, from: usize) -> Vec<u8> {
         let (mut rest, mut types) = (&self.log[from..], Vec::new());
         while rest.len() >= 5 {
@@ -44,7 +44,7 @@ impl Pipe {
 pub(crate) struct Pair {
     pub(crate) client: Connection,
     pub(crate) server: Connection,
-    /// From client to server, and back.
+    /// From client to server; `down` is the other direction.
     pub(crate) up: Pipe,
     pub(crate) down: Pipe,
     pub(crate) now: Instant,
@@ -62,7 +62,7 @@ pub(crate) fn receive(to: &mut Connection, now: Instant, pipe: &mut Pipe) -> Res
     Ok(total)
 }
 
-/// Reads what is there; the second is whether the stream has ended properly.
+/// Reads all plaintext that is there; also returns whether the stream has ended properly.
 pub(crate) fn read_all(from: &mut Connection) -> io::Result<(Vec<u8>, bool)> {
     let (mut data, mut buf) = (Vec::new(), [0; 4096]);
     loop {
@@ -98,7 +98,8 @@ impl Pair {
         pair
     }
 
-    /// Moves bytes both ways until none move, reading at the server; returns what it read, and whether that was the end.
+    /// Moves bytes both ways until none move, and reads at the server. Returns the plaintext, and
+    /// whether the stream has ended.
     pub(crate) fn exchange(&mut self) -> (Vec<u8>, bool) {
         let (mut data, mut end) = (Vec::new(), false);
         loop {

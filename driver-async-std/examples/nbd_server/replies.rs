@@ -33,7 +33,7 @@ pub(crate) async fn send(stream: &mut TlsStream<TcpStream>, replies: Vec<Reply>,
             stream.send_all(&header, last).await?;
         } else {
             stream.send_all(&header, SendFlags::MORE).await?;
-            stream.send_bytes(&mut Bytes::from(data), last).await?;
+            stream.send_all_bytes(&mut Bytes::from(data), last).await?;
         }
     }
     Ok(())

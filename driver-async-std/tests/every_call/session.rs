@@ -189,7 +189,7 @@ impl Session<'_> {
                 while !data.is_empty() {
                     let before = data.len();
                     let sent =
-                        self.call(writer, async |w| w.send_bytes(&mut data, SendFlags::more_if(more)).await).await;
+                        self.call(writer, async |w| w.send_all_bytes(&mut data, SendFlags::more_if(more)).await).await;
                     self.sums.borrow_mut().accepted += before - data.len();
                     if sent.is_none() && self.has_failed() {
                         break;

@@ -21,12 +21,12 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     ///
     /// Those of the transport and of the session.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tell_failure()?;
+        self.take_failure()?;
         self.session.flush(T::now());
         if self.transmit(cx, Role::Writer)? || self.session.waiting() > 0 {
             return Poll::Pending;
         }
-        self.check_loss()?;
+        self.check_lost_bytes()?;
         self.unflushed = true;
         self.poll_flush_io(cx, Role::Writer)
     }
@@ -41,14 +41,14 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     ///
     /// Those of the transport and of the session.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let earlier = self.tell_failure();
+        let earlier = self.take_failure();
         self.session.close(T::now());
         earlier?;
         if self.transmit(cx, Role::Writer)? || !self.session.is_finished() {
             return Poll::Pending;
         }
         ready!(self.poll_close_io(cx))?;
-        Poll::Ready(Ok(self.check_loss()?))
+        Poll::Ready(Ok(self.check_lost_bytes()?))
     }
 
     /// Gives up what is not sealed yet, transmits the rest as far as the transport takes it, and refuses further writes.
@@ -66,7 +66,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     }
 
     /// Returns an error if a failure that another call returned has cost accepted bytes.
-    pub(super) fn check_loss(&self) -> Result<(), WriteError> {
+    pub(super) fn check_lost_bytes(&self) -> Result<(), WriteError> {
         if self.session.lost_bytes() > 0 { Err(WriteError::Failed) } else { Ok(()) }
     }
 

@@ -3,8 +3,9 @@
 mod leaving;
 mod writing;
 
+use std::fmt;
 use std::io;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use tls_cork::ReceiveError;
 
@@ -21,7 +22,6 @@ const CALL_LIMIT: usize = 256 * 1024;
 /// Three tasks may use it: one that reads, one that writes, and one that keeps deadlines
 /// ([`attend`](Self::attend)). Each method that takes a [`Context`] works for one poll, and moves
 /// about 256 KiB at most (R16). One that returns `Pending` has arranged for the task to be woken.
-#[derive(Debug)]
 pub struct Engine<IO, S, T> {
     io: IO,
     session: S,
@@ -37,6 +37,8 @@ pub struct Engine<IO, S, T> {
     unflushed: bool,
     /// The transport has been closed.
     closed: bool,
+    /// Plaintext bytes that reads have taken.
+    taken: u64,
     /// The last read had to wait.
     reader_waits: bool,
     /// A [`DeadlineTask`](crate::DeadlineTask) waits for deadlines.
@@ -56,6 +58,7 @@ impl<IO, S, T> Engine<IO, S, T> {
             reads_only: false,
             unflushed: false,
             closed: false,
+            taken: 0,
             reader_waits: false,
             attended: false,
         }
@@ -84,6 +87,18 @@ impl<IO, S, T> Engine<IO, S, T> {
     /// Wakes whoever waits, once more.
     pub(crate) fn wake(&self) {
         self.wakers.wake();
+    }
+
+    /// Plaintext bytes that reads have taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+}
+
+/// One short line: the session.
+impl<IO, S: fmt::Debug, T> fmt::Debug for Engine<IO, S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({:?})", self.session)
     }
 }
 
@@ -147,25 +162,58 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     ///
     /// Those of the transport and of the session.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = ready!(self.poll_plaintext(cx, |session| session.read(buf)))?;
+        self.taken += read as u64;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Shows plaintext where it was decrypted, for `AsyncBufRead`: what is left of one record.
+    ///
+    /// The same bytes again until [`consume`](Self::consume) or a read takes them. An empty slice is
+    /// the stream's proper end. In all else this is [`poll_read`](Self::poll_read).
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_read`](Self::poll_read).
+    pub fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        ready!(self.poll_plaintext(cx, |session| session.fill_buf().map(drop)))?;
+        Poll::Ready(self.session.fill_buf())
+    }
+
+    /// Takes the first `len` bytes of what [`poll_fill_buf`](Self::poll_fill_buf) has shown, or all
+    /// of them if they are fewer.
+    pub fn consume(&mut self, len: usize) {
+        let shown = self.session.fill_buf().map_or(0, <[u8]>::len);
+        let len = len.min(shown);
+        self.session.consume(len);
+        self.taken += len as u64;
+    }
+
+    /// Receives until `take` finds plaintext, or the end of the stream.
+    fn poll_plaintext<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(&mut S) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
         self.reader_waits = false;
         self.poll_due(cx, Role::Reader);
         let mut ended = false;
-        let mut taken = 0;
+        let mut received = 0;
         loop {
-            match self.session.read(buf) {
+            match take(&mut self.session) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => {}
                 done => return Poll::Ready(done),
             }
             // R16: records without plaintext could keep this loop busy as long as the peer sends
             // them.
-            if taken >= CALL_LIMIT {
+            if received >= CALL_LIMIT {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             match self.poll_receive(cx) {
                 Poll::Ready(Ok(bytes)) => {
                     ended = bytes == 0;
-                    taken += bytes;
+                    received += bytes;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return self.wait_to_read(cx),
@@ -184,7 +232,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     }
 
     /// Nothing to read: gets ready to sleep.
-    fn wait_to_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn wait_to_read<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         // A reader in another task is no reason to release what a writer gathers: that reader waits
         // all the time.
         if self.holder.as_ref().is_some_and(|holder| holder.will_wake(cx.waker())) {
@@ -248,7 +296,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    fn tell_failure(&mut self) -> io::Result<()> {
+    fn take_failure(&mut self) -> io::Result<()> {
         self.reads_only = false;
         self.failure.take().map_or(Ok(()), Err)
     }

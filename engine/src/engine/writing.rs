@@ -78,7 +78,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     }
 
     fn poll_nothing_waits(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tell_failure()?;
+        self.take_failure()?;
         // After a close or a failure, the write itself says so.
         if !self.session.is_write_closed() && self.transmit(cx, Role::Writer)? {
             return Poll::Pending;
@@ -123,6 +123,34 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         })
     }
 
+    /// As [`poll_send`](Self::poll_send), until all of `data` is accepted: what is accepted is cut
+    /// off its front, and `Pending` leaves the rest for the next poll.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_send`](Self::poll_send).
+    pub fn poll_send_all(&mut self, cx: &mut Context<'_>, data: &mut &[u8], flags: SendFlags) -> Poll<io::Result<()>> {
+        let accepted = ready!(self.poll_send(cx, data, flags))?;
+        *data = &data[accepted..];
+        if data.is_empty() { Poll::Ready(Ok(())) } else { next_turn(cx) }
+    }
+
+    /// As [`poll_send_bytes`](Self::poll_send_bytes), until all of `data` is accepted: `Pending`
+    /// leaves the rest for the next poll.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_send`](Self::poll_send).
+    pub fn poll_send_all_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+        flags: SendFlags,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_send_bytes(cx, data, flags))?;
+        if data.is_empty() { Poll::Ready(Ok(())) } else { next_turn(cx) }
+    }
+
     /// Holds the tail of every write until [`poll_uncork`](Self::poll_uncork), flags or none.
     pub fn cork(&mut self) {
         self.session.cork(T::now());
@@ -135,12 +163,12 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     ///
     /// Those of the transport and of the session.
     pub fn poll_uncork(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tell_failure()?;
+        self.take_failure()?;
         self.session.uncork(T::now());
         if self.transmit(cx, Role::Writer)? && self.wakers.is_writable() {
             return Poll::Pending;
         }
-        Poll::Ready(Ok(self.check_loss()?))
+        Poll::Ready(Ok(self.check_lost_bytes()?))
     }
 
     /// Writes until all is accepted, the transport pushes back, or the poll has done its share.
@@ -151,7 +179,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         cx: &mut Context<'_>,
         mut write: impl FnMut(&mut S, Instant, usize) -> Result<(usize, bool), WriteError>,
     ) -> Poll<io::Result<usize>> {
-        self.tell_failure()?;
+        self.take_failure()?;
         // More than one poll's share waits: it leaves first, as far as the transport takes it, so that this write can leave in its call.
         if self.session.waiting() > CALL_LIMIT && self.transmit(cx, Role::Writer)? && self.wakers.is_writable() {
             return Poll::Pending;
@@ -218,4 +246,10 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
             none => *none = Some(cx.waker().clone()),
         }
     }
+}
+
+/// R16: lets others have their turn, and goes on in the next.
+fn next_turn<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }

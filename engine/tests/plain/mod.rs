@@ -94,6 +94,17 @@ impl Session for Plain {
         }
     }
 
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.received.is_empty() && !self.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(self.received.as_slices().0)
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.received.drain(..len.min(self.received.as_slices().0.len()));
+    }
+
     fn send_capacity(&self) -> usize {
         self.policy.send_capacity()
     }

@@ -4,16 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tls_cork_bench::commands::broadcast::receivers::ReceiversArgs;
-use tls_cork_bench::commands::broadcast::sender::SenderArgs;
-use tls_cork_bench::commands::broadcast::{self, BroadcastArgs};
 use tls_cork_bench::commands::compare::{self, CompareArgs};
 use tls_cork_bench::commands::grid::{self, GridArgs};
 use tls_cork_bench::commands::nbd::{self, NbdArgs};
 use tls_cork_bench::commands::peers::receiver::{self, ReceiveArgs};
 use tls_cork_bench::commands::peers::sender::{self, SendArgs};
 use tls_cork_bench::commands::peers::{self, PeersArgs};
-use tls_cork_bench::commands::real::{self, RealArgs};
+use tls_cork_bench::commands::real;
 use tls_cork_bench::commands::simulate::{self, SimulateArgs};
 use tls_cork_bench::server::{self, ServeArgs};
 use tls_cork_programs::tls;
@@ -42,10 +39,8 @@ enum Command {
     Compare(CompareArgs),
     /// Networks that we do not have: policies over a model of TCP, in virtual time.
     Simulate(SimulateArgs),
-    /// Side by side with qemu-img, qemu-io, nbdcopy and fio, all writing to one nbdkit.
-    Real(RealArgs),
-    /// One message to many receivers that do not read: what that takes in memory.
-    Broadcast(BroadcastArgs),
+    /// What qemu-img, qemu-io, nbdcopy and fio send for each write to nbdkit, beside tls-cork.
+    Real,
     /// The same traffic through this library and through others, to one receiver; medians of paired ratios.
     Peers(PeersArgs),
     /// One stack's sending side.
@@ -63,12 +58,6 @@ enum Command {
     /// The embedded NBD server.
     #[command(hide = true)]
     Serve(ServeArgs),
-    /// The sender of `broadcast`.
-    #[command(hide = true)]
-    BroadcastSender(SenderArgs),
-    /// The receivers of `broadcast`.
-    #[command(hide = true)]
-    BroadcastReceivers(ReceiversArgs),
 }
 
 fn main() -> ExitCode {
@@ -77,10 +66,7 @@ fn main() -> ExitCode {
         Some(Command::Nbd(args)) => nbd::run(args),
         Some(Command::Compare(args)) => compare::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
-        Some(Command::Real(args)) => real::run(args),
-        Some(Command::Broadcast(args)) => broadcast::run(args),
-        Some(Command::BroadcastSender(args)) => broadcast::sender::run(args),
-        Some(Command::BroadcastReceivers(args)) => broadcast::receivers::run(args),
+        Some(Command::Real) => real::run(),
         Some(Command::Peers(args)) => peers::run(args),
         Some(Command::PeersSend(args)) => sender::run(args),
         Some(Command::PeersReceive(args)) => receiver::run(args),

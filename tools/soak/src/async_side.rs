@@ -1,268 +1,132 @@
 //! An end on the async-std driver: whole or in halves, with a deadline task or without.
 
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
-use std::net::TcpStream;
+use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use smol::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use smol::{Timer, net};
+use smol::Timer;
+use smol::io::{AsyncRead, AsyncWrite};
+use smol::net::TcpStream;
 use socket2::SockRef;
-use tls_cork::{SendFlags, Stats};
+use tls_cork::Stats;
 use tls_cork_async_std::{ReadHalf, SharedStream, TlsAcceptor, TlsConnector, TlsStream, WriteHalf};
 
-use super::Session;
-use super::counted::Counted;
-use super::ledger::{EndReport, Ledger, Told};
-use super::operations::{Inbound, Next, Outbound, Receiver, Sender, is_of_the_transport};
-use super::plan::{EndPlan, FaultPlan, Side};
+use super::ledger::EndReport;
+use super::operations::{Call, Halves, Inbound, Outbound, earlier};
+use super::plan::{EndPlan, Fault};
+use super::session::Session;
 
-/// Runs an end until its stream is over. `leaves` is the fault that it is to cause itself.
+/// Runs an end until its stream is over.
 ///
 /// # Errors
 ///
 /// When there is nothing to run it with: a socket's options.
-pub(crate) fn run(
-    side: Side,
-    plan: &EndPlan,
-    content: u64,
-    session: Session,
-    socket: TcpStream,
-    leaves: Option<FaultPlan>,
-    ledger: &Arc<Ledger>,
-) -> io::Result<EndReport> {
+pub(crate) fn run(mut halves: Halves, session: Session, socket: std::net::TcpStream) -> io::Result<EndReport> {
+    let EndPlan { cork, attended, split: is_split, .. } = halves.plan.clone();
     socket.set_nodelay(true)?;
-    let socket = net::TcpStream::try_from(socket)?;
-    let cork = plan.cork.clone();
+    let socket = TcpStream::try_from(socket)?;
     smol::block_on(async {
-        let shaken: io::Result<TlsStream<_>> = match session {
+        let shaken = match session {
             Session::Client(config, name) => {
                 let connector = TlsConnector::from(config).with_cork(cork).map_err(io::Error::other)?;
-                connector.connect(name, Counted::new(socket.clone(), side, ledger)).await.map(TlsStream::from)
+                connector.connect(name, socket.clone()).await.map(TlsStream::from)
             }
             Session::Server(config) => {
                 let acceptor = TlsAcceptor::from(config).with_cork(cork).map_err(io::Error::other)?;
-                acceptor.accept(Counted::new(socket.clone(), side, ledger)).await.map(TlsStream::from)
+                acceptor.accept(socket.clone()).await.map(TlsStream::from)
             }
         };
         let stream = match shaken {
             Ok(stream) => stream,
             Err(error) => {
-                let told = Told::from(error);
-                let stats = Stats::default();
-                return Ok(EndReport { sending: Err(told.clone()), receiving: Err(told), left: false, stats });
+                halves.receiving = Some(Err(error));
+                return Ok(halves.report(Stats::default()));
             }
         };
-        let end = End {
-            side,
-            leaves,
-            sender: Sender::new(side, plan, content, !plan.attended, ledger),
-            receiver: Receiver::new(side, plan, content, ledger),
-            ledger: Arc::clone(ledger),
-            socket,
-        };
-        if !plan.attended {
-            if plan.split {
-                let (reader, writer) = stream.into_split();
-                end.split(reader, writer).await
-            } else {
-                end.whole(stream).await
-            }
-        } else {
+        if attended {
             let (stream, deadlines) = stream.with_deadline_task();
             smol::spawn(deadlines).detach();
-            if plan.split {
-                let (reader, writer) = stream.into_split();
-                end.split(reader, writer).await
+            if is_split {
+                split(stream.into_split(), halves, &socket).await
             } else {
-                end.whole(stream).await
+                whole(stream, halves, &socket).await
             }
+        } else if is_split {
+            split(stream.into_split(), halves, &socket).await
+        } else {
+            whole(stream, halves, &socket).await
         }
     })
 }
 
-type Io = Counted<net::TcpStream>;
-
-struct End {
-    side: Side,
-    leaves: Option<FaultPlan>,
-    sender: Sender,
-    receiver: Receiver,
-    ledger: Arc<Ledger>,
-    socket: net::TcpStream,
+/// Runs both halves in one task.
+async fn whole<S>(mut stream: S, mut halves: Halves, socket: &TcpStream) -> io::Result<EndReport>
+where
+    for<'a, 'b, 'c> Port<'a, 'b, 'c, S>: Outbound + Inbound,
+{
+    let mut alarm = None;
+    let stats = poll_fn(|cx| {
+        let now = Instant::now();
+        let mut port = Port { stream: &mut stream, cx };
+        let next = earlier(halves.send(&mut port, now), halves.receive(&mut port, now));
+        if halves.are_over() { Poll::Ready(port.stats()) } else { wake_at(next, &mut alarm, port.cx) }
+    })
+    .await;
+    report(halves, socket, stats)
 }
 
-/// How sending ended.
-enum Sent {
-    Said(Result<(), Told>),
-    /// By leaving.
-    Left,
-}
-
-impl End {
-    /// Both halves in one task.
-    async fn whole<S>(mut self, mut stream: S) -> io::Result<EndReport>
-    where
-        S: WithStats,
-        for<'a, 'b, 'c> Port<'a, 'b, 'c, S>: Outbound + Inbound,
-    {
-        let (mut sending, mut receiving) = (None, None);
-        let mut alarm = Alarm::default();
+/// Runs each half in a task of its own, on different threads.
+async fn split(
+    (mut read_half, mut write_half): (ReadHalf<TcpStream>, WriteHalf<TcpStream>),
+    mut halves: Halves,
+    socket: &TcpStream,
+) -> io::Result<EndReport> {
+    let mut reader = halves.reader();
+    let mut reads = smol::spawn(async move {
+        let mut alarm = None;
         poll_fn(|cx| {
-            let now = Instant::now();
-            let mut wait = Wait::default();
-            if sending.is_none() {
-                if is_due(self.leaves, self.side, &self.ledger) {
-                    sending = Some(Sent::Left);
-                    return Poll::Ready(());
-                }
-                match self.sender.step(&mut Port { stream: &mut stream, cx: &mut *cx }, now) {
-                    Ok(next) => sending = wait.until(next).then_some(Sent::Said(Ok(()))),
-                    Err(error) if !is_of_the_transport(&error) => {
-                        receiving = Some(Err(Told::from(error)));
-                        return Poll::Ready(());
-                    }
-                    Err(error) => sending = Some(Sent::Said(Err(error.into()))),
-                }
-            }
-            if receiving.is_none() {
-                match self.receiver.step(&mut Port { stream: &mut stream, cx: &mut *cx }, now) {
-                    Ok(next) => receiving = wait.until(next).then_some(Ok(())),
-                    Err(error) => receiving = Some(Err(error.into())),
-                }
-            }
-            if matches!((&sending, &receiving), (_, Some(Err(_))) | (Some(_), Some(_))) {
-                return Poll::Ready(());
-            }
-            alarm.wake(&wait, cx);
-            Poll::Pending
+            let mut port = Port { stream: &mut read_half, cx };
+            let next = reader.receive(&mut port, Instant::now());
+            reader.receiving.take().map_or_else(|| wake_at(next, &mut alarm, port.cx), Poll::Ready)
         })
-        .await;
-        let stats = stream.final_stats();
-        self.report(sending, receiving, stats)
-    }
-
-    /// Each half in a task of its own, on different threads.
-    async fn split(self, mut reader: ReadHalf<Io>, mut writer: WriteHalf<Io>) -> io::Result<EndReport> {
-        let Self { side, leaves, mut sender, mut receiver, ledger, socket } = self;
-        let mut reads = smol::spawn(async move {
-            let mut alarm = Alarm::default();
-            poll_fn(move |cx| {
-                let now = Instant::now();
-                let mut wait = Wait::default();
-                match receiver.step(&mut Port { stream: &mut reader, cx: &mut *cx }, now) {
-                    Ok(next) if wait.until(next) => return Poll::Ready(Ok(())),
-                    Ok(_) => alarm.wake(&wait, cx),
-                    Err(error) => return Poll::Ready(Err(Told::from(error))),
-                }
-                Poll::Pending
-            })
-            .await
-        });
-        let mut alarm = Alarm::default();
-        let (mut sending, mut receiving) = (None, None);
-        poll_fn(|cx| {
-            if receiving.is_none()
-                && let Poll::Ready(done) = Pin::new(&mut reads).poll(cx)
-            {
-                receiving = Some(done);
-            }
-            if sending.is_none() {
-                if is_due(leaves, side, &ledger) {
-                    sending = Some(Sent::Left);
-                    return Poll::Ready(());
-                }
-                let now = Instant::now();
-                let mut wait = Wait::default();
-                match sender.step(&mut Port { stream: &mut writer, cx: &mut *cx }, now) {
-                    Ok(next) if wait.until(next) => sending = Some(Sent::Said(Ok(()))),
-                    Ok(_) => alarm.wake(&wait, cx),
-                    Err(error) if !is_of_the_transport(&error) => {
-                        receiving = Some(Err(Told::from(error)));
-                    }
-                    Err(error) => sending = Some(Sent::Said(Err(error.into()))),
-                }
-            }
-            match (&sending, &receiving) {
-                (_, Some(Err(_))) | (Some(_), Some(_)) => Poll::Ready(()),
-                _ => Poll::Pending,
-            }
-        })
-        .await;
-        let stats = writer.final_stats();
-        let end = Ending { socket, leaves, ledger };
-        let report = end.report(sending, receiving, stats);
-        // Gone, and with it its half of the socket, before anybody hears of it.
-        let _ = reads.cancel().await;
-        report
-    }
-
-    fn report(self, sending: Option<Sent>, receiving: Option<Result<(), Told>>, stats: Stats) -> io::Result<EndReport> {
-        Ending { socket: self.socket, leaves: self.leaves, ledger: self.ledger }.report(sending, receiving, stats)
-    }
-}
-
-fn is_due(leaves: Option<FaultPlan>, side: Side, ledger: &Ledger) -> bool {
-    leaves.is_some_and(|leaves| ledger.accepted(side) >= leaves.at)
-}
-
-struct Ending {
-    socket: net::TcpStream,
-    leaves: Option<FaultPlan>,
-    ledger: Arc<Ledger>,
-}
-
-impl Ending {
-    fn report(self, sending: Option<Sent>, receiving: Option<Result<(), Told>>, stats: Stats) -> io::Result<EndReport> {
-        let (sending, left) = match sending {
-            Some(Sent::Left) => (Ok(()), true),
-            Some(Sent::Said(said)) => (said, false),
-            None => (Ok(()), false),
-        };
-        if let Some(leaves) = self.leaves.filter(|_| left) {
-            self.ledger.happen(leaves.fault);
-            if leaves.fault == super::plan::Fault::EndReset {
-                SockRef::from(&self.socket).set_linger(Some(Duration::ZERO))?;
-            }
+        .await
+    });
+    let mut alarm = None;
+    let stats = poll_fn(|cx| {
+        if halves.receiving.is_none()
+            && let Poll::Ready(done) = Pin::new(&mut reads).poll(cx)
+        {
+            halves.receiving = Some(done);
         }
-        Ok(EndReport { sending, receiving: receiving.unwrap_or(Ok(())), left, stats })
-    }
+        let mut port = Port { stream: &mut write_half, cx };
+        let next = halves.send(&mut port, Instant::now());
+        if halves.are_over() { Poll::Ready(port.stats()) } else { wake_at(next, &mut alarm, port.cx) }
+    })
+    .await;
+    let report = report(halves, socket, stats);
+    // Gone, and with it its half of the socket, before anybody hears of it.
+    let _ = reads.cancel().await;
+    report
 }
 
-/// When a task is to be polled again, whatever its stream does; else a wake-up that is lost is one that is noticed.
-#[derive(Default)]
-struct Wait {
-    at: Option<Instant>,
-    again: bool,
+/// To be called while the stream is still there.
+fn report(halves: Halves, socket: &TcpStream, stats: Stats) -> io::Result<EndReport> {
+    if halves.left.is_some_and(|plan| plan.fault == Fault::EndReset) {
+        SockRef::from(socket).set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(halves.report(stats))
 }
 
-impl Wait {
-    /// True if there is nothing left to wait for.
-    fn until(&mut self, next: Next) -> bool {
-        match next {
-            Next::Again => self.again = true,
-            Next::At(at) => self.at = Some(self.at.map_or(at, |earlier| earlier.min(at))),
-            Next::Blocked => {}
-            Next::Done => return true,
-        }
-        false
+/// Has a task polled again at `at`, whatever its stream does. Without a time, a wake-up that is lost
+/// is one that is noticed.
+fn wake_at<T>(at: Option<Instant>, alarm: &mut Option<Timer>, cx: &mut Context<'_>) -> Poll<T> {
+    *alarm = at.map(Timer::at);
+    if alarm.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready()) {
+        cx.waker().wake_by_ref();
     }
-}
-
-#[derive(Default)]
-struct Alarm(Option<Timer>);
-
-impl Alarm {
-    fn wake(&mut self, wait: &Wait, cx: &mut Context<'_>) {
-        self.0 = wait.at.filter(|_| !wait.again).map(Timer::at);
-        if wait.again || self.0.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready()) {
-            cx.waker().wake_by_ref();
-        }
-    }
+    Poll::Pending
 }
 
 /// A stream and the task that polls it: a future is made for each operation, polled once, and dropped if it has to wait.
@@ -271,53 +135,37 @@ struct Port<'a, 'b, 'c, S> {
     cx: &'b mut Context<'c>,
 }
 
-trait WithStats {
-    fn final_stats(&self) -> Stats;
+/// None for what is pending.
+fn unless_pending<T>(polled: Poll<io::Result<T>>) -> io::Result<Option<T>> {
+    match polled {
+        Poll::Ready(result) => result.map(Some),
+        Poll::Pending => Ok(None),
+    }
 }
 
 macro_rules! outbound {
     ($stream:ident) => {
-        impl WithStats for $stream<Io> {
-            fn final_stats(&self) -> Stats {
-                self.stats()
-            }
-        }
-
-        impl Outbound for Port<'_, '_, '_, $stream<Io>> {
-            fn send(&mut self, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
-                pin!(self.stream.send(data, flags)).poll(self.cx)
-            }
-
-            fn send_vectored(&mut self, bufs: &[IoSlice<'_>], flags: SendFlags) -> Poll<io::Result<usize>> {
-                pin!(self.stream.send_vectored(bufs, flags)).poll(self.cx)
-            }
-
-            fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> Poll<io::Result<usize>> {
-                pin!(self.stream.send_bytes(data, flags)).poll(self.cx)
-            }
-
-            fn write(&mut self, data: &[u8]) -> Poll<io::Result<usize>> {
-                pin!(AsyncWriteExt::write(self.stream, data)).poll(self.cx)
+        impl Outbound for Port<'_, '_, '_, $stream<TcpStream>> {
+            fn call(&mut self, call: Call<'_>) -> io::Result<Option<usize>> {
+                let Self { stream, cx } = self;
+                unless_pending(match call {
+                    Call::Send(data, flags) => pin!(stream.send(data, flags)).poll(cx),
+                    Call::SendVectored(bufs, flags) => pin!(stream.send_vectored(bufs, flags)).poll(cx),
+                    Call::SendBytes(data, flags) => pin!(stream.send_bytes(data, flags)).poll(cx),
+                    Call::Write(data) => Pin::new(&mut **stream).poll_write(cx, data),
+                    Call::WriteVectored(bufs) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+                    Call::Cork => {
+                        stream.cork();
+                        Poll::Ready(Ok(0))
+                    }
+                    Call::Uncork => pin!(stream.uncork()).poll(cx).map_ok(|()| 0),
+                    Call::Flush => Pin::new(&mut **stream).poll_flush(cx).map_ok(|()| 0),
+                    Call::Close => Pin::new(&mut **stream).poll_close(cx).map_ok(|()| 0),
+                })
             }
 
-            fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-                Pin::new(&mut *self.stream).poll_write_vectored(self.cx, bufs)
-            }
-
-            fn cork(&mut self) {
-                self.stream.cork();
-            }
-
-            fn uncork(&mut self) -> Poll<io::Result<()>> {
-                pin!(self.stream.uncork()).poll(self.cx)
-            }
-
-            fn flush(&mut self) -> Poll<io::Result<()>> {
-                pin!(AsyncWriteExt::flush(self.stream)).poll(self.cx)
-            }
-
-            fn close(&mut self) -> Poll<io::Result<()>> {
-                pin!(AsyncWriteExt::close(self.stream)).poll(self.cx)
+            fn stats(&self) -> Stats {
+                self.stream.stats()
             }
         }
     };
@@ -325,9 +173,9 @@ macro_rules! outbound {
 
 macro_rules! inbound {
     ($stream:ident) => {
-        impl Inbound for Port<'_, '_, '_, $stream<Io>> {
-            fn read(&mut self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-                Pin::new(&mut *self.stream).poll_read(self.cx, buf)
+        impl Inbound for Port<'_, '_, '_, $stream<TcpStream>> {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+                unless_pending(Pin::new(&mut *self.stream).poll_read(self.cx, buf))
             }
         }
     };

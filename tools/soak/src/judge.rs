@@ -1,32 +1,21 @@
 //! What counts as right when a stream is over.
 
-use std::io;
+use std::io::ErrorKind;
 
-use super::ledger::{EndReport, Flip, Ledger};
-use super::plan::{Fault, Side};
+use super::ledger::{EndReport, Ledger};
+use super::plan::{Fault, FaultPlan, Side};
 
-/// What became of a changed bit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FlipFate {
-    /// Its receiver said that a record is wrong: `InvalidData`.
-    TlsError,
-    /// Its receiver ended with another error, in the handshake: the other end noticed first, or waited for what never came.
-    OtherError,
-    /// It was behind the end of the stream, or still on the way when the receiver had it.
-    Unread,
-}
-
-/// Checks what the ends say against what was accepted and what happened.
+/// Checks what the ends report against what was accepted and what happened.
 ///
 /// # Errors
 ///
 /// What is wrong, in words.
 pub(crate) fn judge(ledger: &Ledger, reports: &[EndReport; 2]) -> Result<(), String> {
-    let undisturbed = Fault::ALL.iter().all(|&fault| !ledger.has_happened(fault));
+    let fault = ledger.fault();
     for side in Side::BOTH {
         let report = &reports[side as usize];
-        let (sent, got) = (ledger.accepted(side.other()), ledger.received(side));
-        let lost = ledger.discarded(side.other());
+        let (peer, got) = (ledger.end(side.other()), ledger.end(side).received.get());
+        let (sent, lost) = (peer.accepted.get(), peer.discarded.get());
         if got > sent - lost {
             return Err(format!("the {side:?} received {got} bytes of {sent} that were sent, {lost} of them given up"));
         }
@@ -34,150 +23,105 @@ pub(crate) fn judge(ledger: &Ledger, reports: &[EndReport; 2]) -> Result<(), Str
         if ended && (got != sent || lost > 0) {
             return Err(format!("the {side:?} saw a proper end after {got} bytes of {sent}, {lost} of them given up"));
         }
-        if ended && !ledger.is_closed(side.other()) {
+        if ended && !peer.closed.is_set() {
             return Err(format!("the {side:?} saw a proper end, but the other end has not closed"));
         }
-        let errors = [("sending", &report.sending), ("receiving", &report.receiving)];
-        for (what, told) in errors.into_iter().filter_map(|(what, told)| Some((what, told.as_ref().err()?))) {
-            if undisturbed {
-                return Err(format!("nothing happened, yet {what} failed at the {side:?}: {told}"));
-            }
-            let named = match told.kind {
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => true,
-                io::ErrorKind::InvalidData => ledger.has_happened(Fault::BitFlip),
+        for error in [&report.sending, &report.receiving].into_iter().filter_map(|half| half.as_ref().err()) {
+            let is_named = match (error.kind(), fault) {
+                (_, None) => return Err(format!("nothing happened, yet the {side:?} failed: {error:?}")),
+                (ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof, _) => true,
+                (ErrorKind::InvalidData, Some(plan)) => plan.fault == Fault::BitFlip,
                 _ => false,
             };
-            if !named {
-                return Err(format!("{what} failed at the {side:?} with an error that was not called for: {told}"));
+            if !is_named {
+                return Err(format!("the {side:?} failed with an error that was not called for: {error:?}"));
             }
         }
     }
-    ledger.flip().map_or(Ok(()), |flip| judge_flip(ledger, flip, reports).map(|_fate| ()))
+    match fault {
+        Some(plan) if plan.fault == Fault::BitFlip => judge_flip(plan, ledger, &reports[plan.side.other() as usize]),
+        _ => Ok(()),
+    }
 }
 
-/// Checks that nobody was deceived by a changed bit.
-///
-/// # Errors
-///
-/// What is wrong, in words.
-pub(crate) fn judge_flip(ledger: &Ledger, flip: Flip, reports: &[EndReport; 2]) -> Result<FlipFate, String> {
-    let receiver = flip.sender.other();
-    let received = ledger.received(receiver);
+/// Checks that the receiver of a changed bit was not deceived. The bit is never behind the end of the
+/// stream, and always delivered.
+fn judge_flip(flip: FaultPlan, ledger: &Ledger, report: &EndReport) -> Result<(), String> {
+    let received = ledger.end(flip.side.other()).received.get();
     // A byte of content takes at least one on the wire.
     if received > flip.at {
-        return Err(format!("wire byte {} was changed, and the {receiver:?} received {received} bytes", flip.at));
+        return Err(format!("wire byte {} was changed, and {received} bytes were received", flip.at));
     }
-    // What reading said, or sending if that ended the end first.
-    let report = &reports[receiver as usize];
-    match report.receiving.as_ref().and(report.sending.as_ref()) {
-        _ if !ledger.has_read(flip) => Ok(FlipFate::Unread),
-        Ok(()) => Err(format!("the {receiver:?} read a record that was changed on the wire, and said nothing")),
-        Err(told) if told.kind == io::ErrorKind::InvalidData => Ok(FlipFate::TlsError),
-        Err(_) if received == 0 => Ok(FlipFate::OtherError),
-        Err(told) => Err(format!("the {receiver:?} read a changed record, and called it something else: {told}")),
+    match &report.receiving {
+        Ok(()) => Err("a record was changed on the wire, and its receiver reported nothing".to_owned()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => Ok(()),
+        Err(error) => Err(format!("the receiver of a changed record called that something else: {error:?}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::ledger::Told;
     use super::*;
 
-    fn end(receiving: Result<(), io::ErrorKind>) -> EndReport {
-        let receiving = receiving.map_err(|kind| Told { kind, text: String::new() });
-        EndReport { sending: Ok(()), receiving, left: false, stats: tls_cork::Stats::default() }
+    fn end(receiving: Result<(), ErrorKind>) -> EndReport {
+        EndReport { sending: Ok(()), receiving: receiving.map_err(Into::into), left: false, stats: Default::default() }
     }
 
-    fn ledger(accepted: usize, received: usize) -> Ledger {
+    /// Judges a stream whose client has sent `sent` bytes and given up `lost` of them, and whose
+    /// server has received `got` bytes.
+    fn judged(
+        fault: Option<(Fault, u64)>,
+        [sent, lost, got]: [usize; 3],
+        client: Result<(), ErrorKind>,
+        server: Result<(), ErrorKind>,
+    ) -> Result<(), String> {
         let ledger = Ledger::new();
-        ledger.accept(Side::Client, accepted);
-        ledger.receive(Side::Server, received);
-        ledger.set_closed(Side::Client);
-        ledger.set_closed(Side::Server);
-        ledger
+        let account = ledger.end(Side::Client);
+        account.accepted.add(sent);
+        account.discarded.add(lost);
+        ledger.end(Side::Server).received.add(got);
+        Side::BOTH.iter().for_each(|&side| ledger.end(side).closed.set());
+        if let Some((fault, at)) = fault {
+            ledger.happen(FaultPlan { fault, side: Side::Client, at });
+        }
+        judge(&ledger, &[end(client), end(server)])
+    }
+
+    #[track_caller]
+    fn assert_wrong(judged: Result<(), String>, part: &str) {
+        let why = judged.expect_err(part);
+        assert!(why.contains(part), "{why}");
     }
 
     #[test]
     fn a_clean_stream_has_all_bytes() {
-        assert_eq!(judge(&ledger(10, 10), &[end(Ok(())), end(Ok(()))]), Ok(()));
-        let missing = judge(&ledger(10, 9), &[end(Ok(())), end(Ok(()))]);
-        assert!(missing.unwrap_err().contains("proper end after 9 bytes of 10"));
-        assert!(judge(&ledger(10, 11), &[end(Ok(())), end(Ok(()))]).is_err());
+        assert_eq!(judged(None, [10, 0, 10], Ok(()), Ok(())), Ok(()));
+        assert_wrong(judged(None, [10, 0, 9], Ok(()), Ok(())), "proper end after 9 bytes of 10");
+        assert_wrong(judged(None, [10, 0, 11], Ok(()), Ok(())), "received 11 bytes of 10");
+        assert_wrong(judged(None, [10, 0, 9], Ok(()), Err(ErrorKind::ConnectionReset)), "nothing happened");
     }
 
     #[test]
-    fn errors_need_a_cause_and_a_name() {
-        let reset = || [end(Ok(())), end(Err(io::ErrorKind::ConnectionReset))];
-        assert!(judge(&ledger(10, 9), &reset()).unwrap_err().contains("nothing happened"));
-        let disturbed = ledger(10, 9);
-        disturbed.happen(Fault::WireReset);
-        assert_eq!(judge(&disturbed, &reset()), Ok(()));
-        for kind in [io::ErrorKind::InvalidData, io::ErrorKind::WouldBlock, io::ErrorKind::Other] {
-            assert!(judge(&disturbed, &[end(Ok(())), end(Err(kind))]).is_err(), "{kind:?}");
+    fn errors_need_a_name_that_fits_the_fault() {
+        let reset = |kind| judged(Some((Fault::WireReset, 9)), [10, 0, 9], Ok(()), Err(kind));
+        assert_eq!(reset(ErrorKind::ConnectionReset), Ok(()));
+        for kind in [ErrorKind::InvalidData, ErrorKind::WouldBlock, ErrorKind::Other] {
+            assert_wrong(reset(kind), "not called for");
         }
+        let abort = |server| judged(Some((Fault::Abort, 9)), [10, 1, 9], Ok(()), server);
+        assert_eq!(abort(Err(ErrorKind::UnexpectedEof)), Ok(()));
+        assert_wrong(abort(Ok(())), "proper end");
     }
 
     #[test]
-    fn an_aborted_stream_has_no_proper_end_if_bytes_were_lost() {
-        let aborted = ledger(10, 9);
-        aborted.happen(Fault::Abort);
-        aborted.discard(Side::Client, 1);
-        assert!(judge(&aborted, &[end(Ok(())), end(Ok(()))]).is_err());
-        assert_eq!(judge(&aborted, &[end(Ok(())), end(Err(io::ErrorKind::UnexpectedEof))]), Ok(()));
-    }
-
-    /// Two ends of a stream whose client's wire byte 500 was changed after 400 bytes of content.
-    fn flipped(wire_read: usize) -> Ledger {
-        let flipped = ledger(1000, 400);
-        flipped.happen_to(Flip { sender: Side::Client, at: 500 });
-        flipped.read_wire(Side::Server, wire_read);
-        flipped
-    }
-
-    fn sees(ledger: &Ledger, receiving: Result<(), io::ErrorKind>) -> Result<FlipFate, String> {
-        let reports = [end(Err(io::ErrorKind::ConnectionReset)), end(receiving)];
-        let flip = ledger.flip().expect("a changed bit");
-        assert_eq!(judge(ledger, &reports).is_ok(), judge_flip(ledger, flip, &reports).is_ok());
-        judge_flip(ledger, flip, &reports)
-    }
-
-    #[test]
-    fn the_receiver_of_a_changed_record_has_to_say_so() {
-        assert_eq!(sees(&flipped(501), Err(io::ErrorKind::InvalidData)), Ok(FlipFate::TlsError));
-        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe] {
-            assert!(sees(&flipped(501), Err(kind)).unwrap_err().contains("something else"), "{kind:?}");
-        }
-        // That the other end failed is not enough.
-        let flip = Flip { sender: Side::Client, at: 500 };
-        let deceived = judge_flip(&flipped(501), flip, &[end(Err(io::ErrorKind::InvalidData)), end(Ok(()))]);
-        assert!(deceived.unwrap_err().contains("said nothing"));
-    }
-
-    #[test]
-    fn nothing_behind_a_changed_bit_may_be_delivered() {
-        let deceived = flipped(2000);
-        deceived.receive(Side::Server, 101);
-        assert!(sees(&deceived, Err(io::ErrorKind::InvalidData)).unwrap_err().contains("received 501 bytes"));
-    }
-
-    #[test]
-    fn a_changed_bit_of_the_handshake_may_be_noticed_by_either_end() {
-        let early = ledger(0, 0);
-        early.happen_to(Flip { sender: Side::Client, at: 100 });
-        early.read_wire(Side::Server, 101);
-        assert_eq!(sees(&early, Err(io::ErrorKind::UnexpectedEof)), Ok(FlipFate::OtherError));
-        let reports = [end(Err(io::ErrorKind::InvalidData)), end(Ok(()))];
-        assert!(judge(&early, &reports).unwrap_err().contains("said nothing"));
-    }
-
-    #[test]
-    fn a_changed_bit_that_nobody_reads_is_no_error() {
-        assert_eq!(sees(&flipped(500), Err(io::ErrorKind::UnexpectedEof)), Ok(FlipFate::Unread));
-        let behind_the_end = ledger(400, 400);
-        behind_the_end.write_wire(Side::Client, 500);
-        behind_the_end.end_wire(Side::Client);
-        behind_the_end.happen_to(Flip { sender: Side::Client, at: 500 });
-        behind_the_end.read_wire(Side::Server, 530);
-        assert_eq!(sees(&behind_the_end, Ok(())), Ok(FlipFate::Unread));
+    fn the_receiver_of_a_changed_record_has_to_name_it_and_gets_nothing_behind_it() {
+        let flip = |got, client, server| judged(Some((Fault::BitFlip, 500)), [1000, 0, got], client, server);
+        let reset = Err(ErrorKind::ConnectionReset);
+        assert_eq!(flip(400, reset, Err(ErrorKind::InvalidData)), Ok(()));
+        assert_wrong(flip(501, reset, Err(ErrorKind::InvalidData)), "501 bytes were received");
+        assert_wrong(flip(400, Ok(()), Err(ErrorKind::UnexpectedEof)), "something else");
+        // That the other end noticed is not enough.
+        let silent = judged(Some((Fault::BitFlip, 500)), [0, 0, 0], Err(ErrorKind::InvalidData), Ok(()));
+        assert_wrong(silent, "reported nothing");
     }
 }

@@ -2,322 +2,333 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use tls_cork::SendFlags;
+use tls_cork::{SendFlags, Stats};
 
-use super::ledger::{Ledger, Operation};
-use super::pattern::Pattern;
-use super::plan::{EndPlan, Side, log_uniform};
+use super::ledger::{Account, EndReport, Ledger};
+use super::pattern;
+use super::plan::{EndPlan, FaultPlan, Side, log_uniform};
 
 /// How many operations come in one turn; then the other half has its own.
 const BURST: usize = 16;
 /// How often a wait for the other end looks.
 const GLANCE: Duration = Duration::from_millis(2);
+const LARGEST_READ: usize = 64 * 1024;
 const LONGEST_PAUSE_MS: u64 = 70;
 const LONGEST_STALL_MS: u64 = 400;
 /// A stream that sends this often has shown what it can; what is left of its bytes stays unsent.
 const MOST_WRITES: u32 = 1500;
 
-/// The sending half of a stream; `Pending` is a socket's `WouldBlock`, or a future that was polled once and dropped.
+/// A call of the sending half of a stream.
+pub(crate) enum Call<'a> {
+    Send(&'a [u8], SendFlags),
+    SendVectored(&'a [IoSlice<'a>], SendFlags),
+    SendBytes(&'a mut Bytes, SendFlags),
+    Write(&'a [u8]),
+    WriteVectored(&'a [IoSlice<'a>]),
+    Cork,
+    Uncork,
+    Flush,
+    /// Done when all that was accepted and the end of the stream have left.
+    Close,
+}
+
+/// The sending half of a stream.
 pub(crate) trait Outbound {
-    fn send(&mut self, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>>;
-    fn send_vectored(&mut self, bufs: &[IoSlice<'_>], flags: SendFlags) -> Poll<io::Result<usize>>;
-    fn send_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> Poll<io::Result<usize>>;
-    fn write(&mut self, data: &[u8]) -> Poll<io::Result<usize>>;
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
-    fn cork(&mut self);
-    fn uncork(&mut self) -> Poll<io::Result<()>>;
-    fn flush(&mut self) -> Poll<io::Result<()>>;
-    /// Ready when all that was accepted and the end of the stream have left.
-    fn close(&mut self) -> Poll<io::Result<()>>;
+    /// Returns how many bytes were accepted. `None` is a socket's `WouldBlock`, or a future that was
+    /// polled once and dropped.
+    fn call(&mut self, call: Call<'_>) -> io::Result<Option<usize>>;
+
+    fn stats(&self) -> Stats;
 }
 
-/// The receiving half.
+/// The receiving half; `None` as in [`Outbound::call`].
 pub(crate) trait Inbound {
-    fn read(&mut self, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>>;
 }
 
-/// When a half is to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// At once.
-    Again,
-    /// When the stream can.
-    Blocked,
-    /// Then.
-    At(Instant),
-    /// Never: all is through.
-    Done,
-}
-
+/// The halves of an end at work, and how each of them has ended.
+///
+/// A time that they return is when they are to be called again, at the latest; without a time, when
+/// the stream can go on.
 #[derive(Debug)]
-pub(crate) struct Sender {
+pub(crate) struct Halves {
     side: Side,
+    pub(crate) plan: EndPlan,
+    content: u64,
+    leaves: Option<FaultPlan>,
     ledger: Arc<Ledger>,
-    rng: Rng,
-    pattern: Pattern,
-    accepted: u64,
-    target: u64,
-    largest: usize,
+    send_rng: Rng,
+    receive_rng: Rng,
     writes: u32,
     paused: Option<Instant>,
     awaits_peer: bool,
-    closes_last: bool,
-    /// Nothing sends what is held or left over while neither half is polled.
-    unattended: bool,
-    buf: Vec<u8>,
+    stalled: Option<Instant>,
+    sent: Vec<u8>,
+    read: Vec<u8>,
+    pub(crate) sending: Option<io::Result<()>>,
+    pub(crate) receiving: Option<io::Result<()>>,
+    /// The fault that this end has caused.
+    pub(crate) left: Option<FaultPlan>,
 }
 
-impl Sender {
-    pub(crate) fn new(side: Side, plan: &EndPlan, content: u64, unattended: bool, ledger: &Arc<Ledger>) -> Self {
+impl Halves {
+    /// `content` is the seed of what both ends send, `leaves` the fault that this end is to cause.
+    pub(crate) fn new(side: Side, plan: EndPlan, content: u64, leaves: Option<FaultPlan>, ledger: Arc<Ledger>) -> Self {
         Self {
             side,
-            ledger: Arc::clone(ledger),
-            rng: Rng::with_seed(plan.seed),
-            pattern: Pattern::new(content ^ side as u64),
-            accepted: 0,
-            target: plan.target,
-            largest: plan.largest,
+            content,
+            leaves,
+            ledger,
+            send_rng: Rng::with_seed(plan.seed),
+            receive_rng: Rng::with_seed(!plan.seed),
+            plan,
             writes: 0,
             paused: None,
             awaits_peer: false,
-            closes_last: plan.closes_last,
-            unattended,
-            buf: Vec::new(),
+            stalled: None,
+            sent: Vec::new(),
+            read: Vec::new(),
+            sending: None,
+            receiving: None,
+            left: None,
         }
     }
 
-    /// A few operations.
-    pub(crate) fn step(&mut self, port: &mut impl Outbound, now: Instant) -> io::Result<Next> {
-        if let Some(at) = self.paused.take_if(|at| *at > now) {
-            self.paused = Some(at);
-            return Ok(Next::At(at));
+    /// The same end for a task that reads alone.
+    pub(crate) fn reader(&self) -> Self {
+        Self::new(self.side, self.plan.clone(), self.content, None, Arc::clone(&self.ledger))
+    }
+
+    /// This end's part of the ledger.
+    pub(crate) fn account(&self) -> &Account {
+        self.ledger.end(self.side)
+    }
+
+    /// A few operations, or none if the end leaves now.
+    pub(crate) fn send(&mut self, port: &mut impl Outbound, now: Instant) -> Option<Instant> {
+        let accepted = self.account().accepted.get();
+        if let Some(fault) = self.leaves.filter(|leaves| accepted >= leaves.at) {
+            self.ledger.happen(fault);
+            self.left = Some(fault);
+        }
+        if self.sending.is_some() || self.left.is_some() {
+            return None;
+        }
+        self.try_send(port, now).unwrap_or_else(|error| {
+            self.sending_failed(error);
+            None
+        })
+    }
+
+    /// A few reads.
+    pub(crate) fn receive(&mut self, port: &mut impl Inbound, now: Instant) -> Option<Instant> {
+        if self.receiving.is_some() {
+            return None;
+        }
+        self.try_receive(port, now).unwrap_or_else(|error| {
+            self.receiving = Some(Err(error));
+            None
+        })
+    }
+
+    /// What the peer said last can still be read when the transport fails; other errors end both
+    /// halves.
+    pub(crate) fn sending_failed(&mut self, error: io::Error) {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => self.sending = Some(Err(error)),
+            _ => self.receiving = Some(Err(error)),
+        }
+    }
+
+    pub(crate) fn are_over(&self) -> bool {
+        self.left.is_some() || matches!((&self.sending, &self.receiving), (_, Some(Err(_))) | (Some(_), Some(_)))
+    }
+
+    pub(crate) fn report(self, stats: Stats) -> EndReport {
+        EndReport {
+            sending: self.sending.unwrap_or(Ok(())),
+            receiving: self.receiving.unwrap_or(Ok(())),
+            left: self.left.is_some(),
+            stats,
+        }
+    }
+
+    fn try_send(&mut self, port: &mut impl Outbound, now: Instant) -> io::Result<Option<Instant>> {
+        if let Some(at) = self.paused.filter(|at| *at > now) {
+            return Ok(Some(at));
         }
         self.paused = None;
         if self.awaits_peer {
-            let peer = self.side.other();
-            if self.ledger.received(peer) < self.accepted && !self.ledger.is_finished(peer) {
-                if self.unattended && self.ledger.has_read_ended(self.side) {
-                    let _ = told(port.flush())?;
-                }
-                return Ok(Next::At(now + GLANCE));
+            let peer = self.ledger.end(self.side.other());
+            if peer.received.get() < self.account().accepted.get() && !peer.finished.is_set() {
+                return self.wait_for_peer(port, now);
             }
             self.awaits_peer = false;
         }
         for _ in 0..BURST {
-            if self.accepted >= self.target || self.writes >= MOST_WRITES || self.ledger.is_hurried() {
-                return self.finish(port, now);
+            let is_through = self.account().accepted.get() >= self.plan.target || self.writes >= MOST_WRITES;
+            if is_through || self.ledger.hurry.is_set() {
+                return self.close(port, now);
             }
+            self.account().operations.add(1);
             if !self.operate(port, now)? {
-                self.ledger.count(self.side, Operation::Blocked);
-                return Ok(Next::Blocked);
+                self.account().blocked.add(1);
+                return Ok(None);
             }
             if self.paused.is_some() || self.awaits_peer {
                 break;
             }
         }
-        Ok(Next::Again)
+        Ok(Some(now))
+    }
+
+    fn wait_for_peer(&self, port: &mut impl Outbound, now: Instant) -> io::Result<Option<Instant>> {
+        // With its reads at their end and no deadline task, nothing else sends what is held.
+        if !self.plan.attended && self.account().read_ended.is_set() {
+            let _ = port.call(Call::Flush)?;
+        }
+        Ok(Some(now + GLANCE))
     }
 
     /// One operation; false if it could not go on.
     fn operate(&mut self, port: &mut impl Outbound, now: Instant) -> io::Result<bool> {
-        let flags = SendFlags::more_if(self.rng.u8(..3) > 0);
-        let operation = match self.rng.u8(..100) {
-            0..35 => Operation::Send,
-            35..50 => Operation::SendVectored,
-            50..65 => Operation::SendBytes,
-            65..80 => Operation::Write,
-            80..88 => Operation::Cork,
-            88..97 => Operation::Flush,
-            97..98 => Operation::Pause,
-            _ => Operation::AwaitPeer,
-        };
-        self.ledger.count(self.side, operation);
-        let done = match operation {
-            Operation::Send => {
-                let len = self.fresh();
-                self.accepted(len, port.send(&self.buf[..len], flags))?
+        let flags = SendFlags::more_if(self.send_rng.u8(..3) > 0);
+        match self.send_rng.u8(..100) {
+            0..35 => {
+                let len = self.prepare();
+                let sent = port.call(Call::Send(&self.sent[..len], flags));
+                self.note(len, sent?)
             }
-            Operation::SendVectored => {
-                let len = self.fresh();
-                let bufs = cut(&mut self.rng, &self.buf[..len]);
-                self.accepted(len, port.send_vectored(&bufs, flags))?
+            35..50 => {
+                let len = self.prepare();
+                let sent = port.call(Call::SendVectored(&cut(&mut self.send_rng, &self.sent[..len]), flags));
+                self.note(len, sent?)
             }
-            Operation::SendBytes => {
-                let len = self.fresh();
-                let mut data = Bytes::copy_from_slice(&self.buf[..len]);
-                let polled = port.send_bytes(&mut data, flags);
+            50..65 => {
+                let len = self.prepare();
+                let mut data = Bytes::copy_from_slice(&self.sent[..len]);
+                let sent = port.call(Call::SendBytes(&mut data, flags));
                 // What counts is what has left `data`, also if the future was dropped or failed.
                 let taken = len - data.len();
-                let pending = polled.is_pending();
-                if let Poll::Ready(result) = polled {
-                    match result {
-                        Ok(n) if n != taken => return Err(wrong(format!("send_bytes said {n}, but took {taken}"))),
-                        Ok(_) => {}
-                        Err(error) => {
-                            self.note(taken);
-                            return Err(error);
-                        }
-                    }
-                }
-                self.note(taken);
-                !pending
-            }
-            Operation::Write => {
-                let len = self.fresh();
-                if self.rng.bool() {
-                    self.accepted(len, port.write(&self.buf[..len]))?
-                } else {
-                    let bufs = cut(&mut self.rng, &self.buf[..len]);
-                    self.accepted(len, port.write_vectored(&bufs))?
+                self.ledger.accept(self.side, taken);
+                match sent? {
+                    Some(n) if n != taken => Err(wrong(format!("send_bytes returned {n}, but took {taken}"))),
+                    sent => Ok(sent.is_some()),
                 }
             }
-            Operation::Cork if self.rng.bool() => {
-                port.cork();
-                true
+            65..73 => {
+                let len = self.prepare();
+                let written = port.call(Call::Write(&self.sent[..len]));
+                self.note(len, written?)
             }
-            Operation::Cork => told(port.uncork())?.is_some(),
-            Operation::Flush => told(port.flush())?.is_some(),
-            Operation::Pause => {
-                self.paused = Some(now + Duration::from_millis(log_uniform(&mut self.rng, 1, LONGEST_PAUSE_MS)));
-                true
+            73..80 => {
+                let len = self.prepare();
+                let written = port.call(Call::WriteVectored(&cut(&mut self.send_rng, &self.sent[..len])));
+                self.note(len, written?)
+            }
+            80..84 => Ok(port.call(Call::Cork)?.is_some()),
+            84..88 => Ok(port.call(Call::Uncork)?.is_some()),
+            88..97 => Ok(port.call(Call::Flush)?.is_some()),
+            97 => {
+                // Deadlines come.
+                let pause = log_uniform(&mut self.send_rng, 1, LONGEST_PAUSE_MS);
+                self.paused = Some(now + Duration::from_millis(pause));
+                Ok(true)
             }
             _ => {
+                // Until the other end has all that was sent so far, without a flush.
                 self.awaits_peer = true;
-                true
-            }
-        };
-        Ok(done)
-    }
-
-    /// Closes, then sees that nothing more is taken.
-    fn finish(&mut self, port: &mut impl Outbound, now: Instant) -> io::Result<Next> {
-        if self.closes_last && !self.ledger.has_read_ended(self.side) {
-            if self.unattended {
-                // Nothing may stay behind meanwhile.
-                let _ = told(port.flush())?;
-            }
-            return Ok(Next::At(now + GLANCE));
-        }
-        if !self.ledger.is_closed(self.side) {
-            self.ledger.count(self.side, Operation::Close);
-        }
-        self.ledger.set_closed(self.side);
-        if told(port.close())?.is_none() {
-            return Ok(Next::Blocked);
-        }
-        self.ledger.end_wire(self.side);
-        match port.send(b"late", SendFlags::NONE) {
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            Poll::Ready(Err(_)) => Ok(Next::Done),
-            late => Err(wrong(format!("a write after close: {late:?}"))),
-        }
-    }
-
-    /// Prepares the next bytes; says how many.
-    fn fresh(&mut self) -> usize {
-        self.writes += 1;
-        let largest = if self.rng.bool() { self.largest } else { self.largest.min(3000) };
-        let len = (log_uniform(&mut self.rng, 1, largest as u64 + 1) - 1) as usize;
-        let len = len.min((self.target - self.accepted) as usize);
-        if self.buf.len() < len {
-            self.buf.resize(len, 0);
-        }
-        self.pattern.fill(self.accepted, &mut self.buf[..len]);
-        len
-    }
-
-    fn accepted(&mut self, offered: usize, polled: Poll<io::Result<usize>>) -> io::Result<bool> {
-        match told(polled)? {
-            None => Ok(false),
-            Some(0) if offered > 0 => Err(wrong("a write took nothing and did not say why")),
-            Some(n) if n > offered => Err(wrong(format!("a write of {offered} bytes took {n}"))),
-            Some(n) => {
-                self.note(n);
                 Ok(true)
             }
         }
     }
 
-    fn note(&mut self, bytes: usize) {
-        self.accepted += bytes as u64;
-        self.ledger.accept(self.side, bytes);
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Receiver {
-    side: Side,
-    ledger: Arc<Ledger>,
-    rng: Rng,
-    pattern: Pattern,
-    received: u64,
-    stall_every: u32,
-    stalled: Option<Instant>,
-    buf: Vec<u8>,
-}
-
-impl Receiver {
-    pub(crate) fn new(side: Side, plan: &EndPlan, content: u64, ledger: &Arc<Ledger>) -> Self {
-        Self {
-            side,
-            ledger: Arc::clone(ledger),
-            rng: Rng::with_seed(!plan.seed),
-            pattern: Pattern::new(content ^ side.other() as u64),
-            received: 0,
-            stall_every: plan.stall_every,
-            stalled: None,
-            buf: vec![0; 64 * 1024],
+    /// Closes, then checks that nothing more is taken.
+    fn close(&mut self, port: &mut impl Outbound, now: Instant) -> io::Result<Option<Instant>> {
+        if self.plan.closes_last && !self.account().read_ended.is_set() {
+            if !self.plan.attended {
+                // Nothing may stay behind meanwhile.
+                let _ = port.call(Call::Flush)?;
+            }
+            return Ok(Some(now + GLANCE));
         }
+        self.account().closed.set();
+        if port.call(Call::Close)?.is_some() {
+            match port.call(Call::Send(b"late", SendFlags::NONE)) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.sending = Some(Ok(())),
+                late => return Err(wrong(format!("a write after close: {late:?}"))),
+            }
+        }
+        Ok(None)
     }
 
-    /// A few reads.
-    pub(crate) fn step(&mut self, port: &mut impl Inbound, now: Instant) -> io::Result<Next> {
-        if let Some(at) = self.stalled.take_if(|at| *at > now) {
-            self.stalled = Some(at);
-            return Ok(Next::At(at));
+    /// Prepares the next bytes; returns how many.
+    fn prepare(&mut self) -> usize {
+        self.writes += 1;
+        let accepted = self.account().accepted.get();
+        let largest = if self.send_rng.bool() { self.plan.largest } else { self.plan.largest.min(3000) };
+        let len = log_uniform(&mut self.send_rng, 1, largest as u64 + 1) - 1;
+        let len = len.min(self.plan.target - accepted) as usize;
+        self.sent.resize(len.max(self.sent.len()), 0);
+        pattern::fill(self.content ^ self.side as u64, accepted, &mut self.sent[..len]);
+        len
+    }
+
+    /// Checks what a write of `offered` bytes returned; false if it could not go on.
+    fn note(&mut self, offered: usize, taken: Option<usize>) -> io::Result<bool> {
+        match taken {
+            None => return Ok(false),
+            Some(0) if offered > 0 => return Err(wrong("a write took nothing and returned no error")),
+            Some(n) if n > offered => return Err(wrong(format!("a write of {offered} bytes took {n}"))),
+            Some(n) => self.ledger.accept(self.side, n),
+        }
+        Ok(true)
+    }
+
+    fn try_receive(&mut self, port: &mut impl Inbound, now: Instant) -> io::Result<Option<Instant>> {
+        if let Some(at) = self.stalled.filter(|at| *at > now) {
+            return Ok(Some(at));
         }
         self.stalled = None;
+        self.read.resize(LARGEST_READ, 0);
         for _ in 0..BURST {
-            self.ledger.count(self.side, Operation::Read);
-            let len = if self.rng.bool() { self.buf.len() } else { log_uniform(&mut self.rng, 1, 65_536) as usize };
-            let Some(n) = told(port.read(&mut self.buf[..len]))? else { return Ok(Next::Blocked) };
+            let rng = &mut self.receive_rng;
+            let len = if rng.bool() { LARGEST_READ } else { log_uniform(rng, 1, LARGEST_READ as u64) as usize };
+            self.ledger.end(self.side).operations.add(1);
+            let Some(n) = port.read(&mut self.read[..len])? else { return Ok(None) };
             if n == 0 {
                 // The end stays the end.
-                return match port.read(&mut self.buf) {
-                    Poll::Ready(Ok(0)) => {
-                        self.ledger.set_read_ended(self.side);
-                        Ok(Next::Done)
-                    }
-                    again => Err(wrong(format!("a read after the end: {again:?}"))),
-                };
+                let again = port.read(&mut self.read);
+                if !matches!(again, Ok(Some(0))) {
+                    return Err(wrong(format!("a read after the end: {again:?}")));
+                }
+                self.account().read_ended.set();
+                self.receiving = Some(Ok(()));
+                return Ok(None);
             }
-            if let Some(place) = self.pattern.first_difference(self.received, &self.buf[..n]) {
+            let (content, offset) = (self.content ^ self.side.other() as u64, self.account().received.get());
+            if let Some(place) = pattern::first_difference(content, offset, &self.read[..n]) {
                 return Err(wrong(format!("byte {place} of what arrived is not what was sent")));
             }
-            self.received += n as u64;
             self.ledger.receive(self.side, n);
-            if self.stall_every > 0 && self.rng.u32(..self.stall_every) == 0 && !self.ledger.is_hurried() {
-                self.ledger.count(self.side, Operation::Stall);
-                let at = now + Duration::from_millis(log_uniform(&mut self.rng, 1, LONGEST_STALL_MS));
-                self.stalled = Some(at);
-                return Ok(Next::At(at));
+            let every = self.plan.stall_every;
+            if every > 0 && self.receive_rng.u32(..every) == 0 && !self.ledger.hurry.is_set() {
+                let stall = log_uniform(&mut self.receive_rng, 1, LONGEST_STALL_MS);
+                self.stalled = Some(now + Duration::from_millis(stall));
+                return Ok(self.stalled);
             }
         }
-        Ok(Next::Again)
+        Ok(Some(now))
     }
 }
 
-/// None: it could not go on.
-fn told<T>(polled: Poll<io::Result<T>>) -> io::Result<Option<T>> {
-    match polled {
-        Poll::Ready(result) => result.map(Some),
-        Poll::Pending => Ok(None),
-    }
+/// The earlier of two times, if there is any.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
 }
 
 /// Of a kind that no fault excuses.
@@ -337,57 +348,43 @@ fn cut<'a>(rng: &mut Rng, mut data: &'a [u8]) -> Vec<IoSlice<'a>> {
     pieces
 }
 
-/// What both sides do with errors: which of them end an end at once.
-pub(crate) fn is_of_the_transport(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::StreamPlan;
 
-    /// Gives what it was given, with one byte changed.
-    struct Echo {
-        data: Vec<u8>,
-        done: usize,
-    }
-
-    impl Inbound for Echo {
-        fn read(&mut self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-            let n = buf.len().min(self.data.len() - self.done);
-            buf[..n].copy_from_slice(&self.data[self.done..self.done + n]);
-            self.done += n;
-            Poll::Ready(Ok(n))
+    /// Returns the bytes it has, and then its end.
+    impl Inbound for &[u8] {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+            io::Read::read(self, buf).map(Some)
         }
     }
 
-    fn receive(change: Option<usize>) -> io::Result<()> {
-        let mut data = vec![0; 100_000];
-        Pattern::new(9 ^ Side::Client as u64).fill(0, &mut data);
-        if let Some(place) = change {
-            data[place] ^= 0x10;
-        }
-        let plan = &StreamPlan::new(3).ends[1];
-        let mut receiver = Receiver::new(Side::Server, plan, 9, &Arc::new(Ledger::new()));
-        let mut echo = Echo { data, done: 0 };
+    fn receive(mut data: &[u8]) -> io::Result<()> {
+        let [_, plan] = StreamPlan::new(3).ends;
+        let mut halves = Halves::new(Side::Server, plan, 9, None, Arc::new(Ledger::new()));
         let mut now = Instant::now();
         loop {
-            match receiver.step(&mut echo, now)? {
-                Next::Done => return Ok(()),
-                Next::At(at) => now = at,
-                _ => {}
+            now = halves.receive(&mut data, now).unwrap_or(now);
+            if let Some(done) = halves.receiving.take() {
+                return done;
             }
         }
     }
 
     #[test]
-    fn a_receiver_notices_one_wrong_byte() {
-        receive(None).expect("the right bytes");
-        for place in [0, 1, 4095, 4096, 77_777, 99_999] {
-            let error = receive(Some(place)).expect_err("a wrong byte");
-            assert_eq!(error.kind(), io::ErrorKind::Other);
+    fn a_receiver_notices_wrong_lost_and_repeated_bytes() {
+        let mut right = vec![0; 100_000];
+        pattern::fill(9 ^ Side::Client as u64, 0, &mut right);
+        receive(&right).expect("the right bytes");
+        for place in [0, 1, 255, 256, 4096, 77_777, 99_999] {
+            let mut wrong = right.clone();
+            wrong[place] ^= 0x10;
+            let error = receive(&wrong).expect_err("a wrong byte");
             assert!(error.to_string().contains(&format!("byte {place} of")), "{error}");
+        }
+        for (upto, from) in [(5000, 5001), (5000, 4999), (256, 512), (4096, 8192)] {
+            receive(&[&right[..upto], &right[from..]].concat()).expect_err("lost or repeated bytes");
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What one stream is to go through, drawn from its seed.
 
-use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -47,16 +46,6 @@ impl Pairing {
     pub const ALL: [Self; 3] = [Self::Mio, Self::AsyncStd, Self::Mixed];
 }
 
-impl fmt::Display for Pairing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Mio => "mio",
-            Self::AsyncStd => "async-std",
-            Self::Mixed => "mio with async-std",
-        })
-    }
-}
-
 /// What ends a stream before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -84,19 +73,6 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::WireReset => "reset on the wire",
-            Self::WireCut => "cut on the wire",
-            Self::BitFlip => "bit flip",
-            Self::EndReset => "reset by an end",
-            Self::Drop => "dropped by an end",
-            Self::Abort => "abort",
-        })
-    }
-}
-
 /// A fault, where it comes from and when: at this byte of what `side` sends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FaultPlan {
@@ -121,7 +97,7 @@ pub(crate) struct EndPlan {
     pub(crate) notsent_lowat: Option<u32>,
     /// Halves in tasks of their own (async-std).
     pub(crate) split: bool,
-    /// With a deadline task (async-std).
+    /// Its deadlines fire by themselves: with a deadline task (async-std), and always with mio.
     pub(crate) attended: bool,
     /// Closes only when the other end has.
     pub(crate) closes_last: bool,
@@ -138,13 +114,20 @@ pub(crate) struct WirePlan {
     pub(crate) seed: u64,
 }
 
+/// The version of TLS, and how long keys last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tls {
+    V12,
+    V13,
+    /// TLS 1.3 with keys that are good for few records, so that it updates them.
+    ShortLivedKeys,
+}
+
 /// One stream.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamPlan {
     pub(crate) seed: u64,
-    pub(crate) tls12: bool,
-    /// With keys that are good for few records, so that TLS 1.3 updates them.
-    pub(crate) short_lived_keys: bool,
+    pub(crate) tls: Tls,
     pub(crate) ends: [EndPlan; 2],
     /// None: the ends are connected to one another.
     pub(crate) wire: Option<WirePlan>,
@@ -189,10 +172,13 @@ impl StreamPlan {
         });
         // Each piece costs a few system calls: those of one byte must not take for ever.
         let most = wire.map_or(8 << 20, |wire| (wire.piece as u64 * 8000).min(4 << 20));
-        let tls12 = rng.u8(..10) < 3;
-        let short_lived_keys = !tls12 && rng.bool();
+        let tls = match rng.u8(..20) {
+            0..6 => Tls::V12,
+            6..13 => Tls::V13,
+            _ => Tls::ShortLivedKeys,
+        };
         // rustls 0.23 takes 32 KeyUpdates in a row for an attack, also those that answer its own: few records, then.
-        let (most, smallest_record) = if short_lived_keys { (most.min(1 << 20), 1024) } else { (most, 64) };
+        let (most, smallest_record) = if tls == Tls::ShortLivedKeys { (most.min(1 << 20), 1024) } else { (most, 64) };
         let mut ends = drivers.map(|driver| EndPlan::new(rng, driver, most, smallest_record));
         for side in Side::BOTH {
             if ends[side.other() as usize].receive_buffer == Some(SMALLEST_BUFFER) {
@@ -217,7 +203,7 @@ impl StreamPlan {
             // Debug builds of rustls 0.23 assert that no garbage follows their own close_notify.
             ends[side.other() as usize].closes_last = true;
         }
-        Self { seed, tls12, short_lived_keys, ends, wire, fault }
+        Self { seed, tls, ends, wire, fault }
     }
 }
 
@@ -238,7 +224,7 @@ impl EndPlan {
             receive_buffer: kernel_buffer(rng),
             notsent_lowat: [None, Some(1), Some(4096), Some(131_072)][rng.usize(..4)],
             split: rng.bool(),
-            attended: rng.bool(),
+            attended: driver == Driver::Mio || rng.bool(),
             closes_last: false,
             seed: rng.u64(..),
         }

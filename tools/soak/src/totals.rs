@@ -3,125 +3,77 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use comfy_table::{Table, presets};
 use tls_cork::FlushReason;
-
-use super::judge::{self, FlipFate};
-use super::ledger::{self, EndReport, Fate, Ledger, Operation};
-use super::memory::Memory;
-use super::plan::{self, Fault, Pairing, Side, StreamPlan};
-use super::stream::SHORT_LIVED;
-use super::table;
 use tls_cork_programs::Failure;
-use tls_cork_report::Report;
+
+use super::ledger::{EndReport, Ledger};
+use super::memory::Memory;
+use super::plan::{self, Fault, Pairing, Side, StreamPlan, Tls};
+use super::session::SHORT_LIVED;
 
 /// Streams that have something in common.
 #[derive(Debug, Default, Clone)]
 pub struct Totals {
     /// Streams that are over.
     pub streams: u64,
-    /// Of these, with TLS 1.2.
-    pub tls12: u64,
-    /// Of these, with a wire between the ends.
-    pub wires: u64,
-    operations: [u64; Operation::ALL.len()],
+    /// Calls, pauses and waits.
+    pub operations: u64,
+    /// Of these, the ones in sending that could not go on at once.
+    pub blocked: u64,
     /// Bytes that were accepted.
     pub accepted: u64,
     /// Of these, received and found right.
     pub received: u64,
-    /// Application records.
-    pub records: u64,
-    /// Sends that the sockets took.
-    pub sends: u64,
     /// KeyUpdates of TLS 1.3, at least.
     pub key_updates: u64,
     /// Tails that left because their deadline came.
     pub deadlines: u64,
-    /// The longest time for which a tail was held.
-    pub longest_hold: Duration,
-    fates: BTreeMap<Fate, u64>,
-    /// Streams with a changed bit whose receiver said that a record is wrong.
-    pub flips_tls_error: u64,
-    /// Streams with a changed bit that ended otherwise, in the handshake.
-    pub flips_other_error: u64,
-    /// Streams with a changed bit that nobody read, because the stream had ended before.
-    pub flips_unread: u64,
+    /// How often a stream's end had which result: `through`, `left` or a kind of error.
+    pub results: BTreeMap<String, u64>,
 }
 
 impl Totals {
-    fn add(&mut self, plan: &StreamPlan, ledger: &Ledger, reports: &[EndReport; 2]) -> Result<(), String> {
+    fn add(&mut self, plan: &StreamPlan, ledger: &Ledger, reports: &[EndReport; 2]) {
         self.streams += 1;
-        self.tls12 += u64::from(plan.tls12);
-        self.wires += u64::from(plan.wire.is_some());
-        for operation in Operation::ALL {
-            self.operations[operation as usize] += ledger.operations(operation);
+        for end in Side::BOTH.map(|side| ledger.end(side)) {
+            self.operations += end.operations.get();
+            self.blocked += end.blocked.get();
+            self.accepted += end.accepted.get();
+            self.received += end.received.get();
         }
-        for side in Side::BOTH {
-            self.accepted += ledger.accepted(side);
-            self.received += ledger.received(side);
-        }
-        for report in reports {
-            let stats = &report.stats;
-            self.records += stats.records;
-            self.sends += stats.transmits;
+        for EndReport { sending, receiving, left, stats } in reports {
             self.deadlines += stats.flushes(FlushReason::Deadline);
-            self.longest_hold = self.longest_hold.max(stats.longest_hold);
-            if plan.short_lived_keys {
+            if plan.tls == Tls::ShortLivedKeys {
                 self.key_updates += stats.records / SHORT_LIVED;
             }
-            *self.fates.entry(ledger::fate(report)).or_default() += 1;
+            let result = match receiving.as_ref().and(sending.as_ref()) {
+                _ if *left => "left".to_owned(),
+                Ok(()) => "through".to_owned(),
+                Err(error) => format!("{:?}", error.kind()),
+            };
+            *self.results.entry(result).or_default() += 1;
         }
-        if let Some(flip) = ledger.flip() {
-            match judge::judge_flip(ledger, flip, reports)? {
-                FlipFate::TlsError => self.flips_tls_error += 1,
-                FlipFate::OtherError => self.flips_other_error += 1,
-                FlipFate::Unread => self.flips_unread += 1,
-            }
-        }
-        Ok(())
-    }
-
-    /// Calls that did something: all but the pauses, stalls and retries.
-    #[must_use]
-    pub fn calls(&self) -> u64 {
-        let others = [Operation::Blocked, Operation::Stall, Operation::Pause];
-        Operation::ALL.into_iter().filter(|operation| !others.contains(operation)).map(|each| self.count(each)).sum()
-    }
-
-    /// How often `operation` came.
-    #[must_use]
-    pub fn count(&self, operation: Operation) -> u64 {
-        self.operations[operation as usize]
-    }
-
-    /// Ends with this fate.
-    #[must_use]
-    pub fn ends(&self, fate: Fate) -> u64 {
-        self.fates.get(&fate).copied().unwrap_or(0)
     }
 }
 
 /// A soak that is over, with every check passed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    seed: u64,
     /// How long it took.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// By pairing and by the fault that ended a stream; none if it ended properly.
     pub totals: BTreeMap<(Pairing, Option<Fault>), Totals>,
     /// Memory after a minute, or half the time if that is less; and when that was.
-    pub early: Option<(Duration, Memory)>,
+    pub(crate) early: Option<(Duration, Memory)>,
     /// Memory when the last stream was started.
     pub late: Memory,
 }
 
 impl Outcome {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, seconds: 0.0, totals: BTreeMap::new(), early: None, late: Memory::default() }
-    }
-
-    pub(crate) fn add(&mut self, plan: &StreamPlan, ledger: &Ledger, reports: &[EndReport; 2]) -> Result<(), String> {
-        let happened = Fault::ALL.into_iter().find(|&fault| ledger.has_happened(fault));
-        self.totals.entry((plan::pairing(plan.seed), happened)).or_default().add(plan, ledger, reports)
+    pub(crate) fn add(&mut self, plan: &StreamPlan, ledger: &Ledger, reports: &[EndReport; 2]) {
+        let fault = ledger.fault().map(|plan| plan.fault);
+        self.totals.entry((plan::pairing(plan.seed), fault)).or_default().add(plan, ledger, reports);
     }
 
     /// A figure of all streams together.
@@ -131,44 +83,49 @@ impl Outcome {
 
     pub(crate) fn check_memory(&self, most: u64) -> Result<(), Failure> {
         let Some((at, early)) = self.early else { return Ok(()) };
-        let growth = self.late.resident.saturating_sub(early.resident);
-        if growth <= most {
+        if self.late.resident.saturating_sub(early.resident) <= most {
             return Ok(());
         }
-        let why = format!(
-            "resident memory grew from {} MiB after {:.0} s to {} MiB",
-            mib(early.resident),
-            at.as_secs_f64(),
-            mib(self.late.resident)
-        );
-        Err(Failure::new("soak", format!("seed {}", self.seed), why))
+        let (early, late) = (mib(early.resident), mib(self.late.resident));
+        let why = format!("resident memory grew from {early} MiB after {:.0} s to {late} MiB", at.as_secs_f64());
+        Err(Failure::new("soak", "memory", why))
     }
 
-    /// One row for each pairing and each way in which streams ended.
-    #[must_use]
-    pub fn report(&self) -> Report {
-        table::report(&self.totals)
-    }
-
-    /// What it comes to, and what memory and time it took.
+    /// A table with a row for each pairing and each way in which streams ended, then the sums, memory
+    /// and time.
     #[must_use]
     pub fn summary(&self) -> String {
-        let undisturbed = self.totals.iter().filter(|((_, fault), _)| fault.is_none()).map(|(_, t)| t.streams);
-        let (streams, undisturbed) = (self.sum(|t| t.streams), undisturbed.sum::<u64>());
+        let mut table = Table::new();
+        table.load_preset(presets::ASCII_MARKDOWN);
+        table.set_header(["drivers", "ended by", "streams", "operations", "had to wait", "MB checked", "their ends"]);
+        for ((pairing, fault), totals) in &self.totals {
+            let results: Vec<String> = totals.results.iter().map(|(result, n)| format!("{n} {result}")).collect();
+            table.add_row([
+                format!("{pairing:?}"),
+                fault.map_or("close".to_owned(), |fault| format!("{fault:?}")),
+                totals.streams.to_string(),
+                totals.operations.to_string(),
+                totals.blocked.to_string(),
+                format!("{:.1}", totals.received as f64 / 1e6),
+                results.join(", "),
+            ]);
+        }
+        let flips = self.totals.iter().filter(|((_, fault), _)| *fault == Some(Fault::BitFlip)).map(|(_, t)| t.streams);
+        let closed = self.totals.iter().filter(|((_, fault), _)| fault.is_none()).map(|(_, t)| t.streams);
+        let streams = self.sum(|t| t.streams);
         let mut text = format!(
-            "{} operations and {:.1} MB in {streams} streams and {:.0} s (seed {}); {} streams were ended by a fault.\n\
-             Every byte that arrived was right. Of {} changed bits, {} were named a TLS error by their receiver, {} ended \
-             the handshake otherwise, {} came behind the end and were not read.\n\
+            "{table}\n\n\
+             {} operations and {:.1} MB in {streams} streams and {:.0} s; a fault ended {} streams.\n\
+             {} KeyUpdates at least, {} deadlines.\n\
+             Every byte that arrived was right, and the receivers of {} changed bits reported an error.\n\
              Peak resident memory {} MiB",
-            self.sum(Totals::calls),
+            self.sum(|t| t.operations),
             self.sum(|t| t.received) as f64 / 1e6,
             self.seconds,
-            self.seed,
-            streams - undisturbed,
-            self.sum(|t| t.flips_tls_error + t.flips_other_error + t.flips_unread),
-            self.sum(|t| t.flips_tls_error),
-            self.sum(|t| t.flips_other_error),
-            self.sum(|t| t.flips_unread),
+            streams - closed.sum::<u64>(),
+            self.sum(|t| t.key_updates),
+            self.sum(|t| t.deadlines),
+            flips.sum::<u64>(),
             mib(self.late.peak)
         );
         if let Some((at, early)) = self.early {

@@ -6,10 +6,7 @@ use std::alloc::System;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use tls_cork_report::OutArgs;
-use tls_cork_soak::SoakArgs;
 
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -26,18 +23,8 @@ fn in_use() -> usize {
 }
 
 /// Runs streams of every pairing, most of them with a fault, and returns how many.
-fn run(rounds: u32) -> u64 {
-    let args = SoakArgs {
-        seconds: 1,
-        quick: false,
-        rounds: Some(rounds),
-        streams: 3,
-        seed: 1,
-        replay: None,
-        out: OutArgs::default(),
-    };
-    let outcome = tls_cork_soak::measure(&args, &ProgressBar::hidden()).expect("every check");
-    outcome.sum(|totals| totals.streams)
+fn run(rounds: u64) -> u64 {
+    tls_cork_soak::run_rounds(rounds, 3).expect("every check").sum(|totals| totals.streams)
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A policy over a sealer whose records are visible on the wire, beside a plain model of what it has to do.
+//! A policy over a sealer whose records are visible on the wire, and a simple model of the rules.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -17,23 +17,23 @@ const RAMP_BYTES: usize = 5000;
 const IDLE_RESET: Duration = Duration::from_millis(20);
 pub const END: u32 = u32::MAX;
 pub const HANDSHAKE: u32 = u32::MAX - 1;
-/// What [`Framed`] offers in one call.
+/// The most bytes that [`Framed`] offers in one call.
 pub const OFFER: usize = 40_000;
 
-/// What the sealer did, shared with the test.
+/// The state of the sealer, shared with the test.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub ready: bool,
     pub output: Vec<u8>,
     pub sent: usize,
-    /// Where the last application record ends in `output`.
+    /// The offset in `output` at which the last application record ends.
     pub records_end: usize,
     /// Plaintext bytes sealed.
     pub sealed: usize,
     pub batches: Vec<usize>,
 }
 
-/// Each record is a four-byte length and its payload.
+/// A sealer whose records are a four-byte length and the plaintext.
 #[derive(Clone, Debug, Default)]
 pub struct Framed(pub Rc<RefCell<Seen>>);
 
@@ -92,7 +92,7 @@ impl Seal for Framed {
     }
 }
 
-/// Application records, and the kind of the frame that came last.
+/// Returns the application records, and the header of the last frame.
 pub fn parse(mut wire: &[u8]) -> (Vec<Vec<u8>>, Option<u32>) {
     let (mut records, mut last) = (Vec::new(), None);
     while let Some((head, rest)) = wire.split_first_chunk::<4>() {
@@ -109,14 +109,14 @@ pub fn parse(mut wire: &[u8]) -> (Vec<Vec<u8>>, Option<u32>) {
     (records, last)
 }
 
-/// A policy, its transport, and the model of what it has to do.
+/// A policy, its transport, and the model of its rules.
 pub struct Bench {
     pub policy: CorkPolicy<Framed>,
     pub framed: Framed,
     pub wire: Vec<u8>,
     pub now: Instant,
     pub config: Limits,
-    /// The model: offsets of the stream, and when each part of it was accepted.
+    /// The model: offsets of the stream, and the time at which each part was accepted.
     pub written: usize,
     pub released: usize,
     pub events: Vec<(usize, Instant)>,
@@ -126,7 +126,7 @@ pub struct Bench {
     ramp_end: usize,
 }
 
-/// What there was to send before a call.
+/// The output that there was before a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Before {
     released: usize,
@@ -203,7 +203,7 @@ impl Bench {
         self.written - self.released
     }
 
-    /// Sealing past the released offset fills a record with held bytes, which releases them.
+    /// R7: sealing past the released offset fills a record with held bytes, which releases them.
     pub fn follow_filling(&mut self) {
         self.released = self.released.max(self.sealed());
     }
@@ -219,7 +219,8 @@ impl Bench {
         if offset < self.ramp_end { self.config.segment_size() } else { self.config.record_size }
     }
 
-    /// Where the last record ends, of those that begin at `from` and end at `to` at the latest.
+    /// R1: the offset at which the last full record ends, if records are cut from `from` up to
+    /// `to`.
     fn boundary(&self, from: usize, to: usize) -> usize {
         let mut offset = from;
         while offset + self.record_size_at(offset) <= to {
@@ -253,7 +254,7 @@ impl Bench {
         self.follow_filling();
     }
 
-    /// Splits `len` bytes into pieces and writes them as one event.
+    /// Writes pieces of these lengths as one event.
     pub fn write(&mut self, pieces: &[usize], more: bool) -> Result<usize, WriteError> {
         let total = pieces.iter().sum();
         let data = stream(self.written, total);
@@ -311,8 +312,8 @@ impl Bench {
         Before { released: self.released, wants_transmit: self.policy.wants_transmit() }
     }
 
-    /// A decision is a flush exactly if its call gave the transport something new: plaintext that
-    /// may leave now, or the end.
+    /// Checks that a decision is a flush exactly if its call released plaintext or the end of the
+    /// stream.
     pub fn decided(&self, before: Before, ends: bool, decision: FlushDecision) {
         let released = self.released - before.released;
         match decision {
@@ -388,7 +389,7 @@ impl Bench {
         self.decided(before, false, decision);
     }
 
-    /// When the model's first held byte has to leave.
+    /// R5: the time at which the model's first held byte has to leave.
     pub fn deadline(&self) -> Option<Instant> {
         if !self.ready || self.held() == 0 {
             return None;
@@ -420,7 +421,8 @@ impl Bench {
     }
 
     pub fn drain(&mut self) {
-        // R7: a last record that is not full takes all the held bytes that there are, R1 having left less than a record.
+        // R7: a last record that is not full takes all held bytes, which are less than a record
+        // (R1).
         let last = self.boundary(self.sealed(), self.released);
         let left = if last == self.released { self.held() } else { 0 };
         let done = self.transmit(usize::MAX, usize::MAX).expect("a transport without limits");
@@ -454,7 +456,7 @@ impl Bench {
     }
 }
 
-/// A policy with its keys and default limits.
+/// A policy that has keys and the default limits.
 pub fn ready() -> Bench {
     Bench::new(Limits::default(), true)
 }

@@ -1,5 +1,5 @@
-//! A sealer that does its work, and lies about it; and what a policy over it does with whatever
-//! calls there are.
+//! A sealer that works, and can give a wrong answer at any call; and random calls of a policy over
+//! it.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
@@ -12,42 +12,42 @@ use tls_cork::{CorkConfig, CorkPolicy, FlushDecision, Seal, SealError, SendFlags
 
 use crate::content::pattern;
 
-/// More calls than any run of these tests makes.
+/// A number of calls that no run of these tests reaches.
 const CALLS_MAX: usize = 2_000_000;
-/// What [`Lie::Endless`] offers each time.
+/// The bytes that [`Lie::Endless`] offers each time.
 static ENDLESS: [u8; 1 << 20] = [0xEE; 1 << 20];
 
-/// A wrong answer of one method; `Truth` of any.
+/// A wrong answer of one method. `Truth` is the right answer of any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     Truth,
-    /// `is_ready`, `has_output` or `has_control` say the opposite.
+    /// `is_ready`, `has_output` or `has_control` returns the opposite.
     Opposite,
-    /// `seal` says that it made this many records.
+    /// `seal` returns this number of records.
     Records(usize),
     /// `seal` fails.
     Fails,
-    /// `transmit` returns this without a call of `send`.
+    /// `transmit` returns this number without a call of `send`.
     Unasked(usize),
-    /// `transmit` fails like this without a call of `send`.
+    /// `transmit` fails with this kind of error without a call of `send`.
     FailsUnasked(ErrorKind),
-    /// `transmit` says that it forgot more or fewer bytes than `send` took.
+    /// `transmit` returns one byte more than `send` took, or one byte less (`Subtracts`).
     Adds,
     Subtracts,
-    /// `transmit` offers nothing.
+    /// `transmit` calls `send` with an empty slice.
     OffersNothing,
-    /// `transmit` offers the same twice.
+    /// `transmit` calls `send` twice with the same slices.
     Twice,
-    /// `transmit` says that the error of `send` was none, or another.
+    /// `transmit` returns `Ok` when `send` fails, or another error (`ChangesError`).
     HidesError,
     ChangesError(ErrorKind),
-    /// `transmit` hides what `send` took.
+    /// `transmit` returns an error although `send` took bytes.
     HidesTaken,
-    /// `transmit` offers junk without end.
+    /// `transmit` offers bytes without end.
     Endless,
 }
 
-/// All that `is_ready`, `has_output` and `has_control` can get wrong.
+/// The lies of `is_ready`, `has_output` and `has_control`.
 pub const OF_ANSWERS: &[Lie] = &[Lie::Opposite];
 pub const OF_SEAL: &[Lie] = &[
     Lie::Records(0),
@@ -74,14 +74,15 @@ pub const OF_TRANSMIT: &[Lie] = &[
     Lie::HidesTaken,
 ];
 
-/// What a [`Liar`] says next.
+/// How a [`Liar`] chooses its next answer.
 #[derive(Clone, Debug)]
 pub enum Script {
-    /// One lie at each call of one method, for ever.
+    /// The same lie at each call of one method.
     Always(Method, Lie),
-    /// The same after so many true answers.
+    /// The same lie after this number of true answers.
     After(Cell<usize>, Method, Lie),
-    /// Numbers that choose among the lies of whatever method is called, then the truth.
+    /// Numbers that choose among the lies of whichever method is called. After the last number,
+    /// only the truth.
     Chosen(Rc<RefCell<Vec<u8>>>),
 }
 
@@ -98,7 +99,7 @@ pub enum Method {
 pub struct Liar {
     pub ready: Rc<Cell<bool>>,
     pub record_size: usize,
-    /// The most that it offers at a time.
+    /// The most bytes that it offers in one call.
     pub offer: usize,
     script: Script,
     output: Vec<u8>,
@@ -123,7 +124,7 @@ impl Liar {
             Script::Always(..) | Script::After(..) => Lie::Truth,
             Script::Chosen(numbers) => {
                 let number = usize::from(numbers.borrow_mut().pop().unwrap_or(0));
-                // Mostly the truth, or nothing ever gets far.
+                // Mostly the truth, so that runs get beyond the first calls.
                 if number < 160 { Lie::Truth } else { lies[number % lies.len()] }
             }
         }
@@ -143,7 +144,7 @@ impl Seal for Liar {
         let data: Vec<u8> = plaintext.iter().flat_map(|piece| piece.iter().copied()).collect();
         match self.lie(Method::Seal, OF_SEAL) {
             Lie::Fails => return Err(SealError::Session(Arc::new(io::Error::other("it does not want to")))),
-            // A short count is not a lie: so much was sealed, and no more.
+            // A short count is not a lie: only that many records are sealed then.
             Lie::Records(records) => {
                 let len = records.saturating_mul(record_size).min(data.len());
                 self.output.extend(&data[..len]);
@@ -200,9 +201,9 @@ impl Seal for Liar {
     }
 }
 
-/// Makes the calls that `ops` stands for over a [`Liar`] that draws from `lies`. However it lies,
-/// every call ends without a panic, what arrives is a prefix of what was accepted, and the rest is
-/// said to be lost.
+/// Makes the calls that `ops` encodes over a [`Liar`] that chooses its answers by `lies`. Checks
+/// that every call ends without a panic, that the arrived bytes are a prefix of the accepted ones,
+/// and that errors report the rest as lost.
 pub fn run(ready: bool, ops: &[(u8, u8)], lies: &[u8]) {
     let numbers = Rc::new(RefCell::new(lies.iter().rev().copied().collect::<Vec<u8>>()));
     let liar = Liar::new(ready, Script::Chosen(Rc::clone(&numbers)));
@@ -220,7 +221,7 @@ pub fn run(ready: bool, ops: &[(u8, u8)], lies: &[u8]) {
         world.now += Duration::from_millis(1);
         world.apply(*op, usize::from(*size), &keys);
     }
-    // Nothing but the truth from now on.
+    // From now on the sealer gives right answers only.
     numbers.borrow_mut().clear();
     keys.set(true);
     world.apply(HANDSHAKE_DONE, 0, &keys);
@@ -232,7 +233,7 @@ pub fn run(ready: bool, ops: &[(u8, u8)], lies: &[u8]) {
     }
     assert!(!world.policy.wants_transmit() && world.policy.is_finished(), "{world:?}");
     assert!(world.failed || world.lost == 0);
-    assert!(world.arrived + world.lost >= world.accepted, "lost without a word: {world:?}");
+    assert!(world.arrived + world.lost >= world.accepted, "bytes are lost, and no error reported it: {world:?}");
 }
 
 const HANDSHAKE_DONE: u8 = 10;
@@ -243,9 +244,9 @@ struct World {
     policy: CorkPolicy<Liar>,
     now: Instant,
     accepted: usize,
-    /// What the transport took.
+    /// The number of bytes that the transport took.
     arrived: usize,
-    /// What errors and `abort` said that is lost.
+    /// The number of lost bytes that errors and `abort` reported.
     lost: usize,
     failed: bool,
 }
@@ -284,7 +285,7 @@ impl World {
         }
     }
 
-    /// One transmit to a transport whose answers are `answer`, or that takes everything.
+    /// Transmits to a transport that answers by `answer`, or that takes everything.
     fn transmit(&mut self, answer: Option<usize>) {
         let (mut calls, accepted, arrived) = (0, self.accepted, &mut self.arrived);
         let done = self.policy.transmit_with(|bufs, _more| {
@@ -338,5 +339,5 @@ impl World {
     }
 }
 
-/// These tests look at [`CorkPolicy::wants_transmit`] instead.
+/// Ignores a decision: these tests look at [`CorkPolicy::wants_transmit`] instead.
 fn ignore(_: FlushDecision) {}

@@ -5,6 +5,8 @@
 
 /// Bytes in front of every TLS record (RFC 8446, section 5.1): type, version, length.
 const HEADER_LEN: usize = 5;
+/// The type of a record with application data.
+const APPLICATION_DATA: u8 = 23;
 
 /// Follows the record headers through one direction of a TLS stream.
 #[derive(Debug, Clone, Default)]
@@ -57,10 +59,11 @@ impl RecordCounter {
         self.bytes
     }
 
-    /// True when the next byte of the stream belongs to a record's body.
+    /// True when the next byte of the stream belongs to the body of a record of application data, as
+    /// its header has it: in TLS 1.3 that is every encrypted record.
     #[must_use]
-    pub fn is_in_body(&self) -> bool {
-        self.body_missing > 0
+    pub fn is_in_application_data(&self) -> bool {
+        self.body_missing > 0 && self.header[0] == APPLICATION_DATA
     }
 
     /// True when the stream, so far, ends where a record does.
@@ -99,12 +102,12 @@ mod tests {
         let mut counter = RecordCounter::default();
         counter.advance(&record(20)[..24]);
         assert_eq!(counter.records(), 1);
-        assert!(!counter.at_boundary() && counter.is_in_body());
+        assert!(!counter.at_boundary() && counter.is_in_application_data());
         counter.advance(&[0]);
         assert!(counter.at_boundary());
         counter.advance(&[23, 3]);
         assert_eq!(counter.records(), 1);
-        assert!(!counter.at_boundary() && !counter.is_in_body());
+        assert!(!counter.at_boundary() && !counter.is_in_application_data());
     }
 
     #[test]

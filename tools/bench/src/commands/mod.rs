@@ -1,6 +1,5 @@
 //! The subcommands, one module each; `serve` is in [`server`](crate::server).
 
-pub mod broadcast;
 pub mod compare;
 pub mod grid;
 pub mod nbd;

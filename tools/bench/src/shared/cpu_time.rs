@@ -18,18 +18,8 @@ impl CpuTime {
     /// Since the process began.
     #[must_use]
     pub fn now() -> Self {
-        Self::of(UsageWho::RUSAGE_SELF)
-    }
-
-    /// Of all children that have ended and were waited for, and of their children.
-    #[must_use]
-    pub fn of_children() -> Self {
-        Self::of(UsageWho::RUSAGE_CHILDREN)
-    }
-
-    fn of(who: UsageWho) -> Self {
-        // getrusage(2) cannot fail with these; zero would show at once.
-        getrusage(who).map_or_else(
+        // getrusage(2) cannot fail with this; zero would show at once.
+        getrusage(UsageWho::RUSAGE_SELF).map_or_else(
             |_| Self::default(),
             |usage| Self { user: duration(usage.user_time()), sys: duration(usage.system_time()) },
         )

@@ -1,7 +1,8 @@
-//! Cipher suites that seal whatever they are told to.
+//! Cipher suites that can seal records of any content type.
 //!
-//! Application data that begins with a mark stands for another record: its content type and content follow the mark. It is sealed
-//! with the session's own keys and sequence numbers, so that the other end has to take it for genuine.
+//! Application data that begins with a mark stands for another record, whose content type and
+//! content follow the mark. That record is sealed with the session's own keys and sequence numbers,
+//! so that the other end accepts it as genuine.
 
 use rustls::crypto::cipher::{
     AeadKey, Iv, KeyBlockShape, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundOpaqueMessage,
@@ -12,12 +13,13 @@ use rustls::{ConnectionTrafficSecrets, ContentType, Error, SupportedCipherSuite,
 
 const MARK: [u8; 8] = *b"\0forged\0";
 
-/// Application data that a forging session turns into a record of type `kind`: `body`, then `zeros` bytes.
+/// Application data that a forging session turns into a record of type `kind`, with the content
+/// `body` and then `zeros` zero bytes.
 pub(super) fn order(kind: u8, body: &[u8], zeros: u16) -> Vec<u8> {
     [&MARK, &[kind][..], &zeros.to_be_bytes(), body].concat()
 }
 
-/// The default provider, whose sessions forge.
+/// The default provider with cipher suites that forge.
 pub(super) fn provider() -> CryptoProvider {
     let suites = [
         aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,

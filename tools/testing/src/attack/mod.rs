@@ -1,4 +1,5 @@
-//! A peer that holds the session's keys and says whatever it likes, and a meter for what that costs the other end.
+//! A peer that has the session's keys and sends arbitrary records, and a meter for the memory that
+//! they cost the other end.
 
 pub mod bounds;
 mod forge;
@@ -20,10 +21,11 @@ pub const ALERT: u8 = 21;
 pub const HANDSHAKE: u8 = 22;
 pub const APPLICATION: u8 = 23;
 
-/// More KeyUpdates than these without application data between them are too many for rustls.
+/// The most KeyUpdates without application data between them that rustls accepts.
 pub const KEY_UPDATES_MAX: usize = 32;
 
-/// TLS configurations for both ends. The end that is `hostile` forges; the server's certificate comes `chain` times.
+/// TLS configurations for both ends. The end that is `hostile` forges records. The server sends its
+/// certificate `chain` times.
 pub fn configs(version: Version, hostile: Side, chain: usize) -> (ClientConfig, ServerConfig) {
     let provider = |side| if side == hostile { forge::provider() } else { aws_lc_rs::default_provider() };
     let (client, mut server) = sessions::ends(provider(Side::Client), provider(Side::Server), &[version], chain);
@@ -54,7 +56,7 @@ impl Peer {
         Self(conn)
     }
 
-    /// All that it has to send now.
+    /// Returns everything that the end has to send now.
     pub fn output(&mut self) -> Vec<u8> {
         let mut wire = Vec::new();
         while self.0.wants_write() {
@@ -63,7 +65,8 @@ impl Peer {
         wire
     }
 
-    /// A genuine record of type `kind`: `body`, then `zeros` bytes.
+    /// Returns a genuine record of type `kind`, with the content `body` and then `zeros` zero
+    /// bytes.
     pub fn forge(&mut self, kind: u8, body: &[u8], zeros: u16) -> Vec<u8> {
         self.0.writer().write_all(&forge::order(kind, body, zeros)).expect("no limit");
         self.output()
@@ -74,7 +77,8 @@ impl Peer {
         self.output()
     }
 
-    /// As many KeyUpdates, each of which asks for an answer; with an empty application record now and then, or rustls would count them.
+    /// Returns `count` KeyUpdates, each of which asks for an answer. Empty application records
+    /// between them keep rustls from counting too many in a row.
     pub fn key_updates(&mut self, count: usize) -> Vec<u8> {
         let mut wire = Vec::new();
         for n in 1..=count {
@@ -87,7 +91,7 @@ impl Peer {
         wire
     }
 
-    /// Takes what the other end said; gives the content.
+    /// Receives the other end's output; returns the plaintext.
     pub fn hear(&mut self, mut wire: &[u8]) -> Result<Vec<u8>, Error> {
         let mut content = Vec::new();
         while !wire.is_empty() {
@@ -111,7 +115,7 @@ pub fn record(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind, 3, 3, len[0], len[1]], body].concat()
 }
 
-/// Counts the heap of what runs under it, and of nothing else on the same thread.
+/// Counts the heap memory allocated by code that runs under it, on this thread only.
 #[derive(Debug)]
 pub struct Meter {
     measure: Measure,
@@ -147,26 +151,27 @@ impl Meter {
         result.expect("it ran")
     }
 
-    /// What is on the heap now is what later peaks are measured from.
+    /// Makes the current heap size the base of later peaks.
     pub fn reset(&mut self) {
         (self.zero, self.peak) = (self.current, self.current);
     }
 
-    /// The most there was since the last reset, in bytes.
+    /// The peak since the last reset, in bytes.
     pub fn peak(&self) -> usize {
         usize::try_from(self.peak - self.zero).expect("the peak includes the zero")
     }
 
-    /// What is left now; less than zero if something from before has gone.
+    /// The current difference from the base, in bytes; negative if memory from before has been
+    /// freed.
     pub fn left(&self) -> i64 {
         self.current - self.zero
     }
 }
 
-/// What an attacker says, the error that it ends in, and the alert that it hears.
+/// What an attacker sends, the error in which it ends, and the alert that the attacker receives.
 pub type Offence = (fn(&mut Peer) -> Vec<u8>, Error, Option<AlertDescription>);
 
-/// Records that end a session, with the attacker's keys but for the first.
+/// Records that end a session. All but the first are sealed with the attacker's keys.
 pub fn offences() -> [Offence; 5] {
     [
         (|_| record(APPLICATION, &[0x5A; 64]), Error::DecryptError, Some(AlertDescription::BadRecordMac)),

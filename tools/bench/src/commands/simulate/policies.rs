@@ -8,21 +8,20 @@ use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use tls_cork::{CorkConfig, CorkPolicy, DynamicRecords, MAX_RECORD_SIZE, Seal, SealError, SendFlags, WriteError};
-
 use tls_cork_programs::Failure;
 
 use super::tcp::Tcp;
 
 /// What a TLS 1.3 record adds to its plaintext: 5 bytes of header, 1 of content type, 16 of AEAD tag.
-pub const RECORD_OVERHEAD: usize = 22;
+pub(crate) const RECORD_OVERHEAD: usize = 22;
 /// Ciphertext that rustls lets wait before its writer takes nothing more (`DEFAULT_BUFFER_LIMIT`).
 const RUSTLS_LIMIT: usize = 64 * 1024;
 /// Plaintext of a record that fits one segment: what `DynamicRecords` has, too.
-pub const SMALL_RECORD: usize = 1369;
+pub(crate) const SMALL_RECORD: usize = 1369;
 
 /// One way of writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A flush for each piece: what rustls does with plain writes.
     Immediate,
     /// The same within TCP_CORK: the kernel fills segments until the final piece, for 200 ms at most.
@@ -39,7 +38,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::Immediate, Self::TcpCork, Self::FullCork, Self::Cork, Self::CorkDynamic, Self::CorkSmall];
 
     fn config(self) -> Option<CorkConfig> {
@@ -53,16 +52,12 @@ impl Kind {
     }
 
     /// A writer of this kind on a fresh connection.
-    ///
-    /// # Errors
-    ///
-    /// When tls-cork refuses its configuration.
-    pub fn writer(self) -> Result<Box<dyn Writer>, Failure> {
+    pub(crate) fn writer(self) -> Result<Box<dyn Writer>, Failure> {
         let Some(config) = self.config() else {
             return Ok(Box::new(ByHand::new(self)));
         };
         let policy = CorkPolicy::new(Sizes::default(), config).map_err(|e| Failure::new("configure", self, e))?;
-        Ok(Box::new(Corked { policy, origin: Instant::now(), zeroes: vec![0; MAX_WRITE] }))
+        Ok(Box::new(Corked { policy, origin: Instant::now(), zeroes: Vec::new() }))
     }
 }
 
@@ -81,27 +76,20 @@ impl fmt::Display for Kind {
 
 /// Ends of a record, as offsets in the plaintext and on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecordEnd {
+pub(crate) struct RecordEnd {
     /// Plaintext bytes up to here.
-    pub plaintext: u64,
+    pub(crate) plaintext: u64,
     /// Wire bytes up to here.
-    pub wire: u64,
+    pub(crate) wire: u64,
 }
 
-/// A policy at work on one connection. Time counts from when the connection was established.
-pub trait Writer {
+/// A policy at work on one connection. Time counts from when the connection was established. An error
+/// is a fault of tls-cork.
+pub(crate) trait Writer {
     /// Takes a prefix of `len` bytes; zero while it is full.
-    ///
-    /// # Errors
-    ///
-    /// When tls-cork fails: a fault.
     fn write(&mut self, now: Duration, len: usize, more: bool) -> Result<usize, Failure>;
 
     /// Hands over to the kernel what may leave.
-    ///
-    /// # Errors
-    ///
-    /// When tls-cork fails: a fault.
     fn transmit(&mut self, now: Duration, tcp: &mut Tcp) -> Result<(), Failure>;
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
@@ -178,9 +166,6 @@ impl Seal for Sizes {
     fn close_notify(&mut self) {}
 }
 
-/// The most of one write that is offered at once; the rest follows as from a caller with a loop.
-const MAX_WRITE: usize = 1 << 20;
-
 /// tls-cork itself.
 struct Corked {
     policy: CorkPolicy<Sizes>,
@@ -191,9 +176,8 @@ struct Corked {
 
 impl Writer for Corked {
     fn write(&mut self, now: Duration, len: usize, more: bool) -> Result<usize, Failure> {
-        let offered = len.min(MAX_WRITE);
-        let flags = if more || offered < len { SendFlags::MORE } else { SendFlags::NONE };
-        match self.policy.write(self.origin + now, &[IoSlice::new(&self.zeroes[..offered])], flags) {
+        self.zeroes.resize(len.max(self.zeroes.len()), 0);
+        match self.policy.write(self.origin + now, &[IoSlice::new(&self.zeroes[..len])], SendFlags::more_if(more)) {
             Ok(written) => Ok(written.accepted),
             Err(WriteError::Blocked) => Ok(0),
             Err(error) => Err(Failure::new("simulate", "write", error)),

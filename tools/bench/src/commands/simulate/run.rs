@@ -8,53 +8,45 @@ use super::policies::{Kind, Writer};
 use super::tcp::{Path, Tcp};
 use super::trace::Trace;
 
-/// What came of one run. Times count from the trace's first write, unless they say otherwise.
+/// What came of one run. Times count from the trace's first write.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Records made.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Bytes of those records.
-    pub wire_bytes: u64,
-    /// TCP segments sent, first time or again.
-    pub packets: u64,
-    /// Those sent again.
-    pub resent: u64,
+    pub(crate) wire_bytes: u64,
+    /// TCP segments sent.
+    pub(crate) packets: u64,
     /// When the receiver has its first whole record.
-    pub first_usable: Option<Duration>,
+    pub(crate) first_usable: Option<Duration>,
     /// When the receiver can read the last byte; `None` if the policy never sent it.
-    pub completion: Option<Duration>,
+    pub(crate) completion: Option<Duration>,
     /// For each piece that arrived, in order: from its time in the trace until the receiver can read its last byte.
-    pub delays: Vec<Duration>,
+    pub(crate) delays: Vec<Duration>,
     /// The longest time for which the policy, or the kernel on its behalf, held something back.
-    pub longest_hold: Duration,
+    pub(crate) longest_hold: Duration,
     /// Plaintext bytes that the receiver can read at the end.
-    pub usable: u64,
-    /// Bytes waiting in the process from each time on, counted from when the connection was established.
-    pub waiting: Vec<(Duration, usize)>,
+    pub(crate) usable: u64,
+    /// The most bytes that waited in the process.
+    pub(crate) peak_waiting: usize,
+    /// The bytes that wait at the end.
+    pub(crate) waiting: usize,
 }
 
-impl Outcome {
-    /// The most that waited in the process.
-    #[must_use]
-    pub fn peak_waiting(&self) -> usize {
-        self.waiting.iter().map(|&(_, bytes)| bytes).max().unwrap_or(0)
-    }
-}
-
-/// Runs `trace` through a policy of this kind; `seed` decides which segments are lost.
+/// Runs `trace` through a policy of this kind.
 ///
 /// # Errors
 ///
 /// When tls-cork fails: a fault.
-pub fn run(trace: &Trace, kind: Kind, path: Path, seed: u64) -> Result<Outcome, Failure> {
+pub(crate) fn run(trace: &Trace, kind: Kind, path: Path) -> Result<Outcome, Failure> {
     let mut connection = Connection {
         trace,
-        tcp: Tcp::new(path, seed),
+        tcp: Tcp::new(path),
         writer: kind.writer()?,
         next: 0,
         accepted: 0,
         read: Reader::default(),
-        waiting: Vec::new(),
+        peak_waiting: 0,
     };
     let mut now = Duration::ZERO;
     connection.step(now)?;
@@ -73,7 +65,7 @@ struct Connection<'t> {
     next: usize,
     accepted: usize,
     read: Reader,
-    waiting: Vec<(Duration, usize)>,
+    peak_waiting: usize,
 }
 
 /// What the receiver has made of the bytes so far.
@@ -109,10 +101,7 @@ impl Connection<'_> {
                 break;
             }
         }
-        let waiting = self.writer.waiting();
-        if self.waiting.last().is_none_or(|&(_, last)| last != waiting) {
-            self.waiting.push((now, waiting));
-        }
+        self.peak_waiting = self.peak_waiting.max(self.writer.waiting());
         Ok(())
     }
 
@@ -152,13 +141,13 @@ impl Connection<'_> {
             records: records.len() as u64,
             wire_bytes: records.last().map_or(0, |end| end.wire),
             packets: self.tcp.packets(),
-            resent: self.tcp.resent(),
             first_usable: self.read.first.map(|at| at - start),
             completion: self.read.arrivals.last().filter(|_| all).map(|at| *at - start),
             delays: self.read.arrivals.iter().zip(writes).map(|(at, write)| *at - write.time).collect(),
             longest_hold: self.writer.longest_hold().max(self.tcp.longest_hold()),
             usable: self.read.usable,
-            waiting: self.waiting,
+            peak_waiting: self.peak_waiting,
+            waiting: self.writer.waiting(),
         }
     }
 }
