@@ -145,10 +145,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u
 
 /// A child that answers each line on its input with a line on its output.
 #[derive(Debug)]
-pub struct Attendant {
-    child: Guarded,
-    output: BufReader<ChildStdout>,
-}
+pub struct Attendant(Guarded);
 
 impl Attendant {
     /// Starts `command`, called `name` in messages.
@@ -157,10 +154,7 @@ impl Attendant {
     ///
     /// When it cannot be started.
     pub fn start(command: &mut Command, name: &str) -> Result<Self, Failure> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = Guarded::spawn(command, name)?;
-        let output = child.stdout.take().ok_or_else(|| Failure::new("start program", name, "it has no output"))?;
-        Ok(Self { child, output })
+        Guarded::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()), name).map(Self)
     }
 
     /// Gives it a line.
@@ -169,8 +163,8 @@ impl Attendant {
     ///
     /// When it has ended.
     pub fn tell(&mut self, line: &str) -> Result<(), Failure> {
-        let told = self.child.stdin.as_mut().map_or(Ok(()), |stdin| writeln!(stdin, "{line}"));
-        told.map_err(|e| Failure::new("tell program", &self.child.name, e))
+        let told = self.0.stdin.as_mut().map_or(Ok(()), |stdin| writeln!(stdin, "{line}"));
+        told.map_err(|e| Failure::new("tell program", &self.0.name, e))
     }
 
     /// Waits for its next line.
@@ -179,12 +173,7 @@ impl Attendant {
     ///
     /// When it ends without one.
     pub fn hear(&mut self) -> Result<String, Failure> {
-        let mut line = String::new();
-        match self.output.read_line(&mut line) {
-            Ok(0) => Err(Failure::new("read report", &self.child.name, "it ended without a word")),
-            Ok(_) => Ok(line),
-            Err(error) => Err(Failure::new("read report", &self.child.name, error)),
-        }
+        self.0.line()
     }
 }
 

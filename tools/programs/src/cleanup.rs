@@ -15,9 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use signal_hook::consts::signal::{
-    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
-};
+use signal_hook::consts::signal::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 
@@ -29,9 +27,8 @@ pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// A directory is found not to be empty when another thread has just written to it.
 const REMOVALS: u32 = 100;
 
-/// Signals that end a program which does nothing about them, other than by a fault of its own.
-const ENDING: [i32; 12] =
-    [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ, SIGIO];
+/// Signals by which a person or another program ends one that does nothing about them.
+const ENDING: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2];
 
 static REGISTER: Mutex<Register> = Mutex::new(Register { is_watched: false, dirs: Vec::new(), children: Vec::new() });
 
