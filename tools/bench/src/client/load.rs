@@ -3,14 +3,11 @@
 //! One turn of the loop takes in all replies there are, submits as many requests as the queue
 //! depth then has room for, ends the turn and sleeps. Every strategy sees the same turns.
 
-use std::collections::VecDeque;
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tls_cork_nbd::client::ExportFacts;
 use tls_cork_nbd::{CMD_DISC, CMD_FLUSH, CMD_READ, CMD_WRITE, Request};
 use tls_cork_nbd::{Completion, Outstanding, ReplyStream};
@@ -63,20 +60,7 @@ pub struct Measured {
 ///
 /// When the export does not suit the load, the connection fails, the server answers wrongly or
 /// with an error, or data read back differs from what was written.
-pub fn run(link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Failure> {
-    write(link, facts, load, None)
-}
-
-/// As [`run`], with what to write read from `file`, which holds at least one block; at its end it begins again.
-///
-/// # Errors
-///
-/// As [`run`], and when the file cannot be read.
-pub fn copy(link: Link, facts: &ExportFacts, load: &Load, file: &File) -> Result<Measured, Failure> {
-    write(link, facts, load, Some(file))
-}
-
-fn write(mut link: Link, facts: &ExportFacts, load: &Load, file: Option<&File>) -> Result<Measured, Failure> {
+pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Failure> {
     check_export(facts, load).map_err(|why| link.failure("use export", why))?;
     let seed = RandomState::new().hash_one(0);
     let mut engine = Engine {
@@ -87,20 +71,9 @@ fn write(mut link: Link, facts: &ExportFacts, load: &Load, file: Option<&File>) 
         answered: 0,
     };
 
-    let length = file.map_or(Ok(u64::MAX), |file| file.metadata().map(|data| data.len()));
-    let length = length.map_err(|e| Failure::new("read file", "what to write", e))?;
-    let blocks = facts.size.min(length) / u64::from(load.block_size);
-    let mut writes = Writes {
-        load,
-        blocks,
-        file,
-        spare: Spare::default(),
-        seed,
-        begun: 0,
-        payload: Bytes::new(),
-        deadline: Instant::now(),
-    };
-    if !load.verify && file.is_none() {
+    let blocks = facts.size / u64::from(load.block_size);
+    let mut writes = Writes { load, blocks, seed, begun: 0, payload: Bytes::new(), deadline: Instant::now() };
+    if !load.verify {
         writes.payload = writes.content(0);
     }
     let counters = engine.link.counters();
@@ -168,7 +141,7 @@ trait Source {
     /// How many requests there are now, up to `room`; zero when there will be no more.
     fn available(&mut self, room: usize) -> usize;
     /// The next request; called only when one is available.
-    fn next(&mut self) -> io::Result<Next>;
+    fn next(&mut self) -> Next;
     /// Looks at the data of an answered read.
     fn check(&mut self, _offset: u64, _data: &[u8]) -> Result<(), String> {
         Ok(())
@@ -214,7 +187,7 @@ impl Engine<'_> {
 
     fn submit(&mut self, source: &mut dyn Source, count: usize) -> io::Result<()> {
         for i in 0..count {
-            let Next { command, offset, length, payload } = source.next()?;
+            let Next { command, offset, length, payload } = source.next();
             let read_length = if command == CMD_READ { length } else { 0 };
             let cookie = self.outstanding.add(offset, read_length);
             let header = request(command, cookie, offset, length);
@@ -258,8 +231,6 @@ impl Engine<'_> {
 struct Writes<'a> {
     load: &'a Load,
     blocks: u64,
-    file: Option<&'a File>,
-    spare: Spare,
     seed: u64,
     begun: u64,
     payload: Bytes,
@@ -284,40 +255,12 @@ impl Source for Writes<'_> {
         room.min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
-    fn next(&mut self) -> io::Result<Next> {
+    fn next(&mut self) -> Next {
         let length = self.load.block_size;
         let offset = (self.begun % self.blocks) * u64::from(length);
         self.begun += 1;
-        let payload = match self.file {
-            Some(file) => {
-                let mut block = self.spare.take(length as usize);
-                file.read_exact_at(&mut block, offset)?;
-                self.spare.give(block.freeze())
-            }
-            None if self.load.verify => self.content(offset),
-            None => self.payload.clone(),
-        };
-        Ok(Next { command: CMD_WRITE, offset, length, payload })
-    }
-}
-
-/// Payload buffers, which are used again once nobody else has a share in them.
-#[derive(Default)]
-struct Spare(VecDeque<Bytes>);
-
-impl Spare {
-    fn take(&mut self, length: usize) -> BytesMut {
-        if self.0.front().is_some_and(Bytes::is_unique)
-            && let Some(Ok(buffer)) = self.0.pop_front().map(Bytes::try_into_mut)
-        {
-            return buffer;
-        }
-        BytesMut::zeroed(length)
-    }
-
-    fn give(&mut self, buffer: Bytes) -> Bytes {
-        self.0.push_back(buffer.clone());
-        buffer
+        let payload = if self.load.verify { self.content(offset) } else { self.payload.clone() };
+        Next { command: CMD_WRITE, offset, length, payload }
     }
 }
 
@@ -330,9 +273,9 @@ impl Source for Flush {
         usize::from(!self.begun)
     }
 
-    fn next(&mut self) -> io::Result<Next> {
+    fn next(&mut self) -> Next {
         self.begun = true;
-        Ok(Next { command: CMD_FLUSH, offset: 0, length: 0, payload: Bytes::new() })
+        Next { command: CMD_FLUSH, offset: 0, length: 0, payload: Bytes::new() }
     }
 }
 
@@ -351,11 +294,11 @@ impl Source for Reads<'_> {
         room.min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
-    fn next(&mut self) -> io::Result<Next> {
+    fn next(&mut self) -> Next {
         let length = self.load.block_size;
         let offset = self.begun * u64::from(length);
         self.begun += 1;
-        Ok(Next { command: CMD_READ, offset, length, payload: Bytes::new() })
+        Next { command: CMD_READ, offset, length, payload: Bytes::new() }
     }
 
     fn check(&mut self, offset: u64, data: &[u8]) -> Result<(), String> {

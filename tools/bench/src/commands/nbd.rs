@@ -1,8 +1,7 @@
 //! `nbd`: one strategy at one block size, against a server that is running.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -49,9 +48,6 @@ pub struct NbdArgs {
     /// End after this many writes, even if time is left.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
-    /// Write what this file holds, which is at least one block; at its end, begin again.
-    #[arg(long, value_name = "FILE", conflicts_with = "verify")]
-    pub from: Option<PathBuf>,
     /// Flush, read everything back and compare.
     #[arg(long)]
     pub verify: bool,
@@ -85,24 +81,10 @@ pub fn run(args: &NbdArgs) -> Result<(), Failure> {
         max_requests: args.requests.unwrap_or(u64::MAX),
         verify: args.verify,
     };
-    let file = args.from.as_deref().map(|path| open(path, args.block_size)).transpose()?;
     let (link, facts) = Link::open(&target, args.strategy, cork)?;
-    let measured = match &file {
-        Some(file) => load::copy(link, &facts, &load, file)?,
-        None => load::run(link, &facts, &load)?,
-    };
+    let measured = load::run(link, &facts, &load)?;
     let cell = Cell::new(&args.strategy.to_string(), !args.plaintext, &load, &measured);
     print(&cell, args.json).map_err(|e| Failure::new("print", "standard output", e))
-}
-
-fn open(path: &Path, block_size: u32) -> Result<File, Failure> {
-    let fail = |why: &dyn std::fmt::Display| Failure::new("read file", path.display(), why);
-    let file = File::open(path).map_err(|e| fail(&e))?;
-    let length = file.metadata().map_err(|e| fail(&e))?.len();
-    if length < u64::from(block_size) {
-        return Err(fail(&format!("too small: it holds {length} bytes, one block is {block_size}")));
-    }
-    Ok(file)
 }
 
 fn security(args: &NbdArgs) -> Result<Security, Failure> {

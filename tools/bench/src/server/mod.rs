@@ -86,7 +86,7 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn accept_all(mut acceptor: Acceptor, shared: &Arc<Shared>) {
+fn accept_all(acceptor: Acceptor, shared: &Arc<Shared>) {
     loop {
         let stream = acceptor.accept();
         let shared = Arc::clone(shared);

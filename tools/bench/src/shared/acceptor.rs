@@ -1,6 +1,5 @@
 //! Accepting connections, for servers that go on after a failed `accept`.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
@@ -22,36 +21,27 @@ impl Acceptor {
         Self { listener, name }
     }
 
-    /// Waits for the next connection. Returns `None` after a failure.
-    pub(crate) fn try_accept(&mut self) -> Option<TcpStream> {
-        match self.listener.accept() {
-            Ok((stream, _)) => Some(stream),
-            // The next connection in the backlog may be fine.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
-            Err(error) => self.failed(&error),
-        }
-    }
-
     /// Waits for the next connection, through any number of failures.
-    pub(crate) fn accept(&mut self) -> TcpStream {
+    pub(crate) fn accept(&self) -> TcpStream {
         loop {
-            if let Some(stream) = self.try_accept() {
-                return stream;
+            match self.listener.accept() {
+                Ok((stream, _)) => return stream,
+                // The next connection in the backlog may be fine.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => self.failed(&error),
             }
         }
     }
 
     /// Runs `serve` in a thread of its own, unless none can be started.
-    pub(crate) fn spawn<T: Send + 'static>(
-        &mut self,
-        serve: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<thread::JoinHandle<T>> {
-        thread::Builder::new().spawn(serve).map_or_else(|error| self.failed(&error), Some)
+    pub(crate) fn spawn(&self, serve: impl FnOnce() + Send + 'static) {
+        if let Err(error) = thread::Builder::new().spawn(serve) {
+            self.failed(&error);
+        }
     }
 
-    fn failed<T>(&self, error: &dyn fmt::Display) -> Option<T> {
+    fn failed(&self, error: &io::Error) {
         let _ = io::stderr().write_all(format!("{}: accept: {error}\n", self.name).as_bytes());
         thread::sleep(PAUSE);
-        None
     }
 }

@@ -83,7 +83,7 @@ pub fn run(args: &ReceiveArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn receive_all(mut acceptor: Acceptor, config: &Arc<ServerConfig>, jobs: &mpsc::Receiver<Job>) {
+fn receive_all(acceptor: Acceptor, config: &Arc<ServerConfig>, jobs: &mpsc::Receiver<Job>) {
     let content = Content::default();
     for job in jobs {
         let mut check = Check::new(&content, job);
