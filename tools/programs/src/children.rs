@@ -22,10 +22,6 @@ pub struct Guarded {
 
 impl Guarded {
     /// Starts `command`, called `name` in messages.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started.
     pub fn spawn(command: &mut Command, name: &str) -> Result<Self, Failure> {
         let child = SharedChild::spawn(command, name)?;
         let mut pipes = child.lock();
@@ -35,10 +31,7 @@ impl Guarded {
     }
 
     /// The next line of its standard output, without the line break. Waits for it as long as the child lives.
-    ///
-    /// # Errors
-    ///
-    /// When there is none any more; the message has what the child wrote to standard error, where that is a pipe.
+    /// If there is none any more, the failure has what the child wrote to standard error, where that is a pipe.
     pub fn line(&mut self) -> Result<String, Failure> {
         let fail = |why: &dyn std::fmt::Display| Failure::new("run program", &self.name, why);
         let mut line = String::new();
@@ -55,10 +48,6 @@ impl Guarded {
     }
 
     /// Its exit status, if it has ended.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system cannot tell.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
         self.child.lock().try_wait().map_err(|e| Failure::new("wait for program", &self.name, e))
     }
@@ -94,21 +83,13 @@ pub struct Finished {
     pub stdout: Vec<u8>,
 }
 
-/// Runs `command` to its end, which has to come within `limit`.
-///
-/// # Errors
-///
-/// When it cannot be started, fails (the message has what it wrote to standard error) or takes
-/// too long.
+/// Runs `command` to its end, which has to come within `limit`. If it fails, so does this, with what it wrote to
+/// standard error.
 pub fn run(command: &mut Command, name: &str, limit: Duration) -> Result<Finished, Failure> {
     run_with_input(command, Stdio::null(), name, limit)
 }
 
 /// As [`run`], with something to read.
-///
-/// # Errors
-///
-/// As [`run`].
 pub fn run_with_input(command: &mut Command, input: Stdio, name: &str, limit: Duration) -> Result<Finished, Failure> {
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guarded::spawn(command, name)?;
@@ -149,39 +130,23 @@ pub struct Attendant(Guarded);
 
 impl Attendant {
     /// Starts `command`, called `name` in messages.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started.
     pub fn start(command: &mut Command, name: &str) -> Result<Self, Failure> {
         Guarded::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()), name).map(Self)
     }
 
     /// Gives it a line.
-    ///
-    /// # Errors
-    ///
-    /// When it has ended.
     pub fn tell(&mut self, line: &str) -> Result<(), Failure> {
         let told = self.0.stdin.as_mut().map_or(Ok(()), |stdin| writeln!(stdin, "{line}"));
         told.map_err(|e| Failure::new("tell program", &self.0.name, e))
     }
 
     /// Waits for its next line.
-    ///
-    /// # Errors
-    ///
-    /// When it ends without one.
     pub fn hear(&mut self) -> Result<String, Failure> {
         self.0.line()
     }
 }
 
 /// This program, to be run once more.
-///
-/// # Errors
-///
-/// When the operating system cannot tell where it is.
 pub fn ourselves() -> Result<PathBuf, Failure> {
     std::env::current_exe().map_err(|e| Failure::new("find program", "ourselves", e))
 }

@@ -106,10 +106,6 @@ pub(crate) struct TemporaryDir(Option<TempDir>, PathBuf);
 
 impl TemporaryDir {
     /// Creates it, below the system's directory for temporary files.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be created, or signals cannot be watched for.
     pub(crate) fn new() -> Result<Self, Failure> {
         let mut register = Register::watched()?;
         let dir =
@@ -120,7 +116,6 @@ impl TemporaryDir {
     }
 
     /// Where it is.
-    #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.1
     }
@@ -140,10 +135,6 @@ pub(crate) struct SharedChild(Mutex<Child>);
 
 impl SharedChild {
     /// Starts `command`; `name` is for messages.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started, or signals cannot be watched for.
     pub(crate) fn spawn(command: &mut Command, name: &str) -> Result<Arc<Self>, Failure> {
         let mut register = Register::watched()?;
         let child = command.spawn().map_err(|e| Failure::new("start program", name, e))?;

@@ -26,7 +26,6 @@ impl Failure {
     }
 
     /// The exit status the program ends with: 2 for usage, 1 for everything else.
-    #[must_use]
     pub fn exit_status(&self) -> u8 {
         if self.usage { 2 } else { 1 }
     }

@@ -51,10 +51,6 @@ impl TlsVersion {
 }
 
 /// Writes a new CA certificate, and a server certificate signed by it with its key, to `dir`.
-///
-/// # Errors
-///
-/// When the directory or a file in it cannot be written.
 pub fn make_certificates(dir: &Path) -> Result<(), Failure> {
     let generated = generate().map_err(|e| Failure::new("make certificates", dir.display(), e))?;
     let written = fs::create_dir_all(dir).and_then(|()| {
@@ -78,10 +74,6 @@ pub struct TemporaryCertificates {
 
 impl TemporaryCertificates {
     /// Makes new ones.
-    ///
-    /// # Errors
-    ///
-    /// When the directory or a file in it cannot be written, or memory cannot be had.
     pub fn new() -> Result<Self, Failure> {
         let dir = TemporaryDir::new()?;
         let generated = generate().map_err(|e| Failure::new("make certificates", dir.path().display(), e))?;
@@ -98,7 +90,6 @@ impl TemporaryCertificates {
     }
 
     /// The directory.
-    #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -139,19 +130,11 @@ fn write_file(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 }
 
 /// A client that trusts the certificates in the PEM file `ca`, and nobody else.
-///
-/// # Errors
-///
-/// When the file cannot be read or holds no usable certificate.
 pub fn client_config(ca: &Path, version: Option<TlsVersion>) -> Result<Arc<ClientConfig>, Failure> {
     client_config_with(ca, version, aws_lc_rs::default_provider())
 }
 
 /// As [`client_config`], with cryptography of the caller's choice.
-///
-/// # Errors
-///
-/// As [`client_config`], and when `provider` has no cipher suite for `version`.
 pub fn client_config_with(
     ca: &Path,
     version: Option<TlsVersion>,
@@ -173,29 +156,17 @@ pub fn client_config_with(
 }
 
 /// A server with the certificate that [`make_certificates`] wrote to `dir`.
-///
-/// # Errors
-///
-/// When a file is missing or does not hold what its name says.
 pub fn server_config(dir: &Path) -> Result<Arc<ServerConfig>, Failure> {
     server_config_with(dir, aws_lc_rs::default_provider())
 }
 
 /// As [`server_config`], with cryptography of the caller's choice; it has to offer TLS 1.2 and 1.3.
-///
-/// # Errors
-///
-/// As [`server_config`].
 pub fn server_config_with(dir: &Path, provider: CryptoProvider) -> Result<Arc<ServerConfig>, Failure> {
     server_with(dir, provider).map(Arc::new)
 }
 
 /// The same server, for measuring the sending side: it agrees to `suite` alone, and sends no tickets, which a client that only writes
 /// would leave unread.
-///
-/// # Errors
-///
-/// As [`server_config`].
 pub fn receiver_config(dir: &Path, suite: SupportedCipherSuite) -> Result<Arc<ServerConfig>, Failure> {
     let only = CryptoProvider { cipher_suites: vec![suite], ..aws_lc_rs::default_provider() };
     let mut config = server_with(dir, only)?;

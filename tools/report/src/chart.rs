@@ -36,7 +36,6 @@ pub(crate) struct Bar {
 }
 
 /// A number of bytes in the largest binary unit that divides it.
-#[must_use]
 pub fn size(bytes: u64) -> String {
     [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
         .into_iter()

@@ -32,10 +32,6 @@ pub struct OutArgs {
 
 impl OutArgs {
     /// Creates the directory, so that a wrong one is reported before the measuring and not after.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be created or written to.
     pub fn prepare(&self) -> Result<(), Failure> {
         let Some(dir) = &self.out else {
             return Ok(());
@@ -97,7 +93,6 @@ pub enum Value {
 
 impl Value {
     /// A spread, or nothing if there were no measurements.
-    #[must_use]
     pub fn spread(median: Option<Median>) -> Self {
         median.map_or(Self::Missing, Self::Spread)
     }
@@ -182,7 +177,6 @@ pub struct Report {
 
 impl Report {
     /// A report without rows; `command` names its files.
-    #[must_use]
     pub fn new(command: &'static str, columns: &'static [Column]) -> Self {
         Self { command, columns, rows: Vec::new() }
     }
@@ -201,7 +195,6 @@ impl Report {
     }
 
     /// The printed table.
-    #[must_use]
     pub fn table(&self) -> String {
         let shown: Vec<usize> = (0..self.columns.len()).filter(|&i| !self.columns[i].title.is_empty()).collect();
         let mut table = Table::new();
@@ -218,28 +211,16 @@ impl Report {
     }
 
     /// Prints the table.
-    ///
-    /// # Errors
-    ///
-    /// When standard output takes nothing.
     pub fn print(&self) -> Result<(), Failure> {
         print(&self.table())
     }
 
     /// Writes `COMMAND.csv` and `COMMAND.svg`, if `--out` was given.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be created, or a file in it not be written.
     pub fn save(&self, out: &OutArgs, chart: &Chart) -> Result<(), Failure> {
         self.save_drawing(out, self, chart)
     }
 
     /// The same, where the picture shows other rows than all of the file's.
-    ///
-    /// # Errors
-    ///
-    /// As [`save`](Self::save).
     pub fn save_drawing(&self, out: &OutArgs, drawn: &Self, chart: &Chart) -> Result<(), Failure> {
         let Some(dir) = &out.out else {
             return Ok(());
@@ -253,10 +234,6 @@ impl Report {
     }
 
     /// The contents of the CSV file.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be put together.
     pub fn csv(&self) -> Result<Vec<u8>, Failure> {
         let fail = |why: &dyn std::fmt::Display| Failure::new("write CSV", self.command, why);
         let mut writer = csv::Writer::from_writer(Vec::new());
@@ -269,10 +246,6 @@ impl Report {
     }
 
     /// The contents of the SVG file.
-    ///
-    /// # Errors
-    ///
-    /// When the chart names a column that does not exist, or cannot be drawn.
     pub fn svg(&self, chart: &Chart) -> Result<String, Failure> {
         let fail = |why: String| Failure::new("draw", "chart", why);
         let column =
@@ -310,19 +283,11 @@ impl Report {
 }
 
 /// Prints text and a line break on standard output.
-///
-/// # Errors
-///
-/// When standard output takes nothing.
 pub fn print(text: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{text}").map_err(|e| Failure::new("print", "standard output", e))
 }
 
 /// Prints figures as indented JSON on standard output.
-///
-/// # Errors
-///
-/// When standard output takes nothing, or the figures cannot be put into JSON.
 pub fn print_json(figures: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(figures).map_err(|e| Failure::new("print", "standard output", e))?;
     print(&text)
@@ -339,7 +304,6 @@ fn names(column: &Column) -> Vec<String> {
 }
 
 /// The part of `--help` that documents the CSV file: for `#[command(after_long_help = …)]`.
-#[must_use]
 pub fn help_columns(command: &str, columns: &[Column]) -> String {
     let mut text = format!("Columns of {command}.csv:\n");
     let shown: Vec<(String, &str)> = columns.iter().map(|c| (names(c).join(", "), c.about)).collect();
@@ -353,7 +317,6 @@ pub fn help_columns(command: &str, columns: &[Column]) -> String {
 }
 
 /// A progress bar on standard error, for what takes more than two seconds.
-#[must_use]
 pub fn progress(len: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -13,7 +13,6 @@ pub struct Median {
 
 impl Median {
     /// `None` when there are no figures.
-    #[must_use]
     pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);

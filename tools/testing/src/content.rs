@@ -6,26 +6,22 @@ use std::sync::LazyLock;
 pub const GARBAGE: [u8; 13] = [23, 3, 3, 0, 8, 90, 90, 90, 90, 90, 90, 90, 90];
 
 /// The byte at `offset` of every [`stream`]: content has its own place in it.
-#[must_use]
 pub fn pattern(offset: usize) -> u8 {
     ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8
 }
 
 /// `len` bytes of the one stream that tests send, from the offset `from`.
-#[must_use]
 pub fn stream(from: usize, len: usize) -> Vec<u8> {
     static START: LazyLock<Vec<u8>> = LazyLock::new(|| (0..1 << 15).map(pattern).collect());
     START.get(from..from + len).map_or_else(|| (from..from + len).map(pattern).collect(), <[u8]>::to_vec)
 }
 
 /// Whether `data` is what comes at `offset` of the stream.
-#[must_use]
 pub fn is_stream(data: &[u8], offset: usize) -> bool {
     data.iter().enumerate().all(|(n, byte)| *byte == pattern(offset + n))
 }
 
 /// Bytes without a pattern that a mistake could hide behind.
-#[must_use]
 pub fn noise(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
     let next = || {
@@ -52,7 +48,6 @@ pub fn fill(seed: u64, offset: u64, block: &mut [u8]) {
 }
 
 /// splitmix64: one step per word, good enough that no two blocks look alike.
-#[must_use]
 pub fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
@@ -62,7 +57,6 @@ pub fn next(state: &mut u64) -> u64 {
 }
 
 /// Where two blocks of the same length first differ.
-#[must_use]
 pub fn first_difference(expected: &[u8], found: &[u8]) -> Option<usize> {
     if expected == found {
         return None;

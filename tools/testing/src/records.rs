@@ -48,26 +48,22 @@ impl RecordCounter {
     }
 
     /// Records whose header has been seen in full.
-    #[must_use]
     pub fn records(&self) -> u64 {
         self.records
     }
 
     /// Bytes seen, headers included.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// True when the next byte of the stream belongs to the body of a record of application data, as
     /// its header has it: in TLS 1.3 that is every encrypted record.
-    #[must_use]
     pub fn is_in_application_data(&self) -> bool {
         self.body_missing > 0 && self.header[0] == APPLICATION_DATA
     }
 
     /// True when the stream, so far, ends where a record does.
-    #[must_use]
     pub fn at_boundary(&self) -> bool {
         self.header_have == 0 && self.body_missing == 0
     }

@@ -39,7 +39,6 @@ pub struct Cell {
 
 impl Cell {
     /// The figures of `measured`.
-    #[must_use]
     pub fn new(strategy: &str, tls: bool, load: &Load, measured: &Measured) -> Self {
         let seconds = measured.elapsed.as_secs_f64();
         let requests = measured.requests as f64;
@@ -62,19 +61,16 @@ impl Cell {
     }
 
     /// TLS records for each request.
-    #[must_use]
     pub fn records_per_request(&self) -> f64 {
         self.records as f64 / self.requests as f64
     }
 
     /// Sending system calls for each request.
-    #[must_use]
     pub fn sends_per_request(&self) -> f64 {
         self.sends as f64 / self.requests as f64
     }
 
     /// CPU seconds, user and system, for each gigabyte (10⁹ bytes) of payload.
-    #[must_use]
     pub fn cpu_s_per_gb(&self) -> f64 {
         let gigabytes = self.requests as f64 * f64::from(self.block_size) / 1e9;
         (self.cpu_user_s + self.cpu_sys_s) / gigabytes

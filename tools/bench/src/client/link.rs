@@ -39,10 +39,6 @@ pub struct Link {
 
 impl Link {
     /// Connects to `target` and negotiates until requests can be sent by `strategy`.
-    ///
-    /// # Errors
-    ///
-    /// When the server cannot be reached, is not trusted or refuses.
     pub fn open(target: &Target, strategy: Strategy, cork: CorkConfig) -> Result<(Self, ExportFacts), Failure> {
         let endpoint = &target.endpoint;
         let tls = matches!(target.security, Security::Tls { .. });
@@ -122,38 +118,22 @@ impl Link {
     }
 
     /// Sends a message as the wire's strategy has it; `last` for the last one of the turn.
-    ///
-    /// # Errors
-    ///
-    /// When the connection has failed.
     pub fn submit(&mut self, message: Outgoing, last: bool) -> io::Result<()> {
         self.wire.submit(message, last)
     }
 
     /// Nothing more will be submitted in this turn.
-    ///
-    /// # Errors
-    ///
-    /// When the connection has failed.
     pub fn end_turn(&mut self) -> io::Result<()> {
         self.wire.end_turn()
     }
 
-    /// Received data; zero at the end of the stream.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` when there is none now; otherwise the connection has failed.
+    /// Received data; zero at the end of the stream, `WouldBlock` when there is none now.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.wire.read(buffer)
     }
 
     /// Sleeps until the socket is ready or a time limit of the wire is due; false once `deadline`
     /// has passed.
-    ///
-    /// # Errors
-    ///
-    /// When the connection, or polling itself, has failed.
     pub fn wait(&mut self, deadline: Instant) -> io::Result<bool> {
         let wire_timeout = self.wire.before_poll()?;
         let left = deadline.saturating_duration_since(Instant::now());
@@ -176,10 +156,6 @@ impl Link {
     ///
     /// A server may end the connection as it likes once it has been told to disconnect, so how it
     /// does is no error.
-    ///
-    /// # Errors
-    ///
-    /// When what was submitted could not be sent.
     pub fn close(mut self) -> Result<(), Failure> {
         let what = "close";
         let deadline = Instant::now() + CLOSE_LIMIT;
@@ -208,7 +184,6 @@ impl Link {
     }
 
     /// Totals since the connection was made.
-    #[must_use]
     pub fn counters(&self) -> Counters {
         self.wire.counters()
     }

@@ -55,11 +55,6 @@ pub struct Measured {
 }
 
 /// Runs `load` over `link`, and closes it.
-///
-/// # Errors
-///
-/// When the export does not suit the load, the connection fails, the server answers wrongly or
-/// with an error, or data read back differs from what was written.
 pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Failure> {
     check_export(facts, load).map_err(|why| link.failure("use export", why))?;
     let seed = RandomState::new().hash_one(0);

@@ -93,10 +93,6 @@ struct Plan {
 }
 
 /// Runs the grid and prints it.
-///
-/// # Errors
-///
-/// When the embedded server does not start, or a slice fails.
 pub fn run(args: &GridArgs) -> Result<(), Failure> {
     let plan = if args.quick {
         Plan { rounds: 3, slice: Duration::from_millis(60) }

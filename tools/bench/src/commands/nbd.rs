@@ -67,10 +67,6 @@ fn queue_depth_parser() -> RangedU64ValueParser<u32> {
 }
 
 /// Runs the cell and prints it.
-///
-/// # Errors
-///
-/// When the arguments contradict each other, or the run fails.
 pub fn run(args: &NbdArgs) -> Result<(), Failure> {
     let cork = CorkConfig::default().max_hold(Duration::from_millis(args.max_hold_ms));
     let target = Target { endpoint: args.connect.clone(), security: security(args)? };

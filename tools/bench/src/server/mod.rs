@@ -65,10 +65,6 @@ struct Shared {
 }
 
 /// Serves on a free port of 127.0.0.1, which it prints, until standard input ends.
-///
-/// # Errors
-///
-/// When certificates cannot be read, memory cannot be had, or no port can be bound.
 pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let tls = args.certs.as_deref().map(tls::server_config).transpose()?;
     let export = Export::new(args.export, args.size)
@@ -136,10 +132,6 @@ pub struct EmbeddedServer {
 
 impl EmbeddedServer {
     /// Starts `program serve`; with TLS if `certs` names a directory of certificates.
-    ///
-    /// # Errors
-    ///
-    /// When it does not start, or does not say where it listens.
     pub fn start(
         program: &Path,
         certs: Option<&Path>,

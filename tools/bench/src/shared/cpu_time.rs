@@ -16,7 +16,6 @@ pub struct CpuTime {
 
 impl CpuTime {
     /// Since the process began.
-    #[must_use]
     pub fn now() -> Self {
         // getrusage(2) cannot fail with this; zero would show at once.
         getrusage(UsageWho::RUSAGE_SELF).map_or_else(
@@ -26,7 +25,6 @@ impl CpuTime {
     }
 
     /// What has been added since `earlier`.
-    #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self { user: self.user.saturating_sub(earlier.user), sys: self.sys.saturating_sub(earlier.sys) }
     }

@@ -12,22 +12,16 @@ pub struct Endpoint(String);
 
 impl Endpoint {
     /// A port of this machine.
-    #[must_use]
     pub fn local(port: u16) -> Self {
         Self(format!("127.0.0.1:{port}"))
     }
 
     /// The host, without brackets.
-    #[must_use]
     pub fn host(&self) -> &str {
         self.0.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']))
     }
 
     /// Tries each address of the host in turn.
-    ///
-    /// # Errors
-    ///
-    /// When the name cannot be resolved, or the last address refused.
     pub fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in self.0.to_socket_addrs()? {

@@ -20,7 +20,6 @@ pub const TRUSTED: &str = ".pki/libnbd";
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// True when `program` can be started.
-#[must_use]
 pub fn is_installed(program: &str) -> bool {
     Command::new(program)
         .arg("--version")
@@ -31,11 +30,8 @@ pub fn is_installed(program: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Makes sure that `program`, of the Debian package `package`, can be started.
-///
-/// # Errors
-///
-/// When it cannot; the message names the package.
+/// Makes sure that `program`, of the Debian package `package`, can be started; the failure names the
+/// package.
 pub fn require(program: &str, package: &str) -> Result<(), Failure> {
     if is_installed(program) {
         return Ok(());
@@ -46,10 +42,6 @@ pub fn require(program: &str, package: &str) -> Result<(), Failure> {
 
 /// Makes a directory that serves as home to programs that use libnbd: with new certificates, of
 /// which the CA's is trusted.
-///
-/// # Errors
-///
-/// When something cannot be written.
 pub fn home() -> Result<TemporaryCertificates, Failure> {
     let dir = TemporaryCertificates::new()?;
     let trusted = dir.path().join(TRUSTED);
@@ -74,10 +66,6 @@ pub struct Nbdkit {
 impl Nbdkit {
     /// Starts nbdkit with `plugin` (its name and parameters); with TLS if `certs` names a
     /// directory of certificates.
-    ///
-    /// # Errors
-    ///
-    /// When nbdkit is not installed, or does not listen in time.
     pub fn start(certs: Option<&Path>, plugin: &[&str]) -> Result<Self, Failure> {
         let what = "start nbdkit";
         require("nbdkit", "nbdkit")?;
@@ -146,10 +134,6 @@ struct FioWrites {
 }
 
 /// One run of fio's nbd engine over TLS. `home` is what [`home`] made.
-///
-/// # Errors
-///
-/// When fio fails, or its report cannot be understood.
 pub fn run_fio(home: &Path, port: u16, block_size: u32, queue_depth: u32, time: Duration) -> Result<Cell, Failure> {
     let mut command = Command::new("fio");
     command

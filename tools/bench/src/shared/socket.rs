@@ -22,7 +22,6 @@ pub struct Counters {
 
 impl Counters {
     /// What has been added since `earlier`.
-    #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
             records: self.records - earlier.records,

@@ -116,10 +116,6 @@ pub trait Wire: fmt::Debug {
 }
 
 /// Wraps a connected socket in the wire that carries out `strategy`.
-///
-/// # Errors
-///
-/// When the socket refuses an option, or the TLS session cannot be set up.
 pub fn open(
     stream: std::net::TcpStream,
     security: &Security,

@@ -17,13 +17,11 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// A request of the transmission phase.
-    #[must_use]
     pub fn request(header: [u8; REQUEST_LEN], payload: Bytes) -> Self {
         Self { header, header_sent: 0, header_len: REQUEST_LEN, payload }
     }
 
     /// A message without a header of its own.
-    #[must_use]
     pub fn message(message: Bytes) -> Self {
         Self { header: [0; REQUEST_LEN], header_sent: 0, header_len: 0, payload: message }
     }
