@@ -58,7 +58,6 @@ pub fn begin(stream: &mut (impl Read + Write), tls: bool) -> io::Result<()> {
 }
 
 /// The option that chooses `export` and starts the transmission phase; [`GoReplies`] is the answer to it.
-#[must_use]
 pub fn go(export: &str) -> Vec<u8> {
     encode_option(OPT_GO, &encode_go(export, &[INFO_EXPORT, INFO_BLOCK_SIZE]))
 }

@@ -81,7 +81,6 @@ pub const OPTION_REPLY_HEADER_LEN: usize = 20;
 pub const MAX_OPTION_LEN: u32 = 64 * 1024;
 
 /// The server's first message.
-#[must_use]
 pub fn encode_greeting(flags: u16) -> [u8; GREETING_LEN] {
     let mut out = [0; GREETING_LEN];
     out[..8].copy_from_slice(&NBD_MAGIC.to_be_bytes());
@@ -113,7 +112,6 @@ pub fn parse_greeting(data: &[u8]) -> Result<u16, ProtoError> {
 }
 
 /// The client's answer to the greeting; `flags` as far as the server offered them.
-#[must_use]
 pub fn encode_client_flags(flags: u16) -> [u8; CLIENT_FLAGS_LEN] {
     u32::from(flags).to_be_bytes()
 }
@@ -150,14 +148,8 @@ pub struct OptionHeader {
 }
 
 /// An option with its data.
-#[must_use]
 pub fn encode_option(option: u32, data: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(OPTION_HEADER_LEN + data.len());
-    out.extend_from_slice(&OPTION_MAGIC.to_be_bytes());
-    out.extend_from_slice(&option.to_be_bytes());
-    out.extend_from_slice(&length_of(data).to_be_bytes());
-    out.extend_from_slice(data);
-    out
+    [&OPTION_MAGIC.to_be_bytes()[..], &option.to_be_bytes(), &length_of(data).to_be_bytes(), data].concat()
 }
 
 /// The fixed part of an option.
@@ -175,16 +167,10 @@ pub fn parse_option_header(data: &[u8]) -> Result<OptionHeader, ProtoError> {
 }
 
 /// The data of [`OPT_GO`]: which export, and which facts about it.
-#[must_use]
 pub fn encode_go(export: &str, infos: &[u16]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(6 + export.len() + 2 * infos.len());
-    out.extend_from_slice(&length_of(export.as_bytes()).to_be_bytes());
-    out.extend_from_slice(export.as_bytes());
-    out.extend_from_slice(&u16::try_from(infos.len()).unwrap_or(u16::MAX).to_be_bytes());
-    for info in infos {
-        out.extend_from_slice(&info.to_be_bytes());
-    }
-    out
+    let count = u16::try_from(infos.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let infos: Vec<u8> = infos.iter().flat_map(|info| info.to_be_bytes()).collect();
+    [&encode_server(export)[..], &count, &infos].concat()
 }
 
 /// The data of [`OPT_GO`], parsed.
@@ -230,15 +216,9 @@ pub struct OptionReplyHeader {
 }
 
 /// An option reply with its data.
-#[must_use]
 pub fn encode_option_reply(option: u32, kind: u32, data: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(OPTION_REPLY_HEADER_LEN + data.len());
-    out.extend_from_slice(&OPTION_REPLY_MAGIC.to_be_bytes());
-    out.extend_from_slice(&option.to_be_bytes());
-    out.extend_from_slice(&kind.to_be_bytes());
-    out.extend_from_slice(&length_of(data).to_be_bytes());
-    out.extend_from_slice(data);
-    out
+    let (option, kind, length) = (option.to_be_bytes(), kind.to_be_bytes(), length_of(data).to_be_bytes());
+    [&OPTION_REPLY_MAGIC.to_be_bytes()[..], &option, &kind, &length, data].concat()
 }
 
 /// The fixed part of an option reply.
@@ -260,7 +240,6 @@ pub fn parse_option_reply_header(data: &[u8]) -> Result<OptionReplyHeader, Proto
 }
 
 /// The data of a [`REP_SERVER`] reply.
-#[must_use]
 pub fn encode_server(export: &str) -> Vec<u8> {
     [&length_of(export.as_bytes()).to_be_bytes(), export.as_bytes()].concat()
 }
@@ -290,24 +269,17 @@ pub enum Info {
 }
 
 /// The data of a [`REP_INFO`] reply.
-#[must_use]
 pub fn encode_info(info: &Info) -> Vec<u8> {
-    let mut out = Vec::new();
     match *info {
         Info::Export { size, flags } => {
-            out.extend_from_slice(&INFO_EXPORT.to_be_bytes());
-            out.extend_from_slice(&size.to_be_bytes());
-            out.extend_from_slice(&flags.to_be_bytes());
+            [&INFO_EXPORT.to_be_bytes()[..], &size.to_be_bytes(), &flags.to_be_bytes()].concat()
         }
         Info::BlockSize { minimum, preferred, maximum } => {
-            out.extend_from_slice(&INFO_BLOCK_SIZE.to_be_bytes());
-            for size in [minimum, preferred, maximum] {
-                out.extend_from_slice(&size.to_be_bytes());
-            }
+            let sizes = [minimum, preferred, maximum].map(u32::to_be_bytes);
+            [&INFO_BLOCK_SIZE.to_be_bytes()[..], sizes.as_flattened()].concat()
         }
-        Info::Other(kind) => out.extend_from_slice(&kind.to_be_bytes()),
+        Info::Other(kind) => kind.to_be_bytes().to_vec(),
     }
-    out
 }
 
 /// The data of a [`REP_INFO`] reply.
@@ -329,7 +301,6 @@ pub fn parse_info(data: &[u8]) -> Result<Info, ProtoError> {
 }
 
 /// The protocol's name for an error reply, for messages.
-#[must_use]
 pub fn option_error_name(kind: u32) -> &'static str {
     match kind.wrapping_sub(REP_ERROR_BIT) {
         1 => "NBD_REP_ERR_UNSUP (option not supported)",

@@ -22,25 +22,21 @@ struct Slot {
 
 impl Outstanding {
     /// Room for `depth` requests.
-    #[must_use]
     pub fn new(depth: u32) -> Self {
         Self { slots: vec![None; depth as usize], free: (0..depth).rev().collect(), sequence: 0 }
     }
 
     /// How many more requests there is room for.
-    #[must_use]
     pub fn room(&self) -> usize {
         self.free.len()
     }
 
     /// How many requests have no reply.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     /// True when every request has its reply.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

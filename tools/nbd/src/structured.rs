@@ -31,7 +31,6 @@ pub struct Chunk {
 
 impl Chunk {
     /// The 20 bytes on the wire.
-    #[must_use]
     pub fn encode(&self) -> [u8; CHUNK_LEN] {
         let mut out = [0; CHUNK_LEN];
         out[..4].copy_from_slice(&CHUNK_MAGIC.to_be_bytes());
@@ -63,7 +62,6 @@ impl Chunk {
 }
 
 /// The payload of a [`CHUNK_ERROR`]: the number, and its name for people.
-#[must_use]
 pub fn encode_chunk_error(error: u32) -> Vec<u8> {
     let text = error_name(error).as_bytes();
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);

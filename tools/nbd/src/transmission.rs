@@ -58,7 +58,6 @@ pub struct Request {
 
 impl Request {
     /// The 28 bytes on the wire.
-    #[must_use]
     pub fn encode(&self) -> [u8; REQUEST_LEN] {
         let mut out = [0; REQUEST_LEN];
         out[..4].copy_from_slice(&REQUEST_MAGIC.to_be_bytes());
@@ -119,7 +118,6 @@ pub struct SimpleReply {
 
 impl SimpleReply {
     /// The 16 bytes on the wire.
-    #[must_use]
     pub fn encode(&self) -> [u8; SIMPLE_REPLY_LEN] {
         let mut out = [0; SIMPLE_REPLY_LEN];
         out[..4].copy_from_slice(&SIMPLE_REPLY_MAGIC.to_be_bytes());
@@ -147,7 +145,6 @@ impl SimpleReply {
 }
 
 /// The protocol's name for an error number in a reply, for messages.
-#[must_use]
 pub fn error_name(error: u32) -> &'static str {
     match error {
         1 => "NBD_EPERM (not permitted)",

@@ -67,14 +67,14 @@ pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured,
     };
 
     let blocks = facts.size / u64::from(load.block_size);
-    let mut writes = Writes { load, blocks, seed, begun: 0, payload: Bytes::new(), deadline: Instant::now() };
-    if !load.verify {
-        writes.payload = writes.content(0);
-    }
+    let requests =
+        |command, most| Requests { load, command, blocks, most, begun: 0, deadline: None, seed, payload: Bytes::new() };
+    let mut writes = requests(CMD_WRITE, load.max_requests);
+    writes.payload = writes.content(0).into();
     let counters = engine.link.counters();
     let cpu = CpuTime::now();
     let start = Instant::now();
-    writes.deadline = start + load.time;
+    writes.deadline = Some(start + load.time);
     engine.run("NBD write", &mut writes)?;
     let measured = Measured {
         requests: engine.answered,
@@ -85,12 +85,10 @@ pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured,
     };
 
     if load.verify {
-        let written = measured.requests.min(blocks);
         if facts.can_flush {
-            engine.run("NBD flush", &mut Flush { begun: false })?;
+            engine.run("NBD flush", &mut requests(CMD_FLUSH, 1))?;
         }
-        let mut reads = Reads { load, seed, written, begun: 0, expected: vec![0; load.block_size as usize] };
-        engine.run("verify", &mut reads)?;
+        engine.run("verify", &mut requests(CMD_READ, measured.requests.min(blocks)))?;
     }
     let disconnect = request(CMD_DISC, 0, 0, 0);
     let sent = link.submit(Outgoing::request(disconnect, Bytes::new()), true).and_then(|()| link.end_turn());
@@ -123,26 +121,6 @@ fn request(command: u16, cookie: u64, offset: u64, length: u32) -> [u8; 28] {
     Request { command, flags: 0, cookie, offset, length }.encode()
 }
 
-/// A request to make.
-struct Next {
-    command: u16,
-    offset: u64,
-    length: u32,
-    payload: Bytes,
-}
-
-/// Where requests come from.
-trait Source {
-    /// How many requests there are now, up to `room`; zero when there will be no more.
-    fn available(&mut self, room: usize) -> usize;
-    /// The next request; called only when one is available.
-    fn next(&mut self) -> Next;
-    /// Looks at the data of an answered read.
-    fn check(&mut self, _offset: u64, _data: &[u8]) -> Result<(), String> {
-        Ok(())
-    }
-}
-
 struct Engine<'a> {
     link: &'a mut Link,
     outstanding: Outstanding,
@@ -153,7 +131,7 @@ struct Engine<'a> {
 
 impl Engine<'_> {
     /// Makes every request of `source` and waits for every reply.
-    fn run(&mut self, what: &str, source: &mut dyn Source) -> Result<(), Failure> {
+    fn run(&mut self, what: &str, source: &mut Requests<'_>) -> Result<(), Failure> {
         self.answered = 0;
         let mut stalled_at = Instant::now() + STALL_LIMIT;
         loop {
@@ -180,19 +158,19 @@ impl Engine<'_> {
         }
     }
 
-    fn submit(&mut self, source: &mut dyn Source, count: usize) -> io::Result<()> {
+    fn submit(&mut self, source: &mut Requests<'_>, count: usize) -> io::Result<()> {
         for i in 0..count {
-            let Next { command, offset, length, payload } = source.next();
-            let read_length = if command == CMD_READ { length } else { 0 };
+            let (offset, length, payload) = source.next();
+            let read_length = if source.command == CMD_READ { length } else { 0 };
             let cookie = self.outstanding.add(offset, read_length);
-            let header = request(command, cookie, offset, length);
+            let header = request(source.command, cookie, offset, length);
             let last = i + 1 == count;
             self.link.submit(Outgoing::request(header, payload), last)?;
         }
         self.link.end_turn()
     }
 
-    fn take_replies(&mut self, what: &str, source: &mut dyn Source) -> Result<(), Failure> {
+    fn take_replies(&mut self, what: &str, source: &Requests<'_>) -> Result<(), Failure> {
         loop {
             let n = match self.link.read(&mut self.buffer) {
                 Ok(0) => return Err(self.lost(what, &io::ErrorKind::UnexpectedEof.into())),
@@ -222,91 +200,63 @@ impl Engine<'_> {
     }
 }
 
-/// Sequential writes that begin again at the end of the export.
-struct Writes<'a> {
+/// Requests of one kind for one block after another, from the export's start again after `blocks`.
+struct Requests<'a> {
     load: &'a Load,
+    command: u16,
     blocks: u64,
-    seed: u64,
+    /// How many at most, and how many there were.
+    most: u64,
     begun: u64,
+    deadline: Option<Instant>,
+    seed: u64,
+    /// What every write carries, unless what is written is to be verified.
     payload: Bytes,
-    deadline: Instant,
 }
 
-impl Writes<'_> {
-    fn content(&self, offset: u64) -> Bytes {
-        let mut block = vec![0; self.load.block_size as usize];
-        content::fill(self.seed, offset, &mut block);
-        block.into()
-    }
-}
-
-impl Source for Writes<'_> {
-    fn available(&mut self, room: usize) -> usize {
+impl Requests<'_> {
+    /// How many requests there are now, up to `room`; zero when there will be no more.
+    fn available(&self, room: usize) -> usize {
         // At least one, however short the time: a cell without a request has no figures.
-        if room == 0 || (self.begun > 0 && Instant::now() >= self.deadline) {
+        if self.begun > 0 && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return 0;
         }
-        let left = self.load.max_requests - self.begun;
-        room.min(usize::try_from(left).unwrap_or(usize::MAX))
+        room.min(usize::try_from(self.most - self.begun).unwrap_or(usize::MAX))
     }
 
-    fn next(&mut self) -> Next {
-        let length = self.load.block_size;
+    /// Offset, length and payload of the next; called only when one is available.
+    fn next(&mut self) -> (u64, u32, Bytes) {
+        let length = if self.command == CMD_FLUSH { 0 } else { self.load.block_size };
         let offset = (self.begun % self.blocks) * u64::from(length);
         self.begun += 1;
-        let payload = if self.load.verify { self.content(offset) } else { self.payload.clone() };
-        Next { command: CMD_WRITE, offset, length, payload }
-    }
-}
-
-struct Flush {
-    begun: bool,
-}
-
-impl Source for Flush {
-    fn available(&mut self, _room: usize) -> usize {
-        usize::from(!self.begun)
+        let payload = match self.command {
+            CMD_WRITE if self.load.verify => self.content(offset).into(),
+            CMD_WRITE => self.payload.clone(),
+            _ => Bytes::new(),
+        };
+        (offset, length, payload)
     }
 
-    fn next(&mut self) -> Next {
-        self.begun = true;
-        Next { command: CMD_FLUSH, offset: 0, length: 0, payload: Bytes::new() }
-    }
-}
-
-/// Reads every block that was written and compares.
-struct Reads<'a> {
-    load: &'a Load,
-    seed: u64,
-    written: u64,
-    begun: u64,
-    expected: Vec<u8>,
-}
-
-impl Source for Reads<'_> {
-    fn available(&mut self, room: usize) -> usize {
-        let left = self.written - self.begun;
-        room.min(usize::try_from(left).unwrap_or(usize::MAX))
+    fn content(&self, offset: u64) -> Vec<u8> {
+        let mut block = vec![0; self.load.block_size as usize];
+        content::fill(self.seed, offset, &mut block);
+        block
     }
 
-    fn next(&mut self) -> Next {
-        let length = self.load.block_size;
-        let offset = self.begun * u64::from(length);
-        self.begun += 1;
-        Next { command: CMD_READ, offset, length, payload: Bytes::new() }
-    }
-
-    fn check(&mut self, offset: u64, data: &[u8]) -> Result<(), String> {
-        content::fill(self.seed, offset, &mut self.expected);
-        match content::first_difference(&self.expected, data) {
+    /// Looks at the data of an answered read.
+    fn check(&self, offset: u64, data: &[u8]) -> Result<(), String> {
+        if self.command != CMD_READ {
+            return Ok(());
+        }
+        let expected = self.content(offset);
+        match content::first_difference(&expected, data) {
             None => Ok(()),
             Some(at) => Err(format!(
-                "data read back differs at offset {}: wrote {:#04x}, read {:#04x} \
-                 (block at {offset}, {} bytes)",
+                "data read back differs at offset {}: wrote {:#04x}, read {:#04x} (block at {offset}, {} bytes)",
                 offset + at as u64,
-                self.expected[at],
+                expected[at],
                 data[at],
-                self.load.block_size
+                expected.len()
             )),
         }
     }
