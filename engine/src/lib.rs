@@ -36,8 +36,15 @@ mod handshake;
 mod session;
 mod shared;
 mod slices;
+mod sync;
 mod transport;
 mod wakers;
+
+#[cfg(all(test, tls_cork_loom))]
+extern crate self as tls_cork_engine;
+#[cfg(all(test, tls_cork_loom))]
+#[path = "../tests/interleavings/mod.rs"]
+mod interleavings;
 
 pub use adapt::Reader;
 pub use bytes;

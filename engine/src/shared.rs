@@ -5,9 +5,10 @@ use std::future::Future;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{PoisonError, TryLockError};
 use std::task::{Context, Poll};
 
+use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::{Engine, Session, Timer, Transport};
 
 /// A handle of an engine that several tasks reach, each under a lock: split halves, and a

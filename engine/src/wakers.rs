@@ -1,9 +1,12 @@
 //! Who is to be woken when the transport takes bytes again, or a deadline comes.
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+// `Wake` takes the `Arc` of std.
+use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
+
+use crate::sync::{AtomicBool, Mutex, MutexGuard};
 
 /// The operations that may wait at the same time.
 #[derive(Clone, Copy, Debug)]
