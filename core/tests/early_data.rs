@@ -8,11 +8,11 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pair::{Pipe, configs, name, read_all, receive, stream, transmit};
-use rustls::crypto::aws_lc_rs;
-use rustls::version::TLS13;
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
+use pair::{Pipe, read_all, receive, transmit};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConnection};
 use tls_cork::{Connection, ConnectionError, CorkConfig, ReceiveError, server_without_early_data};
+use tls_cork_testing::content::stream;
+use tls_cork_testing::sessions::{self, Configs, name};
 
 /// The early data, in bytes, that rustls skips when it refuses it. rustls 0.23.46 counts a record
 /// that arrives alone twice, so that only half of this is safe. Between the two, the handshake
@@ -20,34 +20,8 @@ use tls_cork::{Connection, ConnectionError, CorkConfig, ReceiveError, server_wit
 const SKIPPED: usize = 16 * 1024;
 
 /// Configurations that allow early data; the client has a ticket of an earlier session.
-fn with_ticket() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
-    let (mut client, mut server) = (ClientConfig::clone(&client), ServerConfig::clone(&server));
-    client.enable_early_data = true;
-    server.max_early_data_size = 1 << 20;
-    server.send_tls13_tickets = 2;
-    let (client, server) = (Arc::new(client), Arc::new(server));
-    let mut earlier = ServerConnection::new(Arc::clone(&server)).unwrap();
-    let mut visitor = ClientConnection::new(Arc::clone(&client), name()).unwrap();
-    for _ in 0..4 {
-        step(&mut visitor, &mut earlier);
-    }
-    (client, server)
-}
-
-fn step(client: &mut ClientConnection, server: &mut ServerConnection) {
-    let mut wire = Vec::new();
-    while client.wants_write() {
-        client.write_tls(&mut wire).unwrap();
-    }
-    server.read_tls(&mut &wire[..]).unwrap();
-    server.process_new_packets().unwrap();
-    wire.clear();
-    while server.wants_write() {
-        server.write_tls(&mut wire).unwrap();
-    }
-    client.read_tls(&mut &wire[..]).unwrap();
-    client.process_new_packets().unwrap();
+fn with_ticket() -> Configs {
+    sessions::with_ticket(sessions::configs(None))
 }
 
 /// Creates a client that has written `data` as early data.
@@ -166,7 +140,7 @@ fn a_session_that_accepts_early_data_fails_before_it_answers() {
 
 #[test]
 fn a_configuration_without_early_data_is_not_copied() {
-    let (_, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+    let (_, server) = sessions::configs(None);
     assert!(Arc::ptr_eq(&server, &server_without_early_data(Arc::clone(&server))));
     let (_, accepting) = with_ticket();
     let refusing = server_without_early_data(Arc::clone(&accepting));

@@ -14,10 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::{Peer, Request};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion, version};
 use tls_cork::{CorkConfig, SendFlags};
-
-use common::{Peer, Request};
 
 #[allow(dead_code, reason = "`main` is for the command line")]
 #[path = "../examples/blocking.rs"]

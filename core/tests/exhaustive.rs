@@ -1,8 +1,6 @@
 //! Every sequence of up to six operations, compared with the model after each operation.
 #![allow(clippy::disallowed_methods)] // a starting point for virtual time
 
-mod harness;
-#[path = "harness/model.rs"]
 mod model;
 
 use std::io::{self, IoSlice};
@@ -10,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use harness::{Framed, stream};
 use model::{Model, Ramp, Rules};
 use tls_cork::{CorkPolicy, FlushReason, SendFlags};
+use tls_cork_testing::content::stream;
+use tls_cork_testing::harness::Framed;
 
 const DEPTH: usize = 6;
 /// The time between two operations, so that each has its own time.

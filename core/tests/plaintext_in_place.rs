@@ -6,9 +6,11 @@ mod pair;
 
 use std::io;
 
-use pair::{Pair, Version, receive, stream, transmit};
+use pair::{Pair, receive, transmit};
 use rustls::version::{TLS12, TLS13};
 use tls_cork::{Connection, SendFlags};
+use tls_cork_testing::content::stream;
+use tls_cork_testing::sessions::Version;
 
 const VERSIONS: [Version; 2] = [&TLS12, &TLS13];
 

@@ -2,17 +2,16 @@
 //! virtual time.
 #![allow(clippy::disallowed_methods)] // the start of virtual time
 
-mod harness;
-
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use harness::{Bench, END, Framed, HANDSHAKE, Limits, parse, ready, stream};
 use tls_cork::{
     CorkConfig, CorkPolicy, DynamicRecords, FlushDecision, FlushReason, MAX_RECORD_SIZE, Passthrough, Seal, SealError,
     SendFlags, TransmitError, WriteError,
 };
+use tls_cork_testing::content::stream;
+use tls_cork_testing::harness::{Bench, END, Framed, HANDSHAKE, Limits, OFFER, parse, ready};
 
 #[test]
 fn header_with_more_and_body_are_one_record() {
@@ -420,7 +419,7 @@ fn nothing_fits_after_an_end() {
 fn a_buffer_taken_whole_is_one_send() {
     let mut bench = ready();
     bench.write_bytes(bench.config.batch.0, false).unwrap();
-    assert!(bench.config.batch.0 > harness::OFFER);
+    assert!(bench.config.batch.0 > OFFER);
     assert!(bench.policy.take_transmit().unwrap().is_some());
     assert_eq!(bench.policy.stats().transmits, 1);
 }

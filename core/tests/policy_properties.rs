@@ -1,13 +1,12 @@
 //! The rules of corking, compared with the model over random sequences of calls.
 #![allow(clippy::disallowed_methods)] // the start of virtual time
 
-mod harness;
-
 use std::time::Duration;
 
-use harness::{Bench, END, Limits, parse, stream};
 use proptest::prelude::*;
 use tls_cork::{MAX_RECORD_SIZE, WriteError};
+use tls_cork_testing::content::stream;
+use tls_cork_testing::harness::{Bench, END, Limits, parse};
 
 #[derive(Clone, Debug)]
 enum Op {

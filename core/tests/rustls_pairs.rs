@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pair::{Pair, configs, name, read_all, receive, stream, transmit};
+use pair::{Pair, read_all, receive, transmit};
 use proptest::prelude::*;
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
 use rustls::version::{TLS12, TLS13};
@@ -17,6 +17,8 @@ use tls_cork::{
     Connection, ConnectionError, CorkConfig, Failure, FlushDecision, FlushReason, ReceiveError, RefreshError,
     SealError, SendFlags, TransmitError, WriteError,
 };
+use tls_cork_testing::content::stream;
+use tls_cork_testing::sessions::{configs_with, name};
 
 const APPLICATION: u8 = 23;
 const ALERT: u8 = 21;
@@ -98,7 +100,7 @@ fn close_during_the_handshake_waits_for_its_end() {
 
 #[test]
 fn point_3_key_update_is_answered_while_data_is_held() {
-    let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+    let (client, server) = configs_with(aws_lc_rs::default_provider(), &TLS13);
     let mut peer = ClientConnection::new(client, name()).unwrap();
     let mut server = Connection::server(server, CorkConfig::default()).unwrap();
     let now = Instant::now();
@@ -352,7 +354,7 @@ fn as_many_records_as_one_send_takes_say_no_more() {
 #[test]
 fn point_3_nothing_follows_our_close_notify() {
     let mut pair = Pair::connected(&TLS13);
-    let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+    let (client, server) = configs_with(aws_lc_rs::default_provider(), &TLS13);
     let mut peer = ClientConnection::new(client, name()).unwrap();
     pair.server = Connection::server(server, CorkConfig::default()).unwrap();
     let mut to_peer = Vec::new();
@@ -444,7 +446,7 @@ fn received_slices_say_whether_a_read_would_give_something() {
 #[test]
 fn a_session_with_small_fragments_seals_them_all() {
     for size in [64, 128, 16_384] {
-        let (mut client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+        let (mut client, server) = configs_with(aws_lc_rs::default_provider(), &TLS13);
         Arc::make_mut(&mut client).max_fragment_size = Some(size);
         let mut pair = Pair::new(&TLS13);
         pair.client = Connection::client(client, name(), CorkConfig::default()).unwrap();
@@ -575,7 +577,7 @@ fn an_end_within_the_handshake_is_said_again() {
 #[test]
 fn facts_of_a_session_are_there_once_it_is() {
     for version in [&TLS12, &TLS13] {
-        let (mut client, mut server) = configs(aws_lc_rs::default_provider(), version);
+        let (mut client, mut server) = configs_with(aws_lc_rs::default_provider(), version);
         Arc::make_mut(&mut client).alpn_protocols = vec![b"other".to_vec(), b"nbd".to_vec()];
         Arc::make_mut(&mut server).alpn_protocols = vec![b"nbd".to_vec()];
         let mut pair = Pair::new(version);
@@ -610,7 +612,7 @@ fn facts_of_a_session_are_there_once_it_is() {
 #[test]
 fn facts_of_a_resumed_session() {
     for version in [&TLS12, &TLS13] {
-        let (client, mut server) = configs(aws_lc_rs::default_provider(), version);
+        let (client, mut server) = configs_with(aws_lc_rs::default_provider(), version);
         Arc::make_mut(&mut server).send_tls13_tickets = 1;
         let tls13 = version.version == rustls::ProtocolVersion::TLSv1_3;
         for kind in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
@@ -662,7 +664,7 @@ fn a_connection_passes_commands_on() {
 
 #[test]
 fn a_session_set_up_with_rustls_works() {
-    let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+    let (client, server) = configs_with(aws_lc_rs::default_provider(), &TLS13);
     let cork = CorkConfig::default();
     let invalid = cork.clone().record_size(0);
     let refused = Connection::from_client(ClientConnection::new(client.clone(), name()).unwrap(), &client, invalid);
@@ -678,7 +680,7 @@ fn a_session_set_up_with_rustls_works() {
 
 #[test]
 fn a_session_set_up_with_rustls_has_the_record_size_of_its_configuration() {
-    let (client, server) = configs(aws_lc_rs::default_provider(), &TLS13);
+    let (client, server) = configs_with(aws_lc_rs::default_provider(), &TLS13);
     let (mut client, mut server) = (ClientConfig::clone(&client), ServerConfig::clone(&server));
     (client.max_fragment_size, server.max_fragment_size) = (Some(105), Some(205));
     let (client, server) = (Arc::new(client), Arc::new(server));

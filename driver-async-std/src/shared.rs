@@ -9,8 +9,8 @@ use futures_io::{AsyncRead, AsyncWrite};
 use tls_cork::Connection;
 
 use crate::Stream;
-use crate::handle::{Handle, Reading, Share, Whole, Writing};
-use crate::io::{Alarm, Io};
+use crate::handle::{Handle, Own, Reading, Share, Whole, Writing};
+use crate::io::{Alarm, Io, Shared};
 
 /// A TLS stream whose deadlines a [`DeadlineTask`] keeps, and which can be split for two tasks.
 pub type SharedStream<IO> = Stream<Share<IO, Whole>>;
@@ -32,6 +32,37 @@ pub type WriteHalf<IO> = Stream<Share<IO, Writing>>;
 #[derive(Debug)]
 #[must_use = "futures do nothing unless spawned or polled"]
 pub struct DeadlineTask<IO>(tls_cork_engine::DeadlineTask<Io<IO>, Connection, Alarm>);
+
+/// Streams that become one for several tasks.
+impl<IO: AsyncRead + AsyncWrite + Unpin, Side> Stream<Own<IO, Side>> {
+    /// Halves for two tasks, of which the writing one has `send` and its like.
+    ///
+    /// What the writing half holds is not released by a reading half that waits in another task.
+    pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
+        self.into_shared().into_split()
+    }
+
+    /// The same stream, and a future that makes its deadlines fire while nothing of it is polled.
+    ///
+    /// ```no_run
+    /// # async fn example(stream: tls_cork_async_std::client::TlsStream<async_std::net::TcpStream>) {
+    /// let (stream, deadlines) = stream.with_deadline_task();
+    /// async_std::task::spawn(deadlines); // or smol::spawn(deadlines).detach(), or tokio::spawn(deadlines)
+    /// # }
+    /// ```
+    pub fn with_deadline_task(self) -> (SharedStream<IO>, DeadlineTask<IO>)
+    where
+        IO: Send + 'static,
+    {
+        let stream = self.into_shared();
+        let task = stream.deadline_task();
+        (stream, task)
+    }
+
+    fn into_shared(self) -> SharedStream<IO> {
+        Stream(Share::<IO, Whole>::new(Shared::new(self.0.engine)))
+    }
+}
 
 /// Streams and halves that share a session.
 impl<IO, Part> Stream<Share<IO, Part>> {

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use tls_cork::{Connection, SendFlags, Stats};
 
-use crate::handle::{Own, Reads, Share, Whole, Writes};
-use crate::io::{Engine, Shared};
-use crate::{DeadlineTask, ReadHalf, SharedStream, Socket, WriteHalf};
+use crate::Socket;
+use crate::handle::{Own, Reads, Writes};
+use crate::io::Engine;
 
 /// What the stream types and halves of this crate have in common. Programs name it by its aliases:
 ///
@@ -20,8 +20,8 @@ use crate::{DeadlineTask, ReadHalf, SharedStream, Socket, WriteHalf};
 /// | --- | --- |
 /// | [`client::TlsStream`](crate::client::TlsStream) | the client side of a TLS stream |
 /// | [`server::TlsStream`](crate::server::TlsStream) | the server side |
-/// | [`SharedStream`] | either side, with a [`DeadlineTask`] |
-/// | [`ReadHalf`], [`WriteHalf`] | the halves of a stream, for two tasks |
+/// | [`SharedStream`](crate::SharedStream) | either side, with a [`DeadlineTask`](crate::DeadlineTask) |
+/// | [`ReadHalf`](crate::ReadHalf), [`WriteHalf`](crate::WriteHalf) | the halves of a stream, for two tasks |
 ///
 /// The enum [`TlsStream`](crate::TlsStream) is either side.
 pub struct Stream<H>(pub(crate) H);
@@ -266,37 +266,6 @@ impl<IO: Socket, Side> Stream<Own<IO, Side>> {
     }
 }
 
-/// Streams that become one for several tasks.
-impl<IO: AsyncRead + AsyncWrite + Unpin, Side> Stream<Own<IO, Side>> {
-    /// Halves for two tasks, of which the writing one has `send` and its like.
-    ///
-    /// What the writing half holds is not released by a reading half that waits in another task.
-    pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
-        self.into_shared().into_split()
-    }
-
-    /// The same stream, and a future that makes its deadlines fire while nothing of it is polled.
-    ///
-    /// ```no_run
-    /// # async fn example(stream: tls_cork_async_std::client::TlsStream<async_std::net::TcpStream>) {
-    /// let (stream, deadlines) = stream.with_deadline_task();
-    /// async_std::task::spawn(deadlines); // or smol::spawn(deadlines).detach(), or tokio::spawn(deadlines)
-    /// # }
-    /// ```
-    pub fn with_deadline_task(self) -> (SharedStream<IO>, DeadlineTask<IO>)
-    where
-        IO: Send + 'static,
-    {
-        let stream = self.into_shared();
-        let task = stream.deadline_task();
-        (stream, task)
-    }
-
-    fn into_shared(self) -> SharedStream<IO> {
-        Stream(Share::<IO, Whole>::new(Shared::new(self.0.engine)))
-    }
-}
-
 impl<H: Reads + Unpin> AsyncRead for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
@@ -317,7 +286,7 @@ where
     /// Shows plaintext, what is left of one record; an empty slice is the stream's proper end. In all
     /// else this is `poll_read`.
     ///
-    /// A stream of its own shows it where it was decrypted. A [`SharedStream`] and a [`ReadHalf`]
+    /// A stream of its own shows it where it was decrypted. A [`SharedStream`](crate::SharedStream) and a [`ReadHalf`](crate::ReadHalf)
     /// show a copy, since a borrow cannot leave their lock. The stream keeps the bytes until they are
     /// taken: reads find them, and a half that is dropped or reunited loses none.
     ///

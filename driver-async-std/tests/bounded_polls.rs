@@ -2,8 +2,6 @@
 //! not woken us.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[path = "../../core/tests/attack/mod.rs"]
-mod attack;
 mod support;
 
 use std::future::Future;
@@ -14,16 +12,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use allocation_counter::measure;
-use attack::{Peer, Side};
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::AsyncWriteExt;
 use rustls::version::TLS13;
 use support::pair::{Pair, connected, connected_with};
 use support::pipe::{End, Tap, pipe};
-use support::{configs, noise, patient, run};
+use support::{configs, patient, run};
 use tls_cork_async_std::tls_cork::{CorkConfig, SendFlags};
 use tls_cork_async_std::{TlsAcceptor, client};
+use tls_cork_testing::attack::{Peer, Side};
+use tls_cork_testing::content::noise;
 
 const NONE: SendFlags = SendFlags::NONE;
 const MORE: SendFlags = SendFlags::MORE;
@@ -215,7 +214,7 @@ fn a_write_after_a_close_is_refused_though_the_transport_is_full() {
 #[test]
 fn a_flood_of_records_without_content_leaves_others_their_turn() {
     run(async {
-        let (client_config, server_config) = attack::configs(&TLS13, Side::Client, 1);
+        let (client_config, server_config) = tls_cork_testing::attack::configs(&TLS13, Side::Client, 1);
         let mut peer = Peer::client(client_config);
         let (mut attacker, victim) = pipe(usize::MAX);
         let (to_victim, from_victim) = (attacker.outgoing(), victim.outgoing());

@@ -1,8 +1,6 @@
 //! `AsyncBufRead`: plaintext that is looked at, then taken.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[path = "../../core/tests/attack/mod.rs"]
-mod attack;
 mod support;
 
 use std::future::Future;
@@ -11,7 +9,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use attack::{Peer, Side};
 use futures_io::{AsyncBufRead, AsyncRead};
 use futures_util::future::{join, join3};
 use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
@@ -19,9 +16,12 @@ use futures_util::{StreamExt, TryStreamExt, poll};
 use rustls::version::TLS13;
 use support::pair::{Pair, connected, connected_with, gets, gets_all};
 use support::pipe::{End, pipe};
-use support::{configs, name, noise, patient, run};
+use support::{configs, patient, run};
 use tls_cork_async_std::tls_cork::SendFlags;
 use tls_cork_async_std::{TlsAcceptor, TlsConnector, TlsStream, client};
+use tls_cork_testing::attack::{Peer, Side};
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::name;
 
 const MORE: SendFlags = SendFlags::MORE;
 /// R16: what one poll may receive, and the read in which it ends.
@@ -267,7 +267,7 @@ fn a_half_that_fills_and_one_that_writes_take_turns() {
 #[test]
 fn early_bytes_are_shown_first() {
     run(async {
-        let (client_config, server_config) = attack::configs(&TLS13, Side::Client, 1);
+        let (client_config, server_config) = tls_cork_testing::attack::configs(&TLS13, Side::Client, 1);
         let mut peer = Peer::client(client_config);
         let (mut attacker, victim) = pipe(usize::MAX);
         let from_victim = victim.outgoing();
@@ -292,7 +292,7 @@ fn early_bytes_are_shown_first() {
 #[test]
 fn a_flood_of_records_without_content_leaves_others_their_turn() {
     run(async {
-        let (client_config, server_config) = attack::configs(&TLS13, Side::Client, 1);
+        let (client_config, server_config) = tls_cork_testing::attack::configs(&TLS13, Side::Client, 1);
         let mut peer = Peer::client(client_config);
         let (mut attacker, victim) = pipe(usize::MAX);
         let (to_victim, from_victim) = (attacker.outgoing(), victim.outgoing());

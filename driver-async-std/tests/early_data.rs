@@ -11,41 +11,18 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use rustls::server::Acceptor;
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rustls::{ClientConnection, ServerConnection};
 use support::pair::gets;
 use support::pipe::pipe;
-use support::{configs, name, run};
+use support::{configs, run};
 use tls_cork_async_std::{LazyConfigAcceptor, TlsAcceptor, TlsConnector};
-
-/// Configurations that allow early data, with tickets for it in the client's.
-fn with_tickets() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let (client, server) = configs();
-    let (mut client, mut server) = (ClientConfig::clone(&client), ServerConfig::clone(&server));
-    client.enable_early_data = true;
-    server.max_early_data_size = 1 << 20;
-    let (client, server) = (Arc::new(client), Arc::new(server));
-    let mut visitor = ClientConnection::new(Arc::clone(&client), name()).unwrap();
-    let mut earlier = ServerConnection::new(Arc::clone(&server)).unwrap();
-    for _ in 0..4 {
-        let mut wire = Vec::new();
-        visitor.write_tls(&mut wire).unwrap();
-        earlier.read_tls(&mut &wire[..]).unwrap();
-        earlier.process_new_packets().unwrap();
-        wire.clear();
-        while earlier.wants_write() {
-            earlier.write_tls(&mut wire).unwrap();
-        }
-        visitor.read_tls(&mut &wire[..]).unwrap();
-        visitor.process_new_packets().unwrap();
-    }
-    (client, server)
-}
+use tls_cork_testing::sessions::{name, with_ticket};
 
 #[test]
 fn an_acceptor_refuses_early_data_and_gets_it_again() {
     for lazy in [false, true] {
         run(async {
-            let (client, server_config) = with_tickets();
+            let (client, server_config) = with_ticket(configs());
             let mut client = ClientConnection::new(client, name()).unwrap();
             client.early_data().expect("a ticket").write_all(b"early").unwrap();
             let (mut near, far) = pipe(1 << 20);
@@ -87,7 +64,7 @@ fn an_acceptor_refuses_early_data_and_gets_it_again() {
 #[test]
 fn a_connector_offers_no_early_data() {
     run(async {
-        let (client, server) = with_tickets();
+        let (client, server) = with_ticket(configs());
         let (near, far) = pipe(1 << 20);
         let offer = near.outgoing();
         let connector = TlsConnector::from(client);

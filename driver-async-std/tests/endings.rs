@@ -16,9 +16,11 @@ use futures_util::{AsyncReadExt, AsyncWriteExt};
 use rustls::{AlertDescription, Error};
 use support::pair::{Pair, connected, connected_with, gets_all};
 use support::pipe::{End, Step, pipe};
-use support::{configs, name, noise, run};
+use support::{configs, run};
 use tls_cork_async_std::tls_cork::{CorkConfig, SendFlags};
 use tls_cork_async_std::{TlsAcceptor, TlsConnector};
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::name;
 
 async fn sockets() -> (Async<TcpStream>, Async<TcpStream>) {
     let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();

@@ -134,8 +134,9 @@ fn shared_streams_and_halves_have_the_descriptor_of_their_socket() {
 
     use async_io::Async;
     use futures_util::future::join;
-    use support::{configs, name};
+    use support::configs;
     use tls_cork_async_std::{TlsAcceptor, TlsConnector};
+    use tls_cork_testing::sessions::name;
 
     run(async {
         let (client_config, server_config) = configs();

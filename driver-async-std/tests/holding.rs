@@ -16,8 +16,10 @@ use futures_io::AsyncRead;
 use futures_util::AsyncWriteExt;
 use futures_util::future::join;
 use support::pair::{Pair, connected, gets};
-use support::{noise, patient, run};
+use support::{patient, run};
 use tls_cork_async_std::tls_cork::{CorkConfig, FlushReason, SendFlags};
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::name;
 
 const MORE: SendFlags = SendFlags::MORE;
 const NONE: SendFlags = SendFlags::NONE;
@@ -117,12 +119,11 @@ fn point_2_plaintext_of_the_settings_closure_is_not_lost() {
         let (client_config, server_config) = support::configs();
         let (client, server) = support::pipe::pipe(1 << 20);
         let up = client.outgoing();
-        let connect =
-            tls_cork_async_std::TlsConnector::from(client_config).connect_with(support::name(), client, |session| {
-                use std::io::Write;
-                session.set_buffer_limit(Some(1000));
-                session.writer().write_all(b"early ").unwrap();
-            });
+        let connect = tls_cork_async_std::TlsConnector::from(client_config).connect_with(name(), client, |session| {
+            use std::io::Write;
+            session.set_buffer_limit(Some(1000));
+            session.writer().write_all(b"early ").unwrap();
+        });
         let (client, server) = join(connect, tls_cork_async_std::TlsAcceptor::from(server_config).accept(server)).await;
         let (mut client, mut server) = (client.unwrap(), server.unwrap());
         up.forget();
@@ -142,7 +143,7 @@ fn point_3_key_updates_are_answered_beside_held_data() {
         let up = client.outgoing();
         let connector = tls_cork_async_std::TlsConnector::from(client_config).with_cork(patient()).unwrap();
         let acceptor = futures_rustls::TlsAcceptor::from(server_config);
-        let (client, server) = join(connector.connect(support::name(), client), acceptor.accept(server)).await;
+        let (client, server) = join(connector.connect(name(), client), acceptor.accept(server)).await;
         let (mut client, mut server) = (client.unwrap(), server.unwrap());
         up.forget();
         client.send_all(b"held ", MORE).await.unwrap();

@@ -3,8 +3,6 @@
 //! The core's own test of this name has every attack; here are those in which the driver has a part.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[path = "../../core/tests/attack/mod.rs"]
-mod attack;
 mod support;
 
 use std::future::{Future, poll_fn};
@@ -14,8 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_io::Timer;
-use attack::bounds::{GATHERING, Limits};
-use attack::{APPLICATION, HANDSHAKE, Meter, Peer, Side, configs, offences, record};
 use futures_util::future::{Either, join, select};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use rustls::server::Acceptor;
@@ -26,6 +22,9 @@ use support::pipe::{End, Tap, pipe};
 use support::run;
 use tls_cork_async_std::tls_cork::{ReceiveError, SendFlags};
 use tls_cork_async_std::{LazyConfigAcceptor, TlsAcceptor, server};
+use tls_cork_testing::attack::bounds::{GATHERING, Limits};
+use tls_cork_testing::attack::{APPLICATION, HANDSHAKE, Meter, Peer, Side, configs, offences, record};
+use tls_cork_testing::meter;
 
 const CAPACITY: usize = 8 << 20;
 const SENDING: usize = Limits::DEFAULT.sending();
@@ -69,7 +68,7 @@ fn fresh() -> (TlsAcceptor, End, Attacker) {
 /// A server of ours, hands shaken, with the meter at zero.
 async fn connected() -> (server::TlsStream<End>, Attacker, Meter) {
     let (acceptor, near, mut attacker) = fresh();
-    let mut meter = Meter::default();
+    let mut meter = meter!();
     let hello = attacker.peer.output();
     attacker.send(&hello).await;
     let finish = async {
@@ -120,7 +119,7 @@ fn garbage_is_refused_by_both_acceptors() {
         ] {
             let (acceptor, near, mut attacker) = fresh();
             attacker.send(&wire).await;
-            let mut meter = Meter::default();
+            let mut meter = meter!();
             let error = metered(&mut meter, acceptor.accept(near)).await.unwrap_err();
             assert_eq!((error.kind(), named(&error)), (ErrorKind::InvalidData, &expected.into()));
             attacker.hears_alert(AlertDescription::DecodeError);
@@ -128,7 +127,7 @@ fn garbage_is_refused_by_both_acceptors() {
 
             let (_, near, mut attacker) = fresh();
             attacker.send(&wire).await;
-            let mut meter = Meter::default();
+            let mut meter = meter!();
             let error = metered(&mut meter, LazyConfigAcceptor::new(Acceptor::default(), near)).await.unwrap_err();
             assert_eq!((error.kind(), named(&error)), (ErrorKind::InvalidData, &expected.into()));
             attacker.hears_alert(AlertDescription::DecodeError);
@@ -152,7 +151,7 @@ fn a_hello_in_records_of_one_byte_is_refused_when_the_buffer_is_full() {
         // rustls's own `Acceptor` has no name for it.
         let (_, near, mut attacker) = fresh();
         attacker.send(&wire).await;
-        let mut meter = Meter::default();
+        let mut meter = meter!();
         let error = metered(&mut meter, LazyConfigAcceptor::new(Acceptor::default(), near)).await.unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidData, "message buffer full"));
         assert!(meter.peak() < GATHERING, "{}", meter.peak());

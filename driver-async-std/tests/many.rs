@@ -14,9 +14,10 @@ use smol::net::{TcpListener, TcpStream};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use support::pair::gets;
 use support::pipe::pipe;
-use support::{configs, name, pass, patient, run};
+use support::{configs, pass, patient, run};
 use tls_cork_async_std::tls_cork::SendFlags;
 use tls_cork_async_std::{TlsAcceptor, TlsConnector};
+use tls_cork_testing::sessions::name;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use futures_util::future::join;
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use support::pipe::{Tap, pipe};
-use support::{configs_with, name, noise, patient, run};
+use support::{configs, patient, run};
 use tls_cork_async_std::tls_cork::SendFlags;
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::name;
 
 /// The same text twice.
 macro_rules! on_both {
@@ -41,7 +43,9 @@ fn records(up: &Tap, down: &Tap) -> (usize, usize) {
 
 #[test]
 fn an_http_client_and_server_move_over() {
-    let (client_config, server_config) = configs_with(None, &[b"http/1.1"]);
+    let (mut client_config, mut server_config) = configs();
+    Arc::make_mut(&mut client_config).alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::make_mut(&mut server_config).alpn_protocols = vec![b"http/1.1".to_vec()];
     let requests = [(0, 100), (10, 10_000), (100, 16_384), (3000, 40_000), (200_000, 1_000_000), (1, 0)];
     let one = |ours: bool| {
         let (client_config, server_config) = (Arc::clone(&client_config), Arc::clone(&server_config));
@@ -68,7 +72,7 @@ fn an_http_client_and_server_move_over() {
 
 #[test]
 fn an_rpc_over_split_halves_moves_over() {
-    let (client_config, server_config) = configs_with(None, &[]);
+    let (client_config, server_config) = configs();
     let requests: Vec<_> = (0u32..200).map(|n| noise((n * n) as usize % 20_011, n)).collect();
     let one = |ours: bool| {
         let (client_config, server_config) = (Arc::clone(&client_config), Arc::clone(&server_config));
@@ -96,8 +100,8 @@ fn an_rpc_over_split_halves_moves_over() {
 
 #[test]
 fn a_server_that_chooses_by_name_moves_over() {
-    let (client_config, server_config) = configs_with(None, &[]);
-    let (stranger, _) = configs_with(None, &[]);
+    let (client_config, server_config) = configs();
+    let (stranger, _) = configs();
     let choices = [("other", Arc::clone(&server_config)), ("localhost", server_config)];
     // Served and trusted; a certificate for another name; an unknown issuer; a name that the server does not know.
     let cases =
@@ -126,7 +130,7 @@ fn a_server_that_chooses_by_name_moves_over() {
 
 #[test]
 fn a_client_that_does_not_speak_tls_gets_an_alert() {
-    let choices = [("localhost", configs_with(None, &[]).1)];
+    let choices = [("localhost", configs().1)];
     for ours in [true, false] {
         run(async {
             let (mut client, server) = pipe(30_000);
@@ -150,7 +154,7 @@ fn a_client_that_does_not_speak_tls_gets_an_alert() {
 #[test]
 fn with_more_each_message_is_one_record() {
     run(async {
-        let (client_config, server_config) = configs_with(None, &[]);
+        let (client_config, server_config) = configs();
         let (client, server) = pipe(1 << 20);
         let (up, down) = (client.outgoing(), server.outgoing());
         let connector = tls_cork_async_std::TlsConnector::from(client_config).with_cork(patient()).unwrap();

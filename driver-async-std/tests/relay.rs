@@ -15,8 +15,10 @@ use futures_util::future::{Either, join, poll_fn, select};
 use futures_util::io::{BufReader, copy, copy_buf};
 use rustls::{ClientConfig, ServerConfig};
 use support::pipe::{End, Tap, pipe};
-use support::{configs, name, noise, run};
+use support::{configs, run};
 use tls_cork_async_std::tls_cork::SendFlags;
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::name;
 
 const CAPACITIES: [usize; 16] =
     [1, 22, 100, 1000, 4096, 8192, 8214, 16_384, 16_406, 20_000, 30_000, 65_536, 65_624, 100_000, 262_144, 400_000];

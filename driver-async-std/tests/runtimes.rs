@@ -10,9 +10,11 @@ use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use support::pair::{gets, gets_all};
-use support::{configs, in_time, name, noise, patient};
+use support::{configs, in_time, patient};
 use tls_cork_async_std::tls_cork::{FlushReason, SendFlags};
 use tls_cork_async_std::{TlsAcceptor, TlsConnector, client};
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::name;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 const LEN: usize = 1 << 20;

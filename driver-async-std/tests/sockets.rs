@@ -12,10 +12,11 @@ use async_io::Async;
 use bytes::Bytes;
 use futures_util::future::join;
 use futures_util::{AsyncReadExt, AsyncWriteExt};
+use support::{configs, run};
 use tls_cork_async_std::tls_cork::SendFlags;
 use tls_cork_async_std::{TlsAcceptor, TlsConnector, client, server};
-
-use support::{configs, name, noise, run};
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::name;
 
 async fn tcp() -> (Async<TcpStream>, Async<TcpStream>) {
     let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();

@@ -20,9 +20,11 @@ use smol::LocalExecutor;
 use smol::future::yield_now;
 use support::pair::{Pair, connected, connected_with, gets, gets_all};
 use support::pipe::{Step, pipe};
-use support::{configs, name, noise, pass, patient, run};
+use support::{configs, pass, patient, run};
 use tls_cork_async_std::tls_cork::{CorkConfig, SendFlags};
 use tls_cork_async_std::{TlsAcceptor, TlsConnector};
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::name;
 
 const MORE: SendFlags = SendFlags::MORE;
 const NONE: SendFlags = SendFlags::NONE;

@@ -15,9 +15,11 @@ use rustls::crypto::aws_lc_rs;
 use rustls::{SupportedCipherSuite, Tls12CipherSuite};
 use support::pair::{Pair, connected, connected_with, gets, gets_all};
 use support::pipe::{End, Step};
-use support::{configs, configs_with, noise, patient, run};
+use support::{configs, patient, run};
 use tls_cork_async_std::client::TlsStream;
 use tls_cork_async_std::tls_cork::{CorkConfig, SendFlags, TransmitError};
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions;
 
 const MORE: SendFlags = SendFlags::MORE;
 const NONE: SendFlags = SendFlags::NONE;
@@ -293,7 +295,7 @@ fn short_lived_suite() -> SupportedCipherSuite {
 #[test]
 fn point_10_used_up_keys_are_told_to_the_writer() {
     run(async {
-        let configs = configs_with(Some(short_lived_suite()), &[]);
+        let configs = sessions::configs(Some(short_lived_suite()));
         let Pair { mut client, server: _server, .. } = connected_with(configs, patient(), 1 << 20).await;
         let mut written = 0;
         let error = loop {

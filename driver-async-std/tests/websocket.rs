@@ -10,8 +10,9 @@ use futures_util::future::join;
 use futures_util::{SinkExt, StreamExt};
 use support::pair::{Pair, connected};
 use support::pipe::{End, Tap};
-use support::{noise, patient, run};
+use support::{patient, run};
 use tls_cork_async_std::{client, server};
+use tls_cork_testing::content::noise;
 
 struct Sockets {
     client: WebSocketStream<client::TlsStream<End>>,

@@ -9,9 +9,10 @@ use std::time::Duration;
 use allocation_counter::measure;
 use bytes::Bytes;
 use support::memory::{Endless, endless, writable};
-use support::{patient, pattern};
+use support::patient;
 use tls_cork::{CorkConfig, SendFlags};
 use tls_cork_mio::TlsStream;
+use tls_cork_testing::content::noise;
 
 const LEN: usize = 64 << 20;
 /// What one call may accept: its share, and the batch in which it ends.
@@ -124,7 +125,7 @@ fn a_long_turn_of_held_sends_sees_its_deadline() {
 
 #[test]
 fn slices_are_copied_once_however_many_calls_take_them() {
-    let data = pattern(1 << 20, 3);
+    let data = noise(1 << 20, 3);
     let allocated = |slices: usize| {
         let (mut stream, _peer) = endless(patient());
         let mut bufs: Vec<_> = data[..slices].chunks(1).map(IoSlice::new).collect();

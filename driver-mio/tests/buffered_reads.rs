@@ -7,9 +7,11 @@ use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use support::{Pair, Watch, Wire, configs, name, patient, pattern, sockets};
+use support::{Pair, Watch, Wire, patient, sockets};
 use tls_cork::{Connection, CorkConfig, SendFlags};
 use tls_cork_mio::TlsStream;
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::{configs, name};
 
 const NONE: SendFlags = SendFlags::NONE;
 
@@ -54,7 +56,7 @@ fn lines_are_read_across_events() {
 #[test]
 fn what_is_shown_stays_until_it_is_taken() {
     let mut pair = Pair::connected(patient());
-    let data = pattern(50_000, 1);
+    let data = noise(50_000, 1);
     assert_eq!(pair.client.send(&data, NONE).unwrap(), data.len());
     let (mut got, mut turn) = (Vec::<u8>::new(), 0);
     while got.len() < data.len() {

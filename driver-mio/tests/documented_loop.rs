@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mio::{Events, Poll};
 use support::memory::{Endless, endless, output};
-use support::{APPLICATION_DATA, BOTH, CLIENT, Pair, SERVER, Step, Watch, Wire, configs, name, patient, sockets};
+use support::{APPLICATION_DATA, BOTH, CLIENT, Pair, SERVER, Step, Watch, Wire, patient, sockets};
 use tls_cork::{CorkConfig, SendFlags};
 use tls_cork_mio::TlsStream;
+use tls_cork_testing::sessions::{configs, name};
 
 /// A server's stream over a socket that was registered before, and whose readable edge has been consumed: the ClientHello was read from it
 /// or is still in it.

@@ -4,13 +4,12 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::sync::Arc;
 
-use rustls::{ClientConfig, ClientConnection, ServerConfig};
+use rustls::ClientConnection;
 use support::memory::Endless;
-use support::{configs, name};
 use tls_cork::CorkConfig;
 use tls_cork_mio::{TlsStream, Transport};
+use tls_cork_testing::sessions::{configs, name, with_ticket};
 
 /// Moves bytes both ways until none move.
 fn exchange(client: &mut ClientConnection, mut server: TlsStream<Wire>) -> TlsStream<Wire> {
@@ -50,26 +49,7 @@ impl Transport for Wire {
 
 #[test]
 fn a_server_refuses_early_data_and_gets_it_again() {
-    let (client, server) = configs(None);
-    let (mut client, mut server) = (ClientConfig::clone(&client), ServerConfig::clone(&server));
-    client.enable_early_data = true;
-    server.max_early_data_size = 1 << 20;
-    let (client, server) = (Arc::new(client), Arc::new(server));
-    // The ticket for early data comes from a server that accepts it.
-    let mut visitor = ClientConnection::new(Arc::clone(&client), name()).unwrap();
-    let mut earlier = rustls::ServerConnection::new(Arc::clone(&server)).unwrap();
-    for _ in 0..4 {
-        let mut wire = Vec::new();
-        visitor.write_tls(&mut wire).unwrap();
-        earlier.read_tls(&mut &wire[..]).unwrap();
-        earlier.process_new_packets().unwrap();
-        wire.clear();
-        while earlier.wants_write() {
-            earlier.write_tls(&mut wire).unwrap();
-        }
-        visitor.read_tls(&mut &wire[..]).unwrap();
-        visitor.process_new_packets().unwrap();
-    }
+    let (client, server) = with_ticket(configs(None));
     let mut client = ClientConnection::new(client, name()).unwrap();
     client.early_data().expect("a ticket").write_all(b"early").unwrap();
     let server = TlsStream::server_with(Wire::default(), server, CorkConfig::default()).unwrap();

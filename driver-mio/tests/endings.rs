@@ -7,8 +7,9 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use bytes::Bytes;
-use support::{Pair, Step, drain, patient, pattern, send_some};
+use support::{Pair, Step, drain, patient, send_some};
 use tls_cork::{CorkConfig, SendFlags};
+use tls_cork_testing::content::noise;
 
 #[test]
 fn point_1_close_sends_what_is_held_and_ends_the_stream() {
@@ -34,7 +35,7 @@ fn point_1_close_sends_what_is_held_and_ends_the_stream() {
 #[test]
 fn point_9_close_behind_a_full_buffer_still_ends_the_stream() {
     let mut pair = Pair::connected(CorkConfig::default());
-    let data = pattern(64 << 20, 4);
+    let data = noise(64 << 20, 4);
     let (mut sent, mut quiet) = (0, false);
     loop {
         let before = sent;
@@ -122,7 +123,7 @@ fn write_only(pair: &mut Pair, data: &[u8], at_server: &mut Vec<u8>) {
 fn a_graceful_end_loses_nothing_although_the_client_never_read() {
     // The tickets are still unread when the client ends: its kernel would reset the connection.
     let mut pair = Pair::fresh(CorkConfig::default(), None);
-    let (data, mut at_server) = (pattern(10 << 20, 9), Vec::new());
+    let (data, mut at_server) = (noise(10 << 20, 9), Vec::new());
     write_only(&mut pair, &data, &mut at_server);
     loop {
         match pair.client.close_gracefully() {

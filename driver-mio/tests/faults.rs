@@ -14,15 +14,17 @@ use rustls::crypto::aws_lc_rs;
 use rustls::{CipherSuite, SupportedCipherSuite, Tls12CipherSuite};
 use socket2::{Domain, Socket, Type};
 use support::memory::{Endless, endless};
-use support::{APPLICATION_DATA, BOTH, CLIENT, Pair, Step, Watch, configs, drain, name, patient, pattern, send_some};
+use support::{APPLICATION_DATA, BOTH, CLIENT, Pair, Step, Watch, drain, patient, send_some};
 use tls_cork::{CorkConfig, SendFlags, TransmitError};
 use tls_cork_mio::TlsStream;
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::{configs, name};
 
 #[test]
 fn point_8_a_full_buffer_would_block_and_does_not_spin() {
     let limit = 256 * 1024;
     let mut pair = Pair::connected(CorkConfig::default().send_buffer_limit(limit));
-    let data = pattern(64 << 20, 5);
+    let data = noise(64 << 20, 5);
     let mut sent = 0;
     loop {
         let (before, calls) = (sent, pair.client.get_ref().calls);
@@ -54,7 +56,7 @@ fn point_7_short_sends_and_interruptions_lose_nothing() {
         stream.get_mut().reads = script.clone();
     }
     let mut pair = pair.shake_hands();
-    let data = pattern(300_000, 6);
+    let data = noise(300_000, 6);
     let (mut sent, mut got) = (0, Vec::new());
     while got.len() < data.len() {
         send_some(&mut pair.client, &data, &mut sent);

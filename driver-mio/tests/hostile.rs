@@ -2,8 +2,6 @@
 //!
 //! The core's own test of this name has every attack; here are those in which the driver has a part.
 
-#[path = "../../core/tests/attack/mod.rs"]
-mod attack;
 mod support;
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,8 +9,6 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use attack::bounds::{GATHERING, Limits};
-use attack::{APPLICATION, HANDSHAKE, Meter, Peer, Side, configs, offences, record};
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 use rustls::version::TLS13;
@@ -21,6 +17,9 @@ use support::memory::{Endless, output};
 use support::{BOTH, SERVER, Watch, sockets};
 use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags};
 use tls_cork_mio::TlsStream;
+use tls_cork_testing::attack::bounds::{GATHERING, Limits};
+use tls_cork_testing::attack::{APPLICATION, HANDSHAKE, Meter, Peer, Side, configs, offences, record};
+use tls_cork_testing::meter;
 
 const SENDING: usize = Limits::DEFAULT.sending();
 const TICK: Duration = Duration::from_millis(5);
@@ -41,7 +40,7 @@ impl World {
         let (client, server) = configs(&TLS13, Side::Client, 1);
         let mut watch = Watch::new();
         let (socket, near) = sockets(&mut watch);
-        let mut meter = Meter::default();
+        let mut meter = meter!();
         let made = meter.run(|| TlsStream::server(near, Arc::new(server), CorkConfig::default()));
         let (poll, mut stream) = (Poll::new().expect("a poll"), made.expect("a server"));
         poll.registry().register(&mut stream, SERVER, BOTH).expect("registering");

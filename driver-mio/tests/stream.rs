@@ -7,9 +7,11 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use bytes::Bytes;
-use support::{APPLICATION_DATA, Pair, Watch, Wire, configs, drain, name, patient, pattern, send_some, sockets};
+use support::{APPLICATION_DATA, Pair, Watch, Wire, drain, patient, send_some, sockets};
 use tls_cork::{CorkConfig, SendFlags};
 use tls_cork_mio::TlsStream;
+use tls_cork_testing::content::noise;
+use tls_cork_testing::sessions::{configs, name};
 
 #[test]
 fn header_and_body_are_one_record_and_one_send() {
@@ -48,7 +50,7 @@ fn point_2_written_during_the_handshake_leaves_as_one_record() {
 fn megabytes_are_echoed_intact() {
     const LEN: usize = 6 << 20;
     let mut pair = Pair::connected(CorkConfig::default());
-    let data = pattern(LEN, 1);
+    let data = noise(LEN, 1);
     let (mut sent, mut echoed) = (0, 0);
     let (mut at_server, mut at_client) = (Vec::new(), Vec::new());
     while at_client.len() < LEN {
@@ -71,7 +73,7 @@ fn megabytes_are_echoed_intact() {
 fn both_directions_at_once_and_owned_bytes() {
     const LEN: usize = 3 << 20;
     let mut pair = Pair::connected(CorkConfig::default());
-    let (up, down) = (pattern(LEN, 2), pattern(LEN, 3));
+    let (up, down) = (noise(LEN, 2), noise(LEN, 3));
     let (mut up_left, mut down_left) = (Bytes::from(up.clone()), Bytes::from(down.clone()));
     let (mut at_server, mut at_client) = (Vec::new(), Vec::new());
     while at_server.len() < LEN || at_client.len() < LEN {
@@ -147,7 +149,7 @@ fn a_read_that_would_block_does_not_release_by_itself() {
 fn point_6_more_is_said_only_if_bytes_wait_behind() {
     let mut pair = Pair::connected(patient());
     // Ends in a tail that is held: not a reason to say more.
-    let data = pattern(200_100, 7);
+    let data = noise(200_100, 7);
     let mut owned = Bytes::from(data.clone());
     assert_eq!(pair.client.send_bytes(&mut owned, SendFlags::MORE).unwrap(), data.len());
     assert!(!pair.client.wants_transmit(), "the sockets take 200 KB at once");

@@ -10,7 +10,8 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use tls_cork::{Connection, ReceiveError, SendFlags, WriteError, Written};
-use tls_cork_fuzz::{Cork, GARBAGE, Len, Rest, pair, peer_input, peer_output, read_stream, stream};
+use tls_cork_fuzz::{Cork, Len, Rest, pair, peer_input, peer_output, read_stream};
+use tls_cork_testing::content::{GARBAGE, stream};
 
 #[derive(Arbitrary, Debug)]
 struct Input {

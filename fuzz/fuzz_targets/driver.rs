@@ -14,8 +14,9 @@ use mio::event::Event;
 use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token};
 use tls_cork::SendFlags;
-use tls_cork_fuzz::{Cork, Len, Rest, is_stream, pair, peer_input, peer_output, stream};
+use tls_cork_fuzz::{Cork, Len, Rest, pair, peer_input, peer_output};
 use tls_cork_mio::{TlsStream, Transport};
+use tls_cork_testing::content::{is_stream, stream};
 
 #[derive(Arbitrary, Debug)]
 struct Input {

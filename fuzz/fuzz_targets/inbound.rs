@@ -8,7 +8,8 @@ use std::time::Instant;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use tls_cork::{Connection, ReceiveError, SendFlags, WriteError};
-use tls_cork_fuzz::{Cork, Len, Rest, pair, peer_input, peer_output, read_stream, stream};
+use tls_cork_fuzz::{Cork, Len, Rest, pair, peer_input, peer_output, read_stream};
+use tls_cork_testing::content::stream;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {

@@ -4,14 +4,14 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use tls_cork_bench::nbd::proto::{
+use tls_cork_nbd::{
     CHUNK_LEN, CLIENT_FLAGS_LEN, Chunk, GREETING_LEN, Info, MAX_OPTION_LEN, MAX_PAYLOAD, OPTION_HEADER_LEN,
     OPTION_REPLY_HEADER_LEN, REQUEST_LEN, Request, SIMPLE_REPLY_LEN, SimpleReply, encode_chunk_error,
     encode_client_flags, encode_go, encode_greeting, encode_info, encode_option, encode_option_reply, encode_server,
     error_name, option_error_name, parse_client_flags, parse_go, parse_greeting, parse_info, parse_option_header,
     parse_option_reply_header,
 };
-use tls_cork_bench::replies::{Outstanding, ReplyStream};
+use tls_cork_nbd::{Outstanding, ReplyStream};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {

@@ -1,17 +1,15 @@
 //! The rules of corking, compared with the model of the property tests.
 #![no_main]
 
-#[path = "../../core/tests/harness/mod.rs"]
-mod harness;
-
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use harness::{Bench, END, Limits, parse, stream};
 use libfuzzer_sys::fuzz_target;
 use tls_cork::{TransmitError, WriteError};
 use tls_cork_fuzz::{Cork, Len};
+use tls_cork_testing::content::stream;
+use tls_cork_testing::harness::{Bench, END, Limits, parse};
 
 #[derive(Arbitrary, Debug)]
 struct Input {

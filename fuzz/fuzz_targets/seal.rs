@@ -1,12 +1,9 @@
 //! A policy over a sealer that gives wrong answers.
 #![no_main]
 
-#[allow(dead_code)] // only the core's tests use all of it
-#[path = "../../core/tests/lying_seal/liar.rs"]
-mod liar;
-
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use tls_cork_testing::liar;
 
 #[derive(Arbitrary, Debug)]
 struct Input {

@@ -14,9 +14,7 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 use tls_cork::{Connection, CorkConfig, DynamicRecords};
-
-/// An unprotected record that no session accepts.
-pub const GARBAGE: [u8; 13] = [23, 3, 3, 0, 8, 90, 90, 90, 90, 90, 90, 90, 90];
+use tls_cork_testing::content::is_stream;
 
 /// A length in bytes: mostly small, sometimes of several records.
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -130,20 +128,6 @@ fn configs(tls13: bool) -> &'static (Arc<ClientConfig>, Arc<ServerConfig>) {
             .expect("a certificate and its key");
         (Arc::new(client), Arc::new(server))
     })
-}
-
-/// The byte at `offset` of every stream here.
-pub fn pattern(offset: usize) -> u8 {
-    ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8
-}
-
-pub fn stream(from: usize, len: usize) -> Vec<u8> {
-    (from..from + len).map(pattern).collect()
-}
-
-/// Whether `data` is the [`stream`] at `offset`.
-pub fn is_stream(data: &[u8], offset: usize) -> bool {
-    data.iter().enumerate().all(|(n, byte)| *byte == pattern(offset + n))
 }
 
 /// What follows in a reader's stream.

@@ -10,11 +10,11 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use pair::configs;
 use rustls::crypto::aws_lc_rs;
 use rustls::version::{TLS12, TLS13};
+use tls_cork_testing::sessions::{Configs, configs_with};
 use transport::{Fault, Kind, Plan};
-use world::{Configs, MAX_HOLD, Op, World};
+use world::{MAX_HOLD, Op, World};
 
 const MORE: bool = true;
 const LAST: bool = false;
@@ -63,7 +63,7 @@ const WINDOWS: [usize; 2] = [400, usize::MAX];
 /// Runs `body` with each TLS version, for either side, and prints the number of runs that it made.
 fn sides(what: &str, body: impl Fn(&Configs, bool) -> usize) {
     for version in [&TLS12, &TLS13] {
-        let configs = configs(aws_lc_rs::default_provider(), version);
+        let configs = configs_with(aws_lc_rs::default_provider(), version);
         for client in [true, false] {
             let side = if client { "client" } else { "server" };
             println!("{} {what}, {side}, {:?}", body(&configs, client), version.version);

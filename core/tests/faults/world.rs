@@ -5,10 +5,12 @@ use std::io::{self, IoSlice, Read, Write};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rustls::{ClientConnection, ServerConnection};
 use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags, TransmitError, WriteError};
+use tls_cork_testing::content::stream;
+use tls_cork_testing::sessions::{Configs, name};
 
-use crate::pair::{name, read_all, stream};
+use crate::pair::read_all;
 use crate::transport::{Fault, Plan, Transport};
 
 pub(crate) const MAX_HOLD: Duration = Duration::from_millis(10);
@@ -19,9 +21,6 @@ const BATCH_MAX: usize = 4096;
 const OVERHEAD: usize = 29;
 /// The most bytes of a handshake with one certificate, alerts and answers to KeyUpdates.
 const CONTROL: usize = 4096;
-
-/// Both ends' TLS configurations.
-pub(crate) type Configs = (std::sync::Arc<ClientConfig>, std::sync::Arc<ServerConfig>);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, Error, HandshakeType, InvalidMessage, PeerMisbehaved};
 use tls_cork::{ReceiveError, SendFlags, WriteError};
+use tls_cork_testing::attack::bounds::{GATHERING, Limits, MESSAGE_MAX};
+use tls_cork_testing::attack::{CHANGE_CIPHER_SPEC, HANDSHAKE, Side, record};
 
-use crate::attack::bounds::{GATHERING, Limits, MESSAGE_MAX};
-use crate::attack::{CHANGE_CIPHER_SPEC, HANDSHAKE, Side, record};
 use crate::victim::Victim;
 use crate::{Attack, Row};
 

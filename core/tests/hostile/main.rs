@@ -4,8 +4,6 @@
 //! `cargo test -p tls-cork --test hostile -- --nocapture` prints a table of all attacks.
 #![allow(clippy::disallowed_methods)] // the start of virtual time
 
-#[path = "../attack/mod.rs"]
-mod attack;
 mod before_keys;
 mod records;
 mod sending;

@@ -3,9 +3,10 @@
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, Error, HandshakeType, InvalidMessage, PeerMisbehaved};
 use tls_cork::{ReceiveError, SendFlags};
+use tls_cork_testing::attack::bounds::{GATHERING, IDLE};
+use tls_cork_testing::attack::{ALERT, APPLICATION, HANDSHAKE, KEY_UPDATES_MAX, Peer, Side, record};
+use tls_cork_testing::sessions::Version;
 
-use crate::attack::bounds::{GATHERING, IDLE};
-use crate::attack::{ALERT, APPLICATION, HANDSHAKE, KEY_UPDATES_MAX, Peer, Side, Version, record};
 use crate::victim::Victim;
 use crate::{Attack, Row};
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::version::{TLS12, TLS13};
 use tls_cork::{SendFlags, WriteError};
+use tls_cork_testing::attack::bounds::{IDLE, Limits};
+use tls_cork_testing::attack::{Peer, Side};
+use tls_cork_testing::sessions::Version;
 
-use crate::attack::bounds::{IDLE, Limits};
-use crate::attack::{Peer, Side, Version};
 use crate::victim::Victim;
 use crate::{Attack, Row};
 

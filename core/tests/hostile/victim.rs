@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use allocation_counter::opt_out;
 use rustls::{AlertDescription, Error};
 use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags, WriteError};
+use tls_cork_testing::attack::bounds::{GATHERING, IDLE, Limits};
+use tls_cork_testing::attack::{CHANGE_CIPHER_SPEC, Meter, Peer, Side, configs};
+use tls_cork_testing::meter;
+use tls_cork_testing::sessions::{Version, name};
 
 use crate::Row;
-use crate::attack::bounds::{GATHERING, IDLE, Limits};
-use crate::attack::{CHANGE_CIPHER_SPEC, Meter, Peer, Side, Version, configs, name};
 
 fn cork(limits: Limits) -> CorkConfig {
     CorkConfig::default()
@@ -34,7 +36,7 @@ impl Victim {
 
     /// Like `fresh`, with these limits. The server sends its certificate `chain` times.
     pub(crate) fn with(version: Version, side: Side, chain: usize, limits: Limits) -> (Self, Peer) {
-        let (mut meter, cork) = (Meter::default(), cork(limits));
+        let (mut meter, cork) = (meter!(), cork(limits));
         let (conn, peer) = match side {
             Side::Client => {
                 let (client, server) = configs(version, Side::Server, chain);

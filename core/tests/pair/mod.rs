@@ -1,49 +1,13 @@
 //! Two sessions of real rustls, joined by pipes in memory, in virtual time.
 #![allow(dead_code)] // each test file uses a part of it
 
-#[path = "../harness/pattern.rs"]
-mod pattern;
-
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tls_cork::{Connection, CorkConfig, ReceiveError, SendFlags, TransmitError, WriteError};
-
-pub(crate) use pattern::stream;
-
-pub(crate) type Version = &'static SupportedProtocolVersion;
-
-pub(crate) fn configs(provider: CryptoProvider, version: Version) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let cert = certified.cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
-    let mut roots = RootCertStore::empty();
-    roots.add(cert.clone()).expect("a root");
-    let provider = Arc::new(provider);
-    let client = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[version])
-        .expect("a version")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut server = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[version])
-        .expect("a version")
-        .with_no_client_auth()
-        .with_single_cert(vec![cert], key)
-        .expect("a server");
-    // `Pipe::records` would show tickets as application data.
-    server.send_tls13_tickets = 0;
-    (Arc::new(client), Arc::new(server))
-}
-
-pub(crate) fn name() -> ServerName<'static> {
-    ServerName::try_from("localhost").expect("a name")
-}
+use tls_cork_testing::sessions::{Version, configs_with, name};
 
 /// One direction of the wire, with a log of all bytes that have passed.
 #[derive(Default)]
@@ -113,7 +77,7 @@ pub(crate) fn read_all(from: &mut Connection) -> io::Result<(Vec<u8>, bool)> {
 
 impl Pair {
     pub(crate) fn with(provider: CryptoProvider, version: Version, cork: CorkConfig) -> Self {
-        let (client, server) = configs(provider, version);
+        let (client, server) = configs_with(provider, version);
         Self {
             client: Connection::client(client, name(), cork.clone()).expect("a client"),
             server: Connection::server(server, cork).expect("a server"),

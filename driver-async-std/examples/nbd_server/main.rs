@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `replies.rs` is where `MORE` pays: a reply's header and data make one record, and so do the replies to all requests that came
-//! together. Linux only, as the protocol module that it shares with the comparison program is.
+//! together. Linux only, as the tests that run it are.
 
 #[cfg(target_os = "linux")]
 mod export;

@@ -6,7 +6,7 @@ use async_std::net::TcpStream;
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tls_cork_async_std::TlsAcceptor;
 use tls_cork_async_std::server::TlsStream;
-use tls_cork_bench::nbd::proto::{
+use tls_cork_nbd::{
     CLIENT_FLAGS_LEN, EXPORT_CAN_MULTI_CONN, EXPORT_HAS_FLAGS, EXPORT_SEND_DF, EXPORT_SEND_FLUSH, EXPORT_SEND_FUA,
     EXPORT_SEND_TRIM, EXPORT_SEND_WRITE_ZEROES, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, INFO_BLOCK_SIZE, Info,
     MAX_PAYLOAD, OPT_ABORT, OPT_EXPORT_NAME, OPT_GO, OPT_INFO, OPT_LIST, OPT_STARTTLS, OPT_STRUCTURED_REPLY,

@@ -6,7 +6,7 @@ use async_std::net::TcpStream;
 use bytes::Bytes;
 use tls_cork_async_std::server::TlsStream;
 use tls_cork_async_std::tls_cork::SendFlags;
-use tls_cork_bench::nbd::proto::{
+use tls_cork_nbd::{
     CHUNK_DONE, CHUNK_ERROR, CHUNK_NONE, CHUNK_OFFSET_DATA, CMD_READ, Chunk, Request, SimpleReply, encode_chunk_error,
 };
 

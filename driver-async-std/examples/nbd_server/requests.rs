@@ -12,7 +12,7 @@ use async_std::task::spawn_blocking;
 use futures_util::AsyncReadExt;
 use futures_util::future::{Either, select};
 use tls_cork_async_std::server::TlsStream;
-use tls_cork_bench::nbd::proto::{
+use tls_cork_nbd::{
     CMD_DISC, CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES, COMMAND_DF, COMMAND_FUA, COMMAND_NO_HOLE,
     ERROR_INVALID, ERROR_IO, ERROR_NO_SPACE, ERROR_PERMISSION, MAX_PAYLOAD, ProtoError, REQUEST_LEN, Request,
 };

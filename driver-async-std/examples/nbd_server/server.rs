@@ -20,7 +20,6 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use tls_cork_async_std::TlsAcceptor;
 use tls_cork_async_std::tls_cork::CorkConfig;
-use tls_cork_bench::acceptor::{PAUSE, Reports};
 
 use crate::export::Export;
 use crate::negotiation::negotiate;
@@ -28,6 +27,8 @@ use crate::{requests, tls};
 
 /// More clients than this are turned away.
 const MAX_CONNECTIONS: usize = 64;
+/// After a failed `accept`, which is reported. A lack of descriptors, the usual cause, lasts.
+const PAUSE: Duration = Duration::from_secs(1);
 /// From the connection to the transmission phase.
 const NEGOTIATION_LIMIT: Duration = Duration::from_secs(30);
 /// From the last reply to the peer's end.
@@ -89,7 +90,6 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     // Nothing is ever sent: dropping the one end tells the other.
     let (stop, stopped) = channel::bounded(1);
     let (alive, all_ended) = channel::bounded::<()>(1);
-    let mut reports = Reports::new("nbd_server");
     while let Either::Right((accepted, _)) = select(signals.next(), pin!(listener.accept())).await {
         match accepted {
             Ok(_) if all_ended.sender_count() > MAX_CONNECTIONS => {}
@@ -102,7 +102,7 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 });
             }
             Err(error) => {
-                reports.report(&error);
+                eprintln!("nbd_server: accept: {error}");
                 task::sleep(PAUSE).await;
             }
         }

@@ -5,8 +5,6 @@
 mod support;
 
 mod executor;
-#[path = "../../../driver-mio/tests/every_call/script.rs"]
-mod script;
 mod session;
 mod wire;
 
@@ -14,11 +12,11 @@ use std::io::ErrorKind;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use script::{
-    Configs, During, FLUSH_FAULTS, Fault, Plan, RECEIVE_FAULTS, SCRIPT, SEND_FAULTS, Way, cork, tls12, unresumed,
-};
 use session::{Run, Setting, Tasks};
-use support::configs_with;
+use tls_cork_testing::script::{
+    During, FLUSH_FAULTS, Fault, Plan, RECEIVE_FAULTS, SCRIPT, SEND_FAULTS, Way, cork, tls12, unresumed,
+};
+use tls_cork_testing::sessions::{Configs, configs};
 
 /// The lowest count of sends and of receives that the script can be run with.
 const LEAST: usize = 12;
@@ -26,7 +24,7 @@ const LEAST: usize = 12;
 /// TLS 1.2 and 1.3, each as client and as server.
 fn settings(tasks: Tasks) -> [Setting<'static>; 4] {
     static CONFIGS: OnceLock<[Configs; 2]> = OnceLock::new();
-    let [old, new] = CONFIGS.get_or_init(|| [tls12(), None].map(|suite| unresumed(configs_with(suite, &[]))));
+    let [old, new] = CONFIGS.get_or_init(|| [tls12(), None].map(|suite| unresumed(configs(suite))));
     [(old, true), (old, false), (new, true), (new, false)].map(|(configs, is_client)| Setting {
         configs,
         is_client,

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use tls_cork_async_std::tls_cork::{Connection, CorkConfig, SendFlags};
 use tls_cork_async_std::{DeadlineTask, ReadHalf, TlsAcceptor, TlsConnector, TlsStream, WriteHalf};
+use tls_cork_testing::content::stream;
+use tls_cork_testing::script::{Fault, Lasting, Op, Peer, Plan, SCRIPT, Way, arrived, total};
+use tls_cork_testing::sessions::{Configs, name};
 
 use super::executor::{self, Task};
-use super::script::{Configs, Fault, Lasting, Op, Peer, Plan, SCRIPT, Way, arrived, stream, total};
-use super::support::name;
 use super::wire::Wire;
 
 /// Which tasks use the stream.

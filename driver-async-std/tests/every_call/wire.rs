@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use futures_io::{AsyncRead, AsyncWrite};
-
-use super::script::{Fault, Faults, GARBAGE, Peer, Plan, ROOM, SEGMENT, Way};
+use tls_cork_testing::content::GARBAGE;
+use tls_cork_testing::script::{Fault, Faults, Peer, Plan, ROOM, SEGMENT, Way};
 
 /// What the transport and the peer's end of it have in common.
 #[derive(Debug)]

@@ -1,20 +1,19 @@
 //! NBD over TLS: our mio client against nbdkit and qemu-nbd, qemu-img against the example server on async-std.
 
+use std::collections::HashMap;
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use tls_cork_bench::children;
-use tls_cork_bench::endpoint::Endpoint;
-use tls_cork_bench::engine::{self, Load};
-use tls_cork_bench::failure::Failure;
-use tls_cork_bench::link::{Link, Target};
-use tls_cork_bench::wire::{Security, Strategy};
+use bytes::Bytes;
+use tls_cork_async_std::tls_cork::SendFlags;
+use tls_cork_nbd::client::{self, GoReplies};
+use tls_cork_nbd::{CMD_DISC, CMD_READ, CMD_WRITE, Request, SIMPLE_REPLY_LEN, SimpleReply};
+use tls_cork_programs::children;
 
 use crate::cases::{Case, Outcome, cork, ensure, random};
-use crate::ours::LIMIT;
+use crate::ours::{LIMIT, Ours, Piece, Until};
 use crate::peers::Peer;
 use crate::pki::{Pki, Terms};
 use crate::programs::priority;
@@ -32,22 +31,24 @@ ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==\n\
 -----END DH PARAMETERS-----\n\
 ";
 const DISK: usize = 8 << 20;
-const BLOCK: u32 = 40_001;
-const REQUESTS: u64 = 150;
+const BLOCK: usize = 40_001;
+const REQUESTS: usize = 152;
+/// Requests that are sent at a time.
+const DEPTH: usize = 8;
 
 pub(crate) fn run(case: &Case, pki: &Pki) -> Outcome {
     let terms = case.terms();
     let pki = directory(pki, &terms);
     match case.program {
         Program::Nbdkit => {
-            let (_peer, port, _) = Peer::listening(|port| nbdkit(&pki, &terms, port))?;
-            client(case, &pki, port)
+            let (_peer, _, tcp) = Peer::listening(|port| nbdkit(&pki, &terms, port))?;
+            client(case, &pki, tcp)
         }
         Program::QemuNbd => {
             fs::write(pki.file("disk"), vec![0; DISK]).map_err(|error| error.to_string())?;
             fs::write(pki.file("dh-params.pem"), DH_PARAMETERS).map_err(|error| error.to_string())?;
-            let (_peer, port, _) = Peer::listening(|port| qemu_nbd(&pki, &terms, port))?;
-            client(case, &pki, port)
+            let (_peer, _, tcp) = Peer::listening(|port| qemu_nbd(&pki, &terms, port))?;
+            client(case, &pki, tcp)
         }
         _ => example_server(case, &pki),
     }
@@ -67,35 +68,88 @@ fn directory(pki: &Pki, terms: &Terms) -> Pki {
     dir
 }
 
-/// Writes with our client, then reads everything back.
-fn client(case: &Case, pki: &Pki, port: u16) -> Outcome {
-    let security = Security::Tls {
-        config: pki.client(&case.terms()),
-        server_name: ServerName::try_from("localhost").expect("a name"),
-    };
-    let target = Target { endpoint: Endpoint::local(port), security, export: String::new() };
-    let load =
-        Load { block_size: BLOCK, queue_depth: 8, time: Duration::from_secs(60), max_requests: REQUESTS, verify: true };
-    let measured =
-        Link::open(&target, Strategy::More, cork()).and_then(|(link, facts)| engine::run(link, &facts, &load));
+fn client(case: &Case, pki: &Pki, tcp: TcpStream) -> Outcome {
+    let written = write_and_read_back(case, pki, tcp);
     if case.feature == Feature::NoClientCertificate {
-        return refused(measured.err());
+        return refused(written.err());
     }
-    let measured = measured.map_err(|failure| failure.to_string())?;
-    ensure(measured.verified && measured.requests == REQUESTS, || format!("{measured:?}"))?;
-    let records = measured.counters.records;
-    let most = REQUESTS * u64::from((28 + BLOCK).div_ceil(16 * 1024));
+    let records = written?;
+    let most = (REQUESTS * (28 + BLOCK).div_ceil(16 * 1024)) as u64;
     ensure(records <= most, || format!("{records} records, expected {most} at most"))?;
     let note =
         if case.feature == Feature::HelloRetry { "read back; the server takes P-256 alone" } else { "read back" };
-    Ok(Seen { records: Some((records, most + REQUESTS)), received: None, note: note.to_owned() })
+    Ok(Seen { records: Some((records, most + REQUESTS as u64)), received: None, note: note.to_owned() })
 }
 
-fn refused(failure: Option<Failure>) -> Outcome {
-    let said = failure.ok_or("the server let us in")?.to_string();
+/// Writes with our client, then reads everything back; the records that the writes took.
+fn write_and_read_back(case: &Case, pki: &Pki, mut tcp: TcpStream) -> Result<u64, String> {
+    client::begin(&mut tcp, true).map_err(|error| error.to_string())?;
+    let ours = case.driver.client(tcp, pki.client(&case.terms()), cork());
+    let mut ours = ours.map_err(|error| error.to_string())?;
+    go(&mut *ours)?;
+    let data = Bytes::from(random(REQUESTS * BLOCK));
+    let block = |n: usize| data.slice(n * BLOCK..(n + 1) * BLOCK);
+    let before = ours.wire().0.records;
+    for first in (0..REQUESTS).step_by(DEPTH) {
+        requests(&mut *ours, CMD_WRITE, first, &block)?;
+    }
+    let records = ours.wire().0.records - before;
+    for first in (0..REQUESTS).step_by(DEPTH) {
+        for (n, read) in requests(&mut *ours, CMD_READ, first, &|_| Bytes::new())? {
+            ensure(read == block(n), || format!("block {n} differs"))?;
+        }
+    }
+    let disconnect = Request { command: CMD_DISC, flags: 0, cookie: 0, offset: 0, length: 0 }.encode();
+    let piece = Piece { data: Bytes::copy_from_slice(&disconnect), flags: SendFlags::NONE };
+    let ended = ours.exchange(vec![piece], Until::Bytes(0)).and_then(|_| ours.close());
+    ended.map(|()| records).map_err(|error| error.to_string())
+}
+
+/// Chooses the export, which has to be large enough.
+fn go(ours: &mut dyn Ours) -> Result<(), String> {
+    let mut pieces = vec![Piece { data: client::go("").into(), flags: SendFlags::NONE }];
+    let mut replies = GoReplies::default();
+    loop {
+        let got = ours.exchange(std::mem::take(&mut pieces), Until::Bytes(1)).map_err(|error| error.to_string())?;
+        replies.feed(&got);
+        if let Some(facts) = replies.parse()? {
+            return ensure(facts.size >= (REQUESTS * BLOCK) as u64, || format!("{facts:?}"));
+        }
+    }
+}
+
+/// Sends the [`DEPTH`] requests from `first` as one message, and takes the replies, which come in any order: the data of each.
+fn requests(
+    ours: &mut dyn Ours,
+    command: u16,
+    first: usize,
+    payload: &dyn Fn(usize) -> Bytes,
+) -> Result<HashMap<usize, Vec<u8>>, String> {
+    let mut pieces = Vec::new();
+    for n in first..first + DEPTH {
+        let offset = (n * BLOCK) as u64;
+        let request = Request { command, flags: 0, cookie: n as u64, offset, length: BLOCK as u32 };
+        pieces.push(Piece { data: Bytes::copy_from_slice(&request.encode()), flags: SendFlags::MORE });
+        pieces.push(Piece { data: payload(n), flags: SendFlags::MORE });
+    }
+    pieces.retain(|piece| !piece.data.is_empty());
+    pieces.last_mut().expect("requests").flags = SendFlags::NONE;
+    let each = SIMPLE_REPLY_LEN + if command == CMD_READ { BLOCK } else { 0 };
+    let got = ours.exchange(pieces, Until::Bytes(DEPTH * each)).map_err(|error| error.to_string())?;
+    let mut answered = HashMap::new();
+    for reply in got.chunks(each) {
+        let SimpleReply { error, cookie } = SimpleReply::parse(reply).map_err(|error| error.to_string())?;
+        ensure(error == 0, || format!("error {error} for request {cookie}"))?;
+        answered.insert(cookie as usize, reply[SIMPLE_REPLY_LEN..].to_vec());
+    }
+    ensure((first..first + DEPTH).all(|n| answered.contains_key(&n)), || "another request's reply".to_owned())?;
+    Ok(answered)
+}
+
+fn refused(said: Option<String>) -> Outcome {
+    let said = said.ok_or("the server let us in")?;
     // Neither sends an alert; what nbdkit has not read before it closes makes that a reset.
-    let expected =
-        ["fatal alert: CertificateRequired", "closed connection", "closed the connection", "Connection reset"];
+    let expected = ["fatal alert: CertificateRequired", "closed connection", "the stream ended", "Connection reset"];
     ensure(expected.iter().any(|part| said.contains(part)), || format!("unclear: {said}"))?;
     Ok(Seen { note: said, ..Seen::default() })
 }

@@ -17,8 +17,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use tls_cork_async_std::tls_cork::{Connection, CorkConfig, SendFlags};
 use tls_cork_async_std::{TlsAcceptor, TlsConnector};
-use tls_cork_bench::record_count::RecordCounter;
 use tls_cork_mio::Transport;
+use tls_cork_testing::RecordCounter;
 
 use crate::table::Driver;
 

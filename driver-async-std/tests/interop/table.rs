@@ -104,7 +104,7 @@ impl Program {
     /// The drivers that can be put against it.
     pub(crate) fn drivers(self) -> &'static [Driver] {
         match self {
-            // The comparison program's NBD client is on mio, the example server on async-std.
+            // The example server is on async-std.
             Self::Nbdkit | Self::QemuNbd => &[Driver::Mio],
             Self::QemuImg => &[Driver::AsyncStd],
             _ => &[Driver::Mio, Driver::AsyncStd],

@@ -5,14 +5,14 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
-use tls_cork_bench::nbd::proto::{
+use tls_cork_nbd::{
     CHUNK_LEN, CMD_READ, Chunk, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, GREETING_LEN, INFO_BLOCK_SIZE, INFO_EXPORT, Info,
     OPT_GO, OPT_STARTTLS, OPTION_REPLY_HEADER_LEN, REP_ACK, REP_ERROR_BIT, REP_INFO, REQUEST_LEN, Request,
     SIMPLE_REPLY_LEN, SimpleReply, encode_client_flags, encode_go, encode_option, parse_greeting, parse_info,
     parse_option_reply_header,
 };
-use tls_cork_bench::record_count::RecordCounter;
-use tls_cork_bench::tls;
+use tls_cork_programs::tls;
+use tls_cork_testing::RecordCounter;
 
 use crate::server::Server;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use tempfile::TempDir;
-use tls_cork_bench::children;
-use tls_cork_bench::tls;
+use tls_cork_programs::children;
+use tls_cork_programs::tls;
 
 use crate::server::Server;
 

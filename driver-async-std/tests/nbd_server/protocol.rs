@@ -9,13 +9,13 @@ use rustix::process::Signal;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use tls_cork_bench::nbd::proto::{
+use tls_cork_nbd::{
     CHUNK_DONE, CHUNK_ERROR, CHUNK_NONE, CHUNK_OFFSET_DATA, CMD_DISC, CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE,
     CMD_WRITE_ZEROES, COMMAND_DF, COMMAND_FUA, COMMAND_NO_HOLE, ERROR_INVALID, EXPORT_CAN_MULTI_CONN, EXPORT_HAS_FLAGS,
     EXPORT_SEND_DF, EXPORT_SEND_FLUSH, EXPORT_SEND_FUA, EXPORT_SEND_TRIM, EXPORT_SEND_WRITE_ZEROES, OPT_ABORT,
     OPT_EXPORT_NAME, OPT_INFO, OPT_LIST, OPT_STRUCTURED_REPLY, REP_ACK, REP_SERVER, Request, encode_go, encode_option,
 };
-use tls_cork_bench::tls;
+use tls_cork_programs::tls;
 
 use crate::client::{Client, encoded};
 use crate::server::Server;

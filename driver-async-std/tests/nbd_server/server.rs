@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tls_cork_bench::tls;
+use tls_cork_programs::tls;
 
 /// No step of a test takes longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);

@@ -13,10 +13,8 @@ use std::time::Duration;
 
 use async_io::Timer;
 use futures_util::task::AtomicWaker;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
 use tls_cork_async_std::tls_cork::CorkConfig;
+use tls_cork_testing::sessions::{self, Configs};
 
 /// Only a test that hangs takes so long, however busy the machine.
 const MAX_TIME: Duration = Duration::from_secs(300);
@@ -73,59 +71,11 @@ impl Wake for Bell {
 }
 
 /// TLS configurations for both ends.
-pub fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    configs_with(None, &[])
-}
-
-/// TLS configurations for both ends; `suite` restricts them to one, and both speak the protocols `alpn`.
-pub fn configs_with(suite: Option<SupportedCipherSuite>, alpn: &[&[u8]]) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a private key");
-    let mut provider = aws_lc_rs::default_provider();
-    if let Some(suite) = suite {
-        provider.cipher_suites = vec![suite];
-    }
-    let provider = Arc::new(provider);
-    let versions: &[_] = match suite {
-        Some(SupportedCipherSuite::Tls12(_)) => &[&rustls::version::TLS12],
-        _ => rustls::DEFAULT_VERSIONS,
-    };
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).expect("a root certificate");
-    let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions)
-        .expect("protocol versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut server = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .expect("protocol versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .expect("a certificate and its key");
-    client.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    server.alpn_protocols = client.alpn_protocols.clone();
-    (Arc::new(client), Arc::new(server))
-}
-
-pub fn name() -> ServerName<'static> {
-    ServerName::try_from("localhost").expect("a server name")
+pub fn configs() -> Configs {
+    sessions::configs(None)
 }
 
 /// A hold that ends by other means, or never.
 pub fn patient() -> CorkConfig {
     CorkConfig::default().max_hold(Duration::from_secs(50))
-}
-
-/// Bytes without a pattern that a mistake could hide behind.
-pub fn noise(len: usize, seed: u32) -> Vec<u8> {
-    let mut state = seed | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state as u8
-    };
-    std::iter::repeat_with(next).take(len).collect()
 }

@@ -7,9 +7,10 @@ use futures_util::future::join;
 use rustls::{ClientConfig, ServerConfig};
 use tls_cork_async_std::tls_cork::CorkConfig;
 use tls_cork_async_std::{TlsAcceptor, TlsConnector, client, server};
+use tls_cork_testing::sessions::name;
 
+use super::configs;
 use super::pipe::{End, Tap, pipe};
-use super::{configs, name};
 
 const CAPACITY: usize = 1 << 20;
 

@@ -3,18 +3,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod script;
 mod wire;
 mod world;
 
+use std::io::ErrorKind;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use script::{
-    BEFORE_KEYS, Configs, During, Fault, Op, Plan, RECEIVE_FAULTS, SCRIPT, SEND_FAULTS, Way, cork, tls12, unresumed,
+use tls_cork_testing::script::{
+    BEFORE_KEYS, During, Fault, Op, Plan, RECEIVE_FAULTS, SCRIPT, SEND_FAULTS, Way, cork, tls12, unresumed,
 };
-use std::io::ErrorKind;
-use support::configs;
+use tls_cork_testing::sessions::{Configs, configs};
 use world::{Run, World};
 
 /// The lowest count of sends and of receives that the script can be run with.

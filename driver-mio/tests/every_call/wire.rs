@@ -10,8 +10,8 @@ use mio::event::Event;
 use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token};
 use tls_cork_mio::Transport;
-
-use super::script::{Fault, Faults, GARBAGE, Plan, ROOM, SEGMENT, Way};
+use tls_cork_testing::content::GARBAGE;
+use tls_cork_testing::script::{Fault, Faults, Plan, ROOM, SEGMENT, Way};
 
 #[derive(Debug)]
 pub(crate) struct Wire {

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tls_cork::{Connection, CorkConfig, SendFlags};
 use tls_cork_mio::TlsStream;
+use tls_cork_testing::content::stream;
+use tls_cork_testing::script::{Fault, Lasting, Op, Peer, Plan, Way, arrived};
+use tls_cork_testing::sessions::Configs;
+use tls_cork_testing::sessions::name;
 
-use super::script::{Configs, Fault, Lasting, Op, Peer, Plan, Way, arrived, stream};
-use super::support::name;
 use super::wire::Wire;
 
 pub(crate) struct World {
@@ -349,7 +351,7 @@ impl World {
     }
 
     fn ends(&mut self, script: &[Op]) {
-        let all = super::script::total(script);
+        let all = tls_cork_testing::script::total(script);
         let wire = self.stream.get_mut();
         self.peer.turn(&mut wire.up, &mut wire.down);
         assert!(!self.owed, "a failure that nobody told");

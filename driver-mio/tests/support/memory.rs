@@ -8,8 +8,7 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 use tls_cork::{Connection, CorkConfig};
 use tls_cork_mio::{TlsStream, Transport};
-
-use super::{configs, name};
+use tls_cork_testing::sessions::{configs, name};
 
 /// A transport that never fills.
 #[derive(Debug, Default)]

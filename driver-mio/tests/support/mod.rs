@@ -6,16 +6,15 @@ pub(crate) mod memory;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, event};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
+use rustls::SupportedCipherSuite;
 use tls_cork::{CorkConfig, SendFlags};
 use tls_cork_mio::{TlsStream, Transport};
+use tls_cork_testing::RecordCounter;
+use tls_cork_testing::sessions::{configs, name};
 
 pub(crate) const CLIENT: Token = Token(0);
 pub(crate) const SERVER: Token = Token(1);
@@ -54,8 +53,7 @@ pub(crate) struct Wire {
     pub(crate) calls: usize,
     /// Content types of the records whose headers were sent.
     pub(crate) records: Vec<u8>,
-    pub(crate) header: Vec<u8>,
-    pub(crate) body_left: usize,
+    counter: RecordCounter,
     /// A scripted `WouldBlock` needs a new event.
     pub(crate) rearm: bool,
 }
@@ -71,8 +69,7 @@ impl Wire {
             sent: Vec::new(),
             calls: 0,
             records: Vec::new(),
-            header: Vec::new(),
-            body_left: 0,
+            counter: RecordCounter::default(),
             rearm: false,
         }
     }
@@ -83,17 +80,11 @@ impl Wire {
     }
 
     pub(crate) fn count(&mut self, bufs: &[IoSlice<'_>], taken: usize) {
-        for &byte in bufs.iter().flat_map(|buf| buf.iter()).take(taken) {
-            if self.body_left > 0 {
-                self.body_left -= 1;
-                continue;
-            }
-            self.header.push(byte);
-            if let [kind, _, _, high, low] = self.header[..] {
-                self.records.push(kind);
-                self.body_left = usize::from(u16::from_be_bytes([high, low]));
-                self.header.clear();
-            }
+        let mut left = taken;
+        for buf in bufs {
+            let part = &buf[..left.min(buf.len())];
+            left -= part.len();
+            self.counter.advance_with(part, |kind, _| self.records.push(kind));
         }
     }
 }
@@ -166,40 +157,6 @@ impl event::Source for Wire {
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.socket.deregister(registry)
     }
-}
-
-/// TLS configurations for both ends; `suite` restricts them to one.
-pub(crate) fn configs(suite: Option<SupportedCipherSuite>) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a private key");
-    let mut provider = aws_lc_rs::default_provider();
-    if let Some(suite) = suite {
-        provider.cipher_suites = vec![suite];
-    }
-    let provider = Arc::new(provider);
-    let versions: &[_] = match suite {
-        Some(SupportedCipherSuite::Tls12(_)) => &[&rustls::version::TLS12],
-        _ => rustls::DEFAULT_VERSIONS,
-    };
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).expect("a root certificate");
-    let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions)
-        .expect("protocol versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let server = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .expect("protocol versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .expect("a certificate and its key");
-    (Arc::new(client), Arc::new(server))
-}
-
-pub(crate) fn name() -> ServerName<'static> {
-    ServerName::try_from("localhost").expect("a server name")
 }
 
 /// A bound on every loop.
@@ -365,17 +322,6 @@ pub(crate) fn send_some(stream: &mut TlsStream<Wire>, data: &[u8], done: &mut us
         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
         Err(error) => panic!("sending: {error}"),
     }
-}
-
-pub(crate) fn pattern(len: usize, seed: u32) -> Vec<u8> {
-    let mut state = seed | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state as u8
-    };
-    std::iter::repeat_with(next).take(len).collect()
 }
 
 /// A hold that ends by other means, or never.

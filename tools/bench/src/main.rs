@@ -1,23 +1,20 @@
 //! Command line of tls-cork-bench: without a subcommand, the main job.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tls_cork_bench::compare::{self, CompareArgs};
-use tls_cork_bench::failure::Failure;
-use tls_cork_bench::grid::{self, GridArgs};
-use tls_cork_bench::nbd::server::{self, ServeArgs};
-use tls_cork_bench::nbd_command::{self, NbdArgs};
-use tls_cork_bench::peers::receiver::{self, ReceiveArgs};
-use tls_cork_bench::peers::sender::{self, SendArgs};
-use tls_cork_bench::peers::{self, PeersArgs};
-use tls_cork_bench::real;
-use tls_cork_bench::report;
-use tls_cork_bench::simulate::{self, SimulateArgs};
-use tls_cork_bench::soak::{self, SoakArgs};
-use tls_cork_bench::tls;
+use tls_cork_bench::commands::compare::{self, CompareArgs};
+use tls_cork_bench::commands::grid::{self, GridArgs};
+use tls_cork_bench::commands::nbd::{self, NbdArgs};
+use tls_cork_bench::commands::peers::receiver::{self, ReceiveArgs};
+use tls_cork_bench::commands::peers::sender::{self, SendArgs};
+use tls_cork_bench::commands::peers::{self, PeersArgs};
+use tls_cork_bench::commands::real;
+use tls_cork_bench::commands::simulate::{self, SimulateArgs};
+use tls_cork_bench::server::{self, ServeArgs};
+use tls_cork_programs::tls;
+use tls_cork_report as report;
 
 /// NBD writes over TLS by different strategies: how many records, sends and CPU seconds they
 /// take, and how fast they are.
@@ -52,8 +49,6 @@ enum Command {
     /// The receiver of all stacks.
     #[command(hide = true)]
     PeersReceive(ReceiveArgs),
-    /// A random mix of all operations on both drivers, through stalls, resets and worse; every byte is checked.
-    Soak(SoakArgs),
     /// Write a test CA and a server certificate, as nbdkit's --tls-certificates wants them.
     MakeCerts {
         /// Where to; created if missing.
@@ -66,52 +61,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => {
-            // Help and version; a closed pipe behind them is nobody's problem.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => return fail(&usage(&error)),
-    };
-    let result = match &cli.command {
+    tls_cork_programs::command_line::main("tls-cork-bench", |cli: &Cli| match &cli.command {
         None => grid::run(&cli.grid),
-        Some(Command::Nbd(args)) => nbd_command::run(args),
+        Some(Command::Nbd(args)) => nbd::run(args),
         Some(Command::Compare(args)) => compare::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Real) => real::run(),
         Some(Command::Peers(args)) => peers::run(args),
         Some(Command::PeersSend(args)) => sender::run(args),
         Some(Command::PeersReceive(args)) => receiver::run(args),
-        Some(Command::Soak(args)) => soak::run(args),
         Some(Command::MakeCerts { out }) => tls::make_certificates(out),
         Some(Command::Serve(args)) => server::serve(args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => fail(&failure),
-    }
-}
-
-fn fail(failure: &Failure) -> ExitCode {
-    // In one piece, so that it stays one line beside what children print. Nothing is left to tell
-    // it to if standard error is gone.
-    let line = format!("tls-cork-bench: {failure}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    ExitCode::from(failure.exit_status())
-}
-
-/// clap's message on one line, with its suggestions and without the rest of its decoration.
-fn usage(error: &clap::Error) -> Failure {
-    let text = error.render().to_string();
-    let mut paragraphs = text.split("\n\n").map(str::trim);
-    let message = paragraphs.next().unwrap_or(&text);
-    let mut message = message.strip_prefix("error: ").unwrap_or(message).to_owned();
-    // More than one suggestion may share a paragraph.
-    for tip in paragraphs.filter(|paragraph| paragraph.starts_with("tip: ")).flat_map(str::lines) {
-        message += "; ";
-        message += tip.trim();
-    }
-    Failure::usage("command line", format!("{message} (see --help)"))
+    })
 }

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tls_cork_bench::peers::receiver::Job;
-use tls_cork_bench::peers::traffic::Pattern;
+use tls_cork_bench::commands::peers::receiver::Job;
+use tls_cork_bench::commands::peers::traffic::Pattern;
 
 mod common;
 

@@ -129,12 +129,11 @@ fn assert_is_gone(pid: i32) {
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "child {pid}");
 }
 
-const SOAK: [&str; 3] = ["soak", "--seconds=60", "--streams=1"];
 const KEY: &str = "server-key.pem";
 
 #[test]
 fn no_private_key_outlives_the_program() {
-    for args in [&SOAK as &[&str], &[], &["peers"]] {
+    for args in [&[] as &[&str], &["peers"]] {
         let run = Run::with_signals(args);
         run.wait_for_file(KEY);
         run.assert_no_key_is_left();
@@ -144,7 +143,7 @@ fn no_private_key_outlives_the_program() {
 #[test]
 fn no_file_outlives_the_program() {
     for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGALRM, Signal::SIGUSR1] {
-        let run = Run::with_signals(&SOAK);
+        let run = Run::with_signals(&[]);
         run.wait_for_file(KEY);
         run.assert_ends_by(signal);
     }
@@ -163,7 +162,7 @@ fn no_child_outlives_the_program() {
 
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
-    let run = Run::start("--ignore-signal=HUP", &SOAK);
+    let run = Run::start("--ignore-signal=HUP", &[]);
     run.wait_for_file(KEY);
     run.signal(Signal::SIGHUP);
     run.assert_ends_by(Signal::SIGTERM);

@@ -6,11 +6,11 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Output};
 
-use tls_cork_bench::children::Attendant;
-use tls_cork_bench::peers::Cell;
-use tls_cork_bench::peers::receiver::{Job, Received};
-use tls_cork_bench::peers::stacks::StackName;
-use tls_cork_bench::peers::traffic::{Content, Pattern};
+use tls_cork_bench::commands::peers::Cell;
+use tls_cork_bench::commands::peers::receiver::{Job, Received};
+use tls_cork_bench::commands::peers::stacks::StackName;
+use tls_cork_bench::commands::peers::traffic::{Content, Pattern};
+use tls_cork_programs::children::Attendant;
 
 mod common;
 

@@ -2,7 +2,7 @@
 //!
 //! A row is one kind of message; a path is what carries it: the core, a driver, or rustls alone.
 //! Each pair runs in a process of its own under valgrind, which counts only within the function
-//! [`rows::collected`]. The counts are exact: one build gives the same figures on every run.
+//! `rows::collected`. The counts are exact: one build gives the same figures on every run.
 //!
 //! Two figures are compared with those in `table.csv`:
 //!

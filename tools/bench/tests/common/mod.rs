@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
-use tls_cork_bench::cell::Cell;
-use tls_cork_bench::children::EmbeddedServer;
-use tls_cork_bench::nbd::server::ExportKind;
-use tls_cork_bench::tls;
+use tls_cork_bench::client::cell::Cell;
+use tls_cork_bench::server::{EmbeddedServer, ExportKind};
+use tls_cork_programs::tls;
 
 pub(crate) const STRATEGIES: [&str; 5] = ["immediate", "vectored", "tcp-cork", "full-cork", "more"];
 

@@ -1,0 +1,263 @@
+//! The stacks, each written as its users write.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use rustls::pki_types::ServerName;
+use serde::{Deserialize, Serialize};
+use tls_cork::{CorkConfig, MAX_RECORD_SIZE};
+
+use super::sender::{Load, Sent};
+use crate::shared::endpoint::Endpoint;
+use crate::shared::socket::Counters;
+use crate::shared::socket::CountingSocket;
+use tls_cork_programs::Failure;
+use tls_cork_programs::tls::SERVER_NAMES;
+
+mod aead;
+mod blocking;
+#[cfg(feature = "peers")]
+mod counted;
+#[cfg(feature = "peers")]
+mod futures;
+#[cfg(feature = "peers")]
+mod openssl;
+#[cfg(feature = "peers")]
+mod ours_async;
+mod ours_mio;
+mod plain;
+#[cfg(feature = "peers")]
+mod s2n;
+mod std_rustls;
+#[cfg(feature = "peers")]
+mod tokio;
+mod vectored;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Capacity of every BufWriter: what fills one TLS record. With the default of 8 KiB, messages and bursts that a record could hold
+/// would be cut in two.
+pub(super) const BUFFER: usize = MAX_RECORD_SIZE;
+
+/// A stack, with the way in which it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StackName {
+    /// tls-cork-mio: MORE on every piece but the last of a burst; polls only when the socket is full.
+    OursMio,
+    /// tls-cork-async-std on async-io: as above.
+    OursAsync,
+    /// rustls::StreamOwned over a blocking socket: one write_all for each piece.
+    Rustls,
+    /// std::io::BufWriter over the same, flushed where ours sends without MORE.
+    RustlsBuf,
+    /// rustls::Stream over the same (StreamOwned has no write_vectored of its own): one write_vectored for each burst.
+    RustlsVec,
+    /// futures-rustls on async-io: one write_all for each piece.
+    Futures,
+    /// futures::io::BufWriter over the same, flushed where ours sends without MORE.
+    FuturesBuf,
+    /// futures-rustls: one write_vectored for each burst.
+    FuturesVec,
+    /// tokio-rustls on a current-thread runtime: one write_all for each piece.
+    Tokio,
+    /// tokio::io::BufWriter over the same, flushed where ours sends without MORE.
+    TokioBuf,
+    /// tokio-rustls: one write_vectored for each burst.
+    TokioVec,
+    /// OpenSSL over a blocking socket: one SSL_write for each piece.
+    Openssl,
+    /// std::io::BufWriter over the same, flushed where ours sends without MORE.
+    OpensslBuf,
+    /// s2n-tls-tokio, preferring throughput: one write_all for each piece.
+    S2n,
+    /// tokio::io::BufWriter over the same, flushed where ours sends without MORE.
+    S2nBuf,
+    /// No TLS: send(2), MSG_MORE on every piece but the last of a burst.
+    PlainMore,
+    /// No TLS: one writev(2) for each burst.
+    PlainVectored,
+    /// No transport: AES-128-GCM in place, by aws-lc-rs, in the records that a burst needs.
+    Aead,
+}
+
+impl StackName {
+    /// All of them, in the order of the tables.
+    pub const ALL: [Self; 18] = [
+        Self::OursMio,
+        Self::OursAsync,
+        Self::Rustls,
+        Self::RustlsBuf,
+        Self::RustlsVec,
+        Self::Futures,
+        Self::FuturesBuf,
+        Self::FuturesVec,
+        Self::Tokio,
+        Self::TokioBuf,
+        Self::TokioVec,
+        Self::Openssl,
+        Self::OpensslBuf,
+        Self::S2n,
+        Self::S2nBuf,
+        Self::PlainMore,
+        Self::PlainVectored,
+        Self::Aead,
+    ];
+
+    /// Whether it needs the cargo feature `peers`.
+    #[must_use]
+    pub fn needs_feature(self) -> bool {
+        matches!(
+            self,
+            Self::OursAsync
+                | Self::Futures
+                | Self::FuturesBuf
+                | Self::FuturesVec
+                | Self::Tokio
+                | Self::TokioBuf
+                | Self::TokioVec
+                | Self::Openssl
+                | Self::OpensslBuf
+                | Self::S2n
+                | Self::S2nBuf
+        )
+    }
+
+    /// Whether it sends TLS records.
+    #[must_use]
+    pub fn uses_tls(self) -> bool {
+        !matches!(self, Self::PlainMore | Self::PlainVectored | Self::Aead)
+    }
+
+    /// Whether there is a receiver.
+    #[must_use]
+    pub fn has_transport(self) -> bool {
+        self != Self::Aead
+    }
+}
+
+impl fmt::Display for StackName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.to_possible_value();
+        f.pad(name.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// A connection of some stack, its handshake done.
+///
+/// Blocking stacks never wait in the sense of async: their futures are ready at the first poll.
+pub(super) trait Stack {
+    /// Hands over one piece; `last` for the last of a burst.
+    async fn write(&mut self, piece: &'static [u8], last: bool) -> io::Result<()>;
+
+    /// Returns when the transport has taken everything.
+    async fn flush(&mut self) -> io::Result<()>;
+
+    /// Ends the session properly.
+    async fn close(&mut self) -> io::Result<()>;
+
+    /// What the transport counted so far.
+    fn counters(&self) -> Counters;
+}
+
+/// How users of an async TLS stream write.
+#[cfg(feature = "peers")]
+#[derive(Debug)]
+enum Way {
+    /// Each piece by itself.
+    Pieces,
+    /// The stream is a buffer.
+    Buffer,
+    Vectored(vectored::Pieces),
+}
+
+#[cfg(feature = "peers")]
+impl Way {
+    fn vectored() -> Self {
+        Self::Vectored(vectored::Pieces::default())
+    }
+}
+
+/// Where the receiver is, and whom to trust.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) endpoint: Endpoint,
+    pub(super) ca: PathBuf,
+    /// For ours.
+    pub(super) cork: CorkConfig,
+}
+
+impl Link {
+    fn connect(&self) -> io::Result<TcpStream> {
+        let stream = self.endpoint.connect(CONNECT_LIMIT)?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// A socket that counts, blocking or not: what `connect` gives is blocking.
+    fn counting(&self) -> io::Result<CountingSocket> {
+        // mio's stream makes the system calls that the standard library's does.
+        Ok(CountingSocket::cleartext(mio::net::TcpStream::from_std(self.connect()?)))
+    }
+
+    fn server_name(&self) -> io::Result<ServerName<'static>> {
+        ServerName::try_from(SERVER_NAMES[0]).map_err(io::Error::other)
+    }
+}
+
+/// Sends `load` by `name`.
+///
+/// # Errors
+///
+/// When it was not built in, or the connection fails.
+pub(super) fn run(name: StackName, link: &Link, load: Load) -> Result<Sent, Failure> {
+    let sent = match name {
+        StackName::OursMio => ours_mio::run(link, load),
+        StackName::Rustls => std_rustls::run(link, load),
+        StackName::RustlsBuf => std_rustls::run_buffered(link, load),
+        StackName::RustlsVec => std_rustls::run_vectored(link, load),
+        StackName::PlainMore => plain::run(link, load),
+        StackName::PlainVectored => plain::run_vectored(link, load),
+        StackName::Aead => aead::run(load),
+        #[cfg(feature = "peers")]
+        StackName::OursAsync => ours_async::run(link, load),
+        #[cfg(feature = "peers")]
+        StackName::Futures => futures::run(link, load),
+        #[cfg(feature = "peers")]
+        StackName::FuturesBuf => futures::run_buffered(link, load),
+        #[cfg(feature = "peers")]
+        StackName::FuturesVec => futures::run_vectored(link, load),
+        #[cfg(feature = "peers")]
+        StackName::Tokio => tokio::run(link, load),
+        #[cfg(feature = "peers")]
+        StackName::TokioBuf => tokio::run_buffered(link, load),
+        #[cfg(feature = "peers")]
+        StackName::TokioVec => tokio::run_vectored(link, load),
+        #[cfg(feature = "peers")]
+        StackName::Openssl => openssl::run(link, load),
+        #[cfg(feature = "peers")]
+        StackName::OpensslBuf => openssl::run_buffered(link, load),
+        #[cfg(feature = "peers")]
+        StackName::S2n => s2n::run(link, load),
+        #[cfg(feature = "peers")]
+        StackName::S2nBuf => s2n::run_buffered(link, load),
+        #[cfg(not(feature = "peers"))]
+        _ => return Err(Failure::usage("--stack", format!("{name} needs a build with --features peers"))),
+    };
+    sent.map_err(|e| Failure::new(format!("send with {name}"), &link.endpoint, e))
+}
+
+/// Runs a future that never waits.
+fn now<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => Err(io::Error::other("a blocking stack waited")),
+    }
+}

@@ -1,0 +1,8 @@
+//! What several subcommands use.
+
+pub mod acceptor;
+pub mod arguments;
+pub mod cpu_time;
+pub mod endpoint;
+pub mod rivals;
+pub mod socket;
