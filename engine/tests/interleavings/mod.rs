@@ -4,8 +4,10 @@
 //! as a lost wake-up, or in a failed assertion:
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg tls_cork_loom" cargo test --release -p tls-cork-engine --lib interleavings -- --nocapture
+//! RUSTFLAGS="--cfg tls_cork_loom" cargo test --release -p tls-cork-engine --lib interleavings
 //! ```
+//!
+//! With `-- --nocapture`, each test prints how many orders there were.
 #![allow(clippy::unwrap_used, reason = "tests, which clippy does not see as such in this place")]
 
 #[path = "../plain/mod.rs"]
