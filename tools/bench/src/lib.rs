@@ -18,6 +18,7 @@ pub mod engine;
 pub mod failure;
 pub mod grid;
 pub mod link;
+pub mod measure;
 pub mod median;
 pub mod nbd;
 pub mod nbd_command;

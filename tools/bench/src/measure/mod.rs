@@ -1,0 +1,191 @@
+//! The harness of `peers` and `compare`: slices of two contenders in turn, and what their ratio is.
+//!
+//! A *slice* is some tens of milliseconds of one contender's traffic. A *pair* is one slice of ours
+//! and one of a rival, one directly after the other. A *round* is one pair of each row. A *sitting*
+//! is a few rounds with the same processes and connections; the next sitting starts new ones.
+//!
+//! Why the figures are what they claim to be:
+//!
+//! - **CPU time first.** Time on the clock includes whatever else the machine does. CPU time of the
+//!   thread that works does not. At full speed a receiver that falls behind makes larger reads, so
+//!   CPU time there depends on the scheduler too; at a fixed rate it does not. Both are shown.
+//! - **Pairs.** A machine's speed drifts over seconds. Two adjacent slices see the same machine, so
+//!   the ratio within a pair is compared, and the median over all pairs is quoted. The order within
+//!   a pair is random, and so is the order of pairs: no row always follows the same neighbour.
+//! - **Warm-up.** A slice starts with an eighth of its traffic that does not count: the contender
+//!   before it has used the caches. Connections stay open, so no handshake and no slow start counts.
+//! - **Placement.** Where a buffer lies decides whether loads and stores collide (addresses that are
+//!   equal modulo 4 KiB do). Before each slice the receive buffer moves, and blocks of random size
+//!   are allocated ahead of whatever the contender allocates. Each sitting has new processes, new
+//!   connections and other depths of stack, and swaps the processors of both ends. A median over
+//!   sittings therefore rests on no single layout.
+//! - **The interval** is a bootstrap over sittings: whole sittings are drawn again with all their
+//!   pairs. Pairs of one sitting share its layout and are near in time, so they are not independent;
+//!   sittings are. With fewer than six sittings there is no interval.
+//! - **A/A.** Ours against a second connection of ours, treated as any other row. What the interval
+//!   of that row excludes, no row can show.
+//! - **Words.** See [`Verdict`]. "Cannot tell" is a result, not a pass. Of twenty rows without a
+//!   difference, one is expected to be called ahead or behind.
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::failure::Failure;
+use crate::median::Median;
+use crate::report;
+
+pub mod place;
+mod stats;
+
+pub use stats::{Better, Verdict, interval, judgement};
+
+/// How long to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// No round begins that would end later than this.
+    pub budget: Duration,
+    /// Rounds with the same processes.
+    pub rounds: u32,
+}
+
+/// Processes and connections of one sitting.
+pub trait Sitting<C> {
+    /// What a slice is found to cost.
+    type Slice;
+
+    /// Runs a slice of `contender`, warmed up.
+    ///
+    /// # Errors
+    ///
+    /// When the contender fails.
+    fn slice(&mut self, contender: &C) -> Result<Self::Slice, Failure>;
+
+    /// Ends all connections, and checks that they end as they should.
+    ///
+    /// # Errors
+    ///
+    /// When one does not.
+    fn end(self) -> Result<(), Failure>;
+}
+
+/// Two adjacent slices.
+#[derive(Debug)]
+pub struct Pair<S> {
+    /// The sitting they belong to.
+    pub sitting: u32,
+    /// Ours.
+    pub ours: S,
+    /// The rival's.
+    pub theirs: S,
+}
+
+/// Measures `rows` (each ours and its rival) until the time is used up; returns the pairs of each row.
+///
+/// # Errors
+///
+/// When a sitting cannot be opened, or a slice fails.
+pub fn run<C, S: Sitting<C>>(
+    plan: Plan,
+    rows: &[(C, C)],
+    rng: &mut Rng,
+    mut open: impl FnMut(u32) -> Result<S, Failure>,
+) -> Result<Vec<Vec<Pair<S::Slice>>>, Failure> {
+    let begin = Instant::now();
+    let progress = report::progress(plan.budget.as_secs());
+    let mut pairs: Vec<Vec<Pair<S::Slice>>> = rows.iter().map(|_| Vec::new()).collect();
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    let mut longest = Duration::ZERO;
+    for sitting in 0.. {
+        let opened = Instant::now();
+        let mut bench = open(sitting)?;
+        let opening = if sitting == 0 { Duration::ZERO } else { opened.elapsed() };
+        for _ in 0..plan.rounds {
+            let round = Instant::now();
+            rng.shuffle(&mut order);
+            for &row in &order {
+                let (ours, theirs) = &rows[row];
+                let pair = if rng.bool() {
+                    let ours = bench.slice(ours)?;
+                    Pair { sitting, ours, theirs: bench.slice(theirs)? }
+                } else {
+                    let theirs = bench.slice(theirs)?;
+                    Pair { sitting, ours: bench.slice(ours)?, theirs }
+                };
+                pairs[row].push(pair);
+                progress.set_position(begin.elapsed().as_secs());
+            }
+            longest = longest.max(round.elapsed() + opening);
+            if begin.elapsed() + longest > plan.budget {
+                break;
+            }
+        }
+        bench.end()?;
+        if begin.elapsed() + longest > plan.budget {
+            break;
+        }
+    }
+    progress.finish_and_clear();
+    Ok(pairs)
+}
+
+/// Ours over the rival's, within pairs: the median with its 95 % interval. `None` with too few
+/// sittings, or where a figure is missing.
+#[must_use]
+pub fn ratio<S>(pairs: &[Pair<S>], figure: impl Fn(&S) -> Option<f64>) -> Option<Median> {
+    let mut sittings: Vec<(u32, Vec<f64>)> = Vec::new();
+    for pair in pairs {
+        let ratio = figure(&pair.ours)? / figure(&pair.theirs)?;
+        match sittings.last_mut() {
+            Some((sitting, ratios)) if *sitting == pair.sitting => ratios.push(ratio),
+            _ => sittings.push((pair.sitting, vec![ratio])),
+        }
+    }
+    let blocks: Vec<Vec<f64>> = sittings.into_iter().map(|(_, ratios)| ratios).collect();
+    interval(&blocks, &mut Rng::with_seed(1))
+}
+
+/// The middle of the rival's figures.
+#[must_use]
+pub fn middle<S>(pairs: &[Pair<S>], figure: impl Fn(&S) -> Option<f64>) -> Option<f64> {
+    Median::of(pairs.iter().filter_map(|pair| figure(&pair.theirs))).map(|middle| middle.median)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Steady {
+        slices: u32,
+    }
+
+    impl Sitting<f64> for Steady {
+        type Slice = f64;
+
+        fn slice(&mut self, contender: &f64) -> Result<f64, Failure> {
+            self.slices += 1;
+            // The machine is slower from slice to slice, by the same factor for everyone.
+            Ok(contender * 1.001_f64.powi(self.slices as i32))
+        }
+
+        fn end(self) -> Result<(), Failure> {
+            assert!(self.slices.is_multiple_of(4), "whole rounds: {}", self.slices);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_row_has_one_pair_of_each_round_and_drift_cancels() {
+        let plan = Plan { budget: Duration::from_millis(20), rounds: 2 };
+        let rows = [(1.0, 1.0), (0.9, 1.0)];
+        let open = |_| Ok(Steady { slices: 0 });
+        let pairs = run(plan, &rows, &mut Rng::with_seed(7), open).expect("measured");
+        assert_eq!(pairs[0].len(), pairs[1].len());
+        assert!(pairs[0].iter().any(|pair| pair.ours < pair.theirs), "the order within a pair varies");
+        assert!(pairs[0].iter().any(|pair| pair.ours > pair.theirs), "the order within a pair varies");
+        let aa = ratio(&pairs[0], |figure| Some(*figure)).expect("many sittings");
+        let other = ratio(&pairs[1], |figure| Some(*figure)).expect("many sittings");
+        assert!((aa.median - 1.0).abs() < 0.0011 && (other.median - 0.9).abs() < 0.0011, "{aa:?} {other:?}");
+        assert_eq!(ratio(&pairs[0], |_| None), None);
+    }
+}
