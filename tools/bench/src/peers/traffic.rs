@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::content;
 
 /// A traffic pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pattern {
     /// NBD write: header of 28 B, payload of 512 B.
@@ -60,17 +60,17 @@ impl Pattern {
     /// Its shape.
     #[must_use]
     pub fn shape(self) -> Shape {
-        let shape = |pieces, burst, bursts_per_s| Shape { pieces, burst, bursts_per_s };
+        let shape = |pieces, burst| Shape { pieces, burst };
         match self {
-            Self::Nbd512 => shape(&[28, 512], 1, 2000),
-            Self::Nbd4k => shape(&[28, 4096], 1, 2000),
-            Self::Nbd64k => shape(&[28, 65_536], 1, 1000),
-            Self::Nbd2m => shape(&[28, 2 << 20], 1, 50),
-            Self::Sheepdog4k => shape(&[48, 4096], 1, 2000),
-            Self::Reply4k => shape(&[16, 4096], 1, 2000),
-            Self::Http2 => shape(&[9, 31, 9, 8192], 1, 2000),
-            Self::Burst => shape(&[120], 100, 200),
-            Self::Bulk => shape(&[1 << 20], 1, 100),
+            Self::Nbd512 => shape(&[28, 512], 1),
+            Self::Nbd4k => shape(&[28, 4096], 1),
+            Self::Nbd64k => shape(&[28, 65_536], 1),
+            Self::Nbd2m => shape(&[28, 2 << 20], 1),
+            Self::Sheepdog4k => shape(&[48, 4096], 1),
+            Self::Reply4k => shape(&[16, 4096], 1),
+            Self::Http2 => shape(&[9, 31, 9, 8192], 1),
+            Self::Burst => shape(&[120], 100),
+            Self::Bulk => shape(&[1 << 20], 1),
         }
     }
 }
@@ -82,6 +82,21 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// A pattern in the words of its documentation, for a picture.
+pub(super) fn describe(pattern: Pattern) -> &'static str {
+    match pattern {
+        Pattern::Nbd512 => "28 + 512 B",
+        Pattern::Nbd4k => "28 + 4,096 B",
+        Pattern::Nbd64k => "28 B + 64 KiB",
+        Pattern::Nbd2m => "28 B + 2 MiB",
+        Pattern::Sheepdog4k => "48 + 4,096 B",
+        Pattern::Reply4k => "16 + 4,096 B",
+        Pattern::Http2 => "9 + 31 + 9 + 8,192 B",
+        Pattern::Burst => "one of 100 × 120 B",
+        Pattern::Bulk => "1 MiB",
+    }
+}
+
 /// How a pattern's bytes are handed over.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
@@ -89,8 +104,6 @@ pub struct Shape {
     pub pieces: &'static [usize],
     /// Messages between two flushes.
     pub burst: usize,
-    /// Bursts per second where delay is measured: far less than any stack can do.
-    pub bursts_per_s: u32,
 }
 
 impl Shape {

@@ -4,9 +4,9 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{ServerConfig, SupportedCipherSuite};
 
 use super::invalid;
 
@@ -84,11 +84,6 @@ impl TlsPipe {
     pub(crate) fn close(mut self) -> io::Result<()> {
         let sealed = self.seal(|traffic, out| traffic.queue_close_notify(out))?;
         self.stream.write_all(&self.outgoing[..sealed])
-    }
-
-    /// What was agreed on; `None` during the handshake.
-    pub(crate) fn suite(&self) -> Option<SupportedCipherSuite> {
-        self.conn.negotiated_cipher_suite()
     }
 
     /// Runs the state machine until it needs more input.

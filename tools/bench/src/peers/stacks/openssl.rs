@@ -6,17 +6,17 @@ use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVersion};
 
 use super::blocking::{Buffered, Session, Unbuffered};
 use super::{Link, now};
-use crate::peers::sender::{Load, Sent};
+use crate::peers::sender::Seat;
 use crate::tls::SERVER_NAMES;
 use crate::wire::Counters;
 use crate::wire::socket::CountingSocket;
 
-pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Unbuffered(connect(link)?)))
+pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Unbuffered(connect(link)?)))
 }
 
-pub(super) fn run_buffered(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Buffered::new(connect(link)?)))
+pub(super) fn run_buffered(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Buffered::new(connect(link)?)))
 }
 
 fn connect(link: &Link) -> io::Result<SslStream<CountingSocket>> {

@@ -7,7 +7,7 @@ use tls_cork::SendFlags;
 use tls_cork_mio::TlsStream;
 
 use super::{Link, Stack, now};
-use crate::peers::sender::{Load, Sent};
+use crate::peers::sender::Seat;
 use crate::tls::{self, TlsVersion};
 use crate::wire::Counters;
 use crate::wire::socket::CountingSocket;
@@ -18,8 +18,8 @@ struct Ours {
     events: Events,
 }
 
-pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(connect(link)?))
+pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(connect(link)?))
 }
 
 fn connect(link: &Link) -> io::Result<Ours> {

@@ -7,7 +7,7 @@ use rustls::{ClientConnection, Stream, StreamOwned};
 use super::blocking::{Buffered, Session, Unbuffered};
 use super::vectored::Pieces;
 use super::{Link, Stack, now};
-use crate::peers::sender::{Load, Sent};
+use crate::peers::sender::Seat;
 use crate::tls::{self, TlsVersion};
 use crate::wire::Counters;
 use crate::wire::socket::CountingSocket;
@@ -19,16 +19,16 @@ struct Vectored {
     pieces: Pieces,
 }
 
-pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Unbuffered(connect(link)?)))
+pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Unbuffered(connect(link)?)))
 }
 
-pub(super) fn run_buffered(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Buffered::new(connect(link)?)))
+pub(super) fn run_buffered(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Buffered::new(connect(link)?)))
 }
 
-pub(super) fn run_vectored(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Vectored { stream: connect(link)?, pieces: Pieces::default() }))
+pub(super) fn run_vectored(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Vectored { stream: connect(link)?, pieces: Pieces::default() }))
 }
 
 fn connect(link: &Link) -> io::Result<TlsStream> {

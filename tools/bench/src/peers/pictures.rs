@@ -1,0 +1,158 @@
+//! Pictures: one for each question that docs/measured.md answers, and one for the README.
+
+use super::stacks::StackName::{self, *};
+use super::table::{Figure, Standing};
+use super::traffic::Pattern;
+use super::{Load, traffic};
+use crate::chart::Chart;
+use crate::failure::Failure;
+use crate::measure::Verdict;
+use crate::report::{Column, Kind, OutArgs, Report, Value};
+
+/// What a panel shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Sends,
+    Sender,
+    Receiver,
+}
+
+struct Picture {
+    file: &'static str,
+    title: &'static str,
+    load: Load,
+    patterns: &'static [Pattern],
+    shown: &'static [Shown],
+    /// What a reader does today comes first.
+    bars: &'static [(StackName, &'static str)],
+}
+
+const TODAY: &[(StackName, &str)] = &[
+    (Rustls, "each piece written apart"),
+    (RustlsVec, "one vectored write"),
+    (RustlsBuf, "BufWriter and flush"),
+    (OursMio, "MORE"),
+];
+
+const PICTURES: [Picture; 6] = [
+    Picture {
+        file: "readme.svg",
+        title: "One message over TLS: sends, and CPU time of the sender (less is better)",
+        load: Load::Fixed,
+        patterns: &[Pattern::Nbd512, Pattern::Burst],
+        shown: &[Shown::Sends, Shown::Sender],
+        bars: TODAY,
+    },
+    Picture {
+        file: "peers-small.svg",
+        title: "Small messages at a fixed rate: CPU µs for each message (less is better)",
+        load: Load::Fixed,
+        patterns: &[Pattern::Nbd512, Pattern::Http2],
+        shown: &[Shown::Sender, Shown::Receiver],
+        bars: TODAY,
+    },
+    Picture {
+        file: "peers-large.svg",
+        title: "Large messages at full speed: CPU µs for each message (less is better)",
+        load: Load::Full,
+        patterns: &[Pattern::Nbd64k, Pattern::Nbd2m],
+        shown: &[Shown::Sender, Shown::Receiver],
+        bars: TODAY,
+    },
+    Picture {
+        file: "peers-async.svg",
+        title: "Async stacks at a fixed rate: CPU µs for each message (less is better)",
+        load: Load::Fixed,
+        patterns: &[Pattern::Nbd512, Pattern::Nbd64k],
+        shown: &[Shown::Sender, Shown::Receiver],
+        bars: &[
+            (Futures, "futures-rustls, each piece"),
+            (FuturesVec, "futures-rustls, vectored"),
+            (Tokio, "tokio-rustls, each piece"),
+            (TokioVec, "tokio-rustls, vectored"),
+            (S2n, "s2n-tls, each piece"),
+            (OursAsync, "MORE"),
+        ],
+    },
+    Picture {
+        file: "peers-openssl.svg",
+        title: "Beside OpenSSL, at a fixed rate: CPU µs for each message (less is better)",
+        load: Load::Fixed,
+        patterns: &[Pattern::Nbd512, Pattern::Nbd64k],
+        shown: &[Shown::Sender, Shown::Receiver],
+        bars: &[(Openssl, "OpenSSL, each piece"), (OpensslBuf, "OpenSSL, BufWriter"), (OursMio, "MORE")],
+    },
+    Picture {
+        file: "peers-limit.svg",
+        title: "Limits at full speed: CPU µs of the sender for each message (less is better)",
+        load: Load::Full,
+        patterns: &[Pattern::Nbd512, Pattern::Nbd64k],
+        shown: &[Shown::Sender],
+        bars: &[
+            (OursMio, "MORE"),
+            (AeadPlain, "sealing and sending"),
+            (Plain, "sending alone"),
+            (Aead, "sealing alone"),
+        ],
+    },
+];
+
+const COLUMNS: [Column; 3] = [
+    Column { csv: "panel", title: "", kind: Kind::Text, about: "" },
+    Column { csv: "bar", title: "", kind: Kind::Text, about: "" },
+    Column { csv: "figure", title: "", kind: Kind::Number(3), about: "" },
+];
+
+/// Writes those pictures of which every bar was measured.
+pub(super) fn save(standings: &[Standing], out: &OutArgs) -> Result<(), Failure> {
+    for picture in &PICTURES {
+        if let Some(report) = picture.report(standings) {
+            let chart = Chart::Bars {
+                title: picture.title,
+                panel: "{panel}",
+                series: "bar",
+                value: "figure",
+                leave_out: &[],
+                highlight: &["MORE"],
+            };
+            out.write(picture.file, report.svg(&chart)?.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+impl Picture {
+    fn report(&self, standings: &[Standing]) -> Option<Report> {
+        let mut report = Report::new("picture", &COLUMNS);
+        for &pattern in self.patterns {
+            for &shown in self.shown {
+                let what = match shown {
+                    Shown::Sends => "sends",
+                    Shown::Sender => "sender µs",
+                    Shown::Receiver => "receiver µs",
+                };
+                let panel = format!("{}: {what}", traffic::describe(pattern));
+                for &(stack, bar) in self.bars {
+                    let find =
+                        |stack| standings.iter().find(|s| (s.stack, s.pattern, s.load) == (stack, pattern, self.load));
+                    let (theirs, ours) = (find(stack)?, find(stack.ours())?);
+                    let figure = match shown {
+                        Shown::Sends => theirs.sends?,
+                        Shown::Sender => drawn(&theirs.sender, &ours.sender)?,
+                        Shown::Receiver => drawn(&theirs.receiver, &ours.receiver)?,
+                    };
+                    let text = |text: &str| Value::Text(text.to_owned());
+                    report.row(vec![text(&panel), text(bar), Value::Number(figure)]);
+                }
+            }
+        }
+        Some(report)
+    }
+}
+
+/// What is level with ours is drawn as long as ours. Two digits: no bar shows more than is known.
+fn drawn(theirs: &Figure, ours: &Figure) -> Option<f64> {
+    let figure = if theirs.verdict == Verdict::Level { ours.theirs? } else { theirs.theirs? };
+    let unit = 10_f64.powf(figure.abs().max(f64::MIN_POSITIVE).log10().floor() - 1.0);
+    Some((figure / unit).round() * unit)
+}
