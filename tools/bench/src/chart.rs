@@ -1,4 +1,4 @@
-//! Pictures of a report: bars for one figure of each row, or lines over a second figure.
+//! Pictures of a report: bars for one figure of each row.
 //!
 //! They have no background, and colours that stand out from white and from near black alike, so
 //! that one file suits a light and a dark page. No fonts are needed to draw them: the text stays
@@ -7,9 +7,7 @@
 use std::fmt::Display;
 
 use plotters::coord::Shift;
-use plotters::prelude::{
-    Circle, DrawingArea, IntoDrawingArea, IntoFont, PathElement, RGBColor, Rectangle, SVGBackend, Text,
-};
+use plotters::prelude::{DrawingArea, IntoDrawingArea, IntoFont, PathElement, RGBColor, Rectangle, SVGBackend, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, ShapeStyle, TextStyle};
 
@@ -38,26 +36,6 @@ pub enum Chart {
         /// Names of bars that stand out.
         highlight: &'static [&'static str],
     },
-    /// One line for each name in `series`, with the same colour in each panel. Where lines would hide each other, they are
-    /// drawn side by side.
-    Lines {
-        /// Headline: what is shown, and its unit.
-        title: &'static str,
-        /// Panels, as above; empty for a single one.
-        panel: &'static str,
-        /// The column that names the lines.
-        series: &'static str,
-        /// The column along the bottom.
-        x: &'static str,
-        /// What is written along the bottom.
-        x_title: &'static str,
-        /// The column with the figures.
-        y: &'static str,
-        /// A logarithmic scale along the bottom.
-        log_x: bool,
-        /// A logarithmic scale upwards.
-        log_y: bool,
-    },
 }
 
 const WIDTH: u32 = 960;
@@ -65,63 +43,34 @@ const MARGIN: i32 = 12;
 const TITLE_HEIGHT: i32 = 40;
 const BAR_HEIGHT: i32 = 20;
 const PANEL_TITLE_HEIGHT: i32 = 28;
-const LINES_PANEL_HEIGHT: i32 = 260;
-const LEGEND_LINE_HEIGHT: i32 = 20;
 
 /// Mid-tones: 4.3 : 1 on white and on #0d1117 for text, 3 : 1 or better for the rest (WCAG 2.2, 1.4.3 and 1.4.11).
 const TEXT: RGBColor = RGBColor(0x79, 0x79, 0x79);
 const ORDINARY_BAR: RGBColor = RGBColor(0x73, 0x83, 0x94);
-const LINES: [RGBColor; 8] = [
-    RGBColor(0x2f, 0x81, 0xf7),
-    RGBColor(0xd9, 0x6c, 0x0d),
-    RGBColor(0x2c, 0x97, 0x5a),
-    RGBColor(0xd6, 0x48, 0x4d),
-    RGBColor(0x9a, 0x5c, 0xd6),
-    RGBColor(0x0d, 0x94, 0xa3),
-    RGBColor(0x9c, 0x6b, 0x35),
-    RGBColor(0xd1, 0x4f, 0x9b),
-];
+const HIGHLIGHTED_BAR: RGBColor = RGBColor(0x2f, 0x81, 0xf7);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 pub(crate) fn draw(chart: &Chart, report: &Report) -> Result<String, Failure> {
-    match *chart {
-        Chart::Bars { title, panel, series, value, leave_out, highlight } => {
-            let (series, value) = (column(report, series)?, column(report, value)?);
-            let panels = panels(report, panel, |row| {
-                let (name, figure) = (name(report, row, series), row[value].figure()?);
-                let stands_out = highlight.contains(&name.as_str());
-                (!leave_out.contains(&name.as_str())).then_some(Bar { name, figure, stands_out })
-            })?;
-            draw_bars(title, &panels)
-        }
-        Chart::Lines { title, panel, series, x, x_title, y, log_x, log_y } => {
-            let (series, x, y) = (column(report, series)?, column(report, x)?, column(report, y)?);
-            let panels = panels(report, panel, |row| {
-                let (x, y) = (row[x].figure()?.median, row[y].figure()?.median);
-                let drawable = (x > 0.0 || !log_x) && (y > 0.0 || !log_y);
-                drawable.then(|| Point { name: name(report, row, series), x, y })
-            })?;
-            draw_lines(title, x_title, &panels, log_x, log_y)
-        }
-    }
+    let Chart::Bars { title, panel, series, value, leave_out, highlight } = *chart;
+    let (series, value) = (column(report, series)?, column(report, value)?);
+    let panels = panels(report, panel, |row| {
+        let (name, figure) = (name(report, row, series), row[value].figure()?);
+        let stands_out = highlight.contains(&name.as_str());
+        (!leave_out.contains(&name.as_str())).then_some(Bar { name, figure, stands_out })
+    })?;
+    draw_bars(title, &panels)
 }
 
-struct Panel<M> {
+struct Panel {
     title: String,
-    marks: Vec<M>,
+    bars: Vec<Bar>,
 }
 
 struct Bar {
     name: String,
     figure: Median,
     stands_out: bool,
-}
-
-struct Point {
-    name: String,
-    x: f64,
-    y: f64,
 }
 
 fn column(report: &Report, csv: &str) -> Result<usize, Failure> {
@@ -136,17 +85,17 @@ fn failure(why: impl Display) -> Failure {
     Failure::new("draw", "chart", why)
 }
 
-/// Sorts the rows that have a mark into panels, in the order in which the panels first appear.
-fn panels<M>(report: &Report, template: &str, mark: impl Fn(&[Value]) -> Option<M>) -> Result<Vec<Panel<M>>, Failure> {
-    let mut panels: Vec<Panel<M>> = Vec::new();
+/// Sorts the rows that have a bar into panels, in the order in which the panels first appear.
+fn panels(report: &Report, template: &str, bar: impl Fn(&[Value]) -> Option<Bar>) -> Result<Vec<Panel>, Failure> {
+    let mut panels: Vec<Panel> = Vec::new();
     for row in report.rows() {
         let title = fill_in(template, report, row)?;
-        let Some(mark) = mark(row) else {
+        let Some(bar) = bar(row) else {
             continue;
         };
         match panels.iter_mut().find(|p| p.title == title) {
-            Some(panel) => panel.marks.push(mark),
-            None => panels.push(Panel { title, marks: vec![mark] }),
+            Some(panel) => panel.bars.push(bar),
+            None => panels.push(Panel { title, bars: vec![bar] }),
         }
     }
     Ok(panels)
@@ -239,22 +188,22 @@ fn lay_out(heights: &[i32], top: i32) -> (Vec<(i32, i32)>, i32, i32) {
     (places, width, y)
 }
 
-fn draw_bars(title: &str, panels: &[Panel<Bar>]) -> Result<String, Failure> {
-    let heights: Vec<i32> = panels.iter().map(|p| PANEL_TITLE_HEIGHT + p.marks.len() as i32 * BAR_HEIGHT).collect();
+fn draw_bars(title: &str, panels: &[Panel]) -> Result<String, Failure> {
+    let heights: Vec<i32> = panels.iter().map(|p| PANEL_TITLE_HEIGHT + p.bars.len() as i32 * BAR_HEIGHT).collect();
     let (places, width, height) = lay_out(&heights, TITLE_HEIGHT);
-    let names = panels.iter().flat_map(|p| &p.marks).map(|bar| text_width(&bar.name, 12)).max().unwrap_or(0);
+    let names = panels.iter().flat_map(|p| &p.bars).map(|bar| text_width(&bar.name, 12)).max().unwrap_or(0);
     on_canvas(height, |area| {
         write(area, title, (MARGIN, TITLE_HEIGHT / 2), 16, HPos::Left)?;
         for (panel, (left, top)) in panels.iter().zip(places) {
             write(area, &panel.title, (left, top + PANEL_TITLE_HEIGHT / 2), 13, HPos::Left)?;
             let zero = left + names + 8;
-            let most = panel.marks.iter().map(|bar| bar.figure.max).fold(f64::MIN_POSITIVE, f64::max);
+            let most = panel.bars.iter().map(|bar| bar.figure.max).fold(f64::MIN_POSITIVE, f64::max);
             let room = f64::from(left + width - zero - text_width("1.23 M", 12) - 12);
             let at = |figure: f64| zero + (figure.max(0.0) / most * room).round() as i32;
-            for (index, bar) in panel.marks.iter().enumerate() {
+            for (index, bar) in panel.bars.iter().enumerate() {
                 let upper = top + PANEL_TITLE_HEIGHT + index as i32 * BAR_HEIGHT;
                 let middle = upper + BAR_HEIGHT / 2;
-                let colour = if bar.stands_out { LINES[0] } else { ORDINARY_BAR };
+                let colour = if bar.stands_out { HIGHLIGHTED_BAR } else { ORDINARY_BAR };
                 write(area, &bar.name, (zero - 6, middle), 12, HPos::Right)?;
                 rectangle(
                     area,
@@ -272,179 +221,6 @@ fn draw_bars(title: &str, panels: &[Panel<Bar>]) -> Result<String, Failure> {
         }
         Ok(())
     })
-}
-
-/// A scale along one side of a panel.
-struct Scale {
-    log: bool,
-    low: f64,
-    high: f64,
-    ticks: Vec<f64>,
-}
-
-impl Scale {
-    fn of(figures: &[f64], log: bool) -> Self {
-        let low = figures.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        if log {
-            let ticks: Vec<f64> = (-12..=15)
-                .flat_map(|power| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(power)))
-                .filter(|tick| (low..=high).contains(tick))
-                .collect();
-            let decades = |all: &[f64]| all.iter().copied().filter(|t| is_power_of_ten(*t)).collect::<Vec<f64>>();
-            let ticks = if ticks.len() > 7 { decades(&ticks) } else { ticks };
-            return Self { log, low: low / 1.1, high: high * 1.1, ticks };
-        }
-        let low = low.min(0.0);
-        let high = if high > low { high } else { low + 1.0 };
-        let step = 10f64.powf(((high - low) / 5.0).log10().ceil());
-        let step = if (high - low) / step < 2.0 { step / 5.0 } else { step / 2.0 };
-        let ticks = (0..).map(|i| low + f64::from(i) * step).take_while(|t| *t <= high * 1.001).collect();
-        Self { log, low, high: high * 1.02, ticks }
-    }
-
-    /// From 0 at the low end to 1 at the high end.
-    fn share(&self, figure: f64) -> f64 {
-        if self.log {
-            (figure / self.low).ln() / (self.high / self.low).ln()
-        } else {
-            (figure - self.low) / (self.high - self.low)
-        }
-    }
-}
-
-fn is_power_of_ten(number: f64) -> bool {
-    (number.log10() - number.log10().round()).abs() < 1e-9
-}
-
-fn draw_lines(
-    title: &str,
-    x_title: &str,
-    panels: &[Panel<Point>],
-    log_x: bool,
-    log_y: bool,
-) -> Result<String, Failure> {
-    let mut names: Vec<&str> = Vec::new();
-    for point in panels.iter().flat_map(|p| &p.marks) {
-        if !names.contains(&point.name.as_str()) {
-            names.push(&point.name);
-        }
-    }
-    let colour = |name: &str| LINES[names.iter().position(|n| *n == name).unwrap_or(0) % LINES.len()];
-    let legend = legend_places(&names);
-    let legend_height = legend.last().map_or(0, |(_, y)| y + LEGEND_LINE_HEIGHT);
-    let heights = vec![LINES_PANEL_HEIGHT; panels.len()];
-    let (places, width, height) = lay_out(&heights, TITLE_HEIGHT + legend_height);
-    on_canvas(height, |area| {
-        write(area, title, (MARGIN, TITLE_HEIGHT / 2), 16, HPos::Left)?;
-        for (name, (x, y)) in names.iter().zip(legend) {
-            let middle = TITLE_HEIGHT + y + LEGEND_LINE_HEIGHT / 2;
-            rectangle(area, (x, middle - 2), (x + 18, middle + 2), colour(name))?;
-            write(area, name, (x + 24, middle), 12, HPos::Left)?;
-        }
-        for (panel, (left, top)) in panels.iter().zip(places) {
-            let frame = Frame::new(panel, (left, top), width, log_x, log_y);
-            frame.draw(area, &panel.title, x_title)?;
-            let mut lines: Vec<Vec<(i32, i32)>> = Vec::new();
-            for name in &names {
-                let line = frame.line(panel.marks.iter().filter(|p| p.name == *name));
-                let beside = lines.iter().filter(|other| coincide(other, &line)).count() as i32;
-                let shifted = line.iter().map(|&(x, y)| (x, y - 3 * beside)).collect();
-                draw_line(area, shifted, colour(name))?;
-                lines.push(line);
-            }
-        }
-        Ok(())
-    })
-}
-
-/// Where the legend's entries go, below each other's line when one is full.
-fn legend_places(names: &[&str]) -> Vec<(i32, i32)> {
-    let (mut x, mut y) = (MARGIN, 0);
-    let mut places = Vec::new();
-    for name in names {
-        let width = 24 + text_width(name, 12) + 16;
-        if x + width > WIDTH as i32 && x > MARGIN {
-            (x, y) = (MARGIN, y + LEGEND_LINE_HEIGHT);
-        }
-        places.push((x, y));
-        x += width;
-    }
-    places
-}
-
-/// The plot of one panel of lines.
-struct Frame {
-    left: i32,
-    right: i32,
-    top: i32,
-    bottom: i32,
-    x: Scale,
-    y: Scale,
-}
-
-impl Frame {
-    fn new(panel: &Panel<Point>, (left, top): (i32, i32), width: i32, log_x: bool, log_y: bool) -> Self {
-        let xs: Vec<f64> = panel.marks.iter().map(|p| p.x).collect();
-        let ys: Vec<f64> = panel.marks.iter().map(|p| p.y).collect();
-        let mut x = Scale::of(&xs, log_x);
-        // A few chosen places are named themselves.
-        let mut chosen = xs;
-        chosen.sort_by(f64::total_cmp);
-        chosen.dedup();
-        if chosen.len() <= 6 {
-            x.ticks = chosen;
-        }
-        Self {
-            left: left + 54,
-            right: left + width - 10,
-            top: top + PANEL_TITLE_HEIGHT,
-            bottom: top + LINES_PANEL_HEIGHT - 40,
-            x,
-            y: Scale::of(&ys, log_y),
-        }
-    }
-
-    fn place(&self, x: f64, y: f64) -> (i32, i32) {
-        let across = self.x.share(x) * f64::from(self.right - self.left);
-        let up = self.y.share(y) * f64::from(self.bottom - self.top);
-        (self.left + across.round() as i32, self.bottom - up.round() as i32)
-    }
-
-    fn draw(&self, area: &Area<'_>, title: &str, x_title: &str) -> Result<(), String> {
-        write(area, title, (self.left, self.top - PANEL_TITLE_HEIGHT / 2), 13, HPos::Left)?;
-        for &tick in &self.y.ticks {
-            let (_, y) = self.place(self.x.low, tick);
-            path(area, vec![(self.left, y), (self.right, y)], TEXT.mix(0.35))?;
-            write(area, &short(tick), (self.left - 6, y), 11, HPos::Right)?;
-        }
-        for &tick in &self.x.ticks {
-            let (x, _) = self.place(tick, self.y.low);
-            path(area, vec![(x, self.bottom), (x, self.bottom + 4)], TEXT)?;
-            write(area, &short(tick), (x, self.bottom + 13), 11, HPos::Center)?;
-        }
-        path(area, vec![(self.left, self.top), (self.left, self.bottom), (self.right, self.bottom)], TEXT)?;
-        write(area, x_title, ((self.left + self.right) / 2, self.bottom + 30), 11, HPos::Center)
-    }
-
-    fn line<'p>(&self, points: impl Iterator<Item = &'p Point>) -> Vec<(i32, i32)> {
-        let mut points: Vec<&Point> = points.collect();
-        points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        points.iter().map(|p| self.place(p.x, p.y)).collect()
-    }
-}
-
-/// Whether one line would hide the other.
-fn coincide(line: &[(i32, i32)], other: &[(i32, i32)]) -> bool {
-    line.len() == other.len() && line.iter().zip(other).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() <= 2)
-}
-
-fn draw_line(area: &Area<'_>, places: Vec<(i32, i32)>, colour: RGBColor) -> Result<(), String> {
-    path(area, places.clone(), colour.stroke_width(2))?;
-    for place in places {
-        area.draw(&Circle::new(place, 3, colour.filled())).map_err(|e| e.to_string())?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -62,7 +62,18 @@ pub struct Measured {
 ///
 /// When the export does not suit the load, the connection fails, the server answers wrongly or
 /// with an error, or data read back differs from what was written.
-pub fn run(link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Failure> {
+pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Failure> {
+    let measured = slice(&mut link, facts, load)?;
+    finish(link)?;
+    Ok(measured)
+}
+
+/// As [`run`], and leaves the connection open for more.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn slice(link: &mut Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Failure> {
     write(link, facts, load, None)
 }
 
@@ -71,15 +82,29 @@ pub fn run(link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Fai
 /// # Errors
 ///
 /// As [`run`], and when the file cannot be read.
-pub fn copy(link: Link, facts: &ExportFacts, load: &Load, file: &File) -> Result<Measured, Failure> {
-    write(link, facts, load, Some(file))
+pub fn copy(mut link: Link, facts: &ExportFacts, load: &Load, file: &File) -> Result<Measured, Failure> {
+    let measured = write(&mut link, facts, load, Some(file))?;
+    finish(link)?;
+    Ok(measured)
 }
 
-fn write(mut link: Link, facts: &ExportFacts, load: &Load, file: Option<&File>) -> Result<Measured, Failure> {
+/// Tells the server to disconnect, and closes.
+///
+/// # Errors
+///
+/// When that could not be sent.
+pub fn finish(mut link: Link) -> Result<(), Failure> {
+    let disconnect = request(CMD_DISC, 0, 0, 0);
+    let sent = link.submit(Outgoing::request(disconnect, Bytes::new()), true).and_then(|()| link.end_turn());
+    sent.map_err(|e| link.failure("NBD disconnect", e))?;
+    link.close()
+}
+
+fn write(link: &mut Link, facts: &ExportFacts, load: &Load, file: Option<&File>) -> Result<Measured, Failure> {
     check_export(facts, load).map_err(|why| link.failure("use export", why))?;
     let seed = RandomState::new().hash_one(0);
     let mut engine = Engine {
-        link: &mut link,
+        link,
         outstanding: Outstanding::new(load.queue_depth),
         replies: ReplyStream::default(),
         buffer: vec![0; READ_BUFFER],
@@ -123,10 +148,6 @@ fn write(mut link: Link, facts: &ExportFacts, load: &Load, file: Option<&File>) 
         let mut reads = Reads { load, seed, written, begun: 0, expected: vec![0; load.block_size as usize] };
         engine.run("verify", &mut reads)?;
     }
-    let disconnect = request(CMD_DISC, 0, 0, 0);
-    let sent = link.submit(Outgoing::request(disconnect, Bytes::new()), true).and_then(|()| link.end_turn());
-    sent.map_err(|e| link.failure("NBD disconnect", e))?;
-    link.close()?;
     Ok(measured)
 }
 

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use tls_cork_bench::broadcast::receivers::ReceiversArgs;
 use tls_cork_bench::broadcast::sender::SenderArgs;
 use tls_cork_bench::broadcast::{self, BroadcastArgs};
-use tls_cork_bench::compare::{self, CompareArgs};
+use tls_cork_bench::compare::{self, ClientArgs, CompareArgs};
 use tls_cork_bench::failure::Failure;
 use tls_cork_bench::grid::{self, GridArgs};
 use tls_cork_bench::nbd::server::{self, ServeArgs};
@@ -41,17 +41,20 @@ struct Cli {
 enum Command {
     /// One strategy at one block size, against a server that is running.
     Nbd(NbdArgs),
-    /// Repeated alternating runs against nbdkit, beside fio; medians of paired ratios.
+    /// Alternating slices against nbdkit, beside fio; medians of paired ratios, with intervals.
     Compare(CompareArgs),
+    /// The clients of `compare`.
+    #[command(hide = true)]
+    CompareClients(ClientArgs),
     /// Networks that we do not have: policies over a model of TCP, in virtual time.
     Simulate(SimulateArgs),
     /// Side by side with qemu-img, qemu-io, nbdcopy and fio, all writing to one nbdkit.
     Real(RealArgs),
     /// One message to many receivers that do not read: what that takes in memory.
     Broadcast(BroadcastArgs),
-    /// The same traffic through this library and through others, to one receiver; medians of paired ratios.
+    /// The same traffic through this library and through others, to one receiver; medians of paired ratios, with intervals.
     Peers(PeersArgs),
-    /// One stack's sending side.
+    /// The sending side of all stacks.
     #[command(hide = true)]
     PeersSend(SendArgs),
     /// The receiver of all stacks.
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         None => grid::run(&cli.grid),
         Some(Command::Nbd(args)) => nbd_command::run(args),
         Some(Command::Compare(args)) => compare::run(args),
+        Some(Command::CompareClients(args)) => compare::serve(args),
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Real(args)) => real::run(args),
         Some(Command::Broadcast(args)) => broadcast::run(args),

@@ -164,6 +164,7 @@ mod tests {
 
         fn slice(&mut self, contender: &f64) -> Result<f64, Failure> {
             self.slices += 1;
+            std::thread::sleep(Duration::from_micros(100));
             // The machine is slower from slice to slice, by the same factor for everyone.
             Ok(contender * 1.001_f64.powi(self.slices as i32))
         }

@@ -170,32 +170,24 @@ pub fn run(args: &PeersArgs) -> Result<(), Failure> {
         asked => asked.to_vec(),
     };
     let certs = TemporaryCertificates::new()?;
-    let mut bench = Bench { args, certs: certs.path(), seats: stacks, amounts: HashMap::new(), rng: Rng::new() };
+    let mut bench = Bench { args, certs: certs.path(), amounts: HashMap::new(), rng: Rng::new() };
     if let Some(bursts) = args.bursts {
-        return count(&mut bench, &patterns, bursts);
+        return count(&mut bench, &stacks, &patterns, bursts);
     }
-    let rivals = bench.seats.len();
-    let mut against = Vec::new();
-    for seat in 0..rivals {
-        let ours = bench.seats[seat].ours();
-        // Of ours there are two: the first is compared with the second, and with everyone else.
-        if bench.seats[seat] == ours {
-            bench.seats.push(ours);
-            against.push((bench.seats.len() - 1, seat));
-        } else if let Some(place) = bench.seats[..rivals].iter().position(|&stack| stack == ours) {
-            against.push((place, seat));
-        }
-    }
+    bench.calibrate(&stacks, &patterns)?;
+    // Each row has two connections of its own: one that is used more often than another finds larger
+    // socket buffers and warmer caches, and would seem up to twice as fast.
+    let seats: Vec<StackName> = stacks.iter().flat_map(|stack| [stack.ours(), *stack]).collect();
     let mut rows = Vec::new();
     for &pattern in &patterns {
         for load in Load::ALL {
             let contender = |seat| Contender { seat, pattern, load };
-            rows.extend(against.iter().map(|&(ours, theirs)| (contender(ours), contender(theirs))));
+            rows.extend((0..stacks.len()).map(|row| (contender(2 * row), contender(2 * row + 1))));
         }
     }
     let plan = Plan { budget: args.seconds, rounds: if args.full { 2 } else { 1 } };
     let mut rng = bench.rng.fork();
-    let pairs = measure::run(plan, &rows, &mut rng, |number| bench.open(number, &patterns))?;
+    let pairs = measure::run(plan, &rows, &mut rng, |number| bench.open(number, &seats))?;
     if args.json {
         let slices: Vec<&Slice> = pairs.iter().flatten().flat_map(|pair| [&pair.ours, &pair.theirs]).collect();
         report::print_json(&slices)?;
@@ -211,19 +203,19 @@ pub fn run(args: &PeersArgs) -> Result<(), Failure> {
 }
 
 /// Each stack, pattern and load once.
-fn count(bench: &mut Bench<'_>, patterns: &[Pattern], bursts: u64) -> Result<(), Failure> {
+fn count(bench: &mut Bench<'_>, stacks: &[StackName], patterns: &[Pattern], bursts: u64) -> Result<(), Failure> {
     let mut slices = Vec::new();
-    let mut room = bench.connect(0)?;
+    let mut room = bench.connect(0, stacks)?;
     for &pattern in patterns {
         for load in Load::ALL {
-            for seat in 0..bench.seats.len() {
+            for seat in 0..stacks.len() {
                 let interval = (load == Load::Fixed).then_some(COUNTING_INTERVAL);
                 let contender = Contender { seat, pattern, load };
                 slices.push(room.job(contender, bursts, interval, 0.0)?);
             }
         }
     }
-    Sitting::<Contender>::end(room)?;
+    room.end()?;
     if bench.args.json {
         return report::print_json(&slices);
     }
@@ -232,7 +224,7 @@ fn count(bench: &mut Bench<'_>, patterns: &[Pattern], bursts: u64) -> Result<(),
     bench.args.out.write("peers.csv", &table::report(&standings).csv()?)
 }
 
-/// Who takes part, ours first, and a word about who does not.
+/// Who takes part, with ours for each, and a word about who does not.
 fn contenders(asked: &[StackName]) -> Result<Vec<StackName>, Failure> {
     let missing = |stack: &StackName| stack.needs_feature() && !cfg!(feature = "peers");
     if let Some(stack) = asked.iter().find(|stack| missing(stack)) {
@@ -263,26 +255,23 @@ struct Amount {
 struct Bench<'a> {
     args: &'a PeersArgs,
     certs: &'a Path,
-    seats: Vec<StackName>,
-    amounts: HashMap<(usize, Pattern, Load), Amount>,
+    amounts: HashMap<(StackName, Pattern, Load), Amount>,
     rng: Rng,
 }
 
 impl Bench<'_> {
-    fn open(&mut self, number: u32, patterns: &[Pattern]) -> Result<Room, Failure> {
-        let mut room = self.connect(number)?;
-        if number == 0 {
-            for &pattern in patterns {
-                self.calibrate(&mut room, pattern)?;
-            }
-        }
+    /// New processes and connections, whose socket buffers have grown to what they will be.
+    fn open(&mut self, number: u32, seats: &[StackName]) -> Result<Room, Failure> {
+        let mut room = self.connect(number, seats)?;
         room.amounts.clone_from(&self.amounts);
+        for seat in 0..seats.len() {
+            room.exchange(Contender { seat, pattern: Pattern::Nbd2m, load: Load::Full }, 4, None, 0.0)?;
+        }
         Ok(room)
     }
 
-    /// New processes, and a connection for each seat.
-    fn connect(&mut self, number: u32) -> Result<Room, Failure> {
-        let stacks = self.seats.iter().map(|stack| format!("--stack={stack}"));
+    fn connect(&mut self, number: u32, seats: &[StackName]) -> Result<Room, Failure> {
+        let stacks = seats.iter().map(|stack| format!("--stack={stack}"));
         let mut command = Command::new(children::ourselves()?);
         command.arg("peers-receive").arg("--certs").arg(self.certs).args(stacks.clone());
         let processor = |which: u32| format!("--processor={}", which % 2);
@@ -293,50 +282,51 @@ impl Bench<'_> {
         command.arg(self.certs.join(tls::CA_CERT)).arg(format!("--max-hold-ms={}", self.args.max_hold_ms));
         let mut sender = Attendant::start(command.args(stacks).arg(processor(number + 1)), "sender")?;
         sender.hear()?;
-        let (seats, rng) = (self.seats.clone(), self.rng.fork());
-        Ok(Room { receiver, sender, seats, rng, amounts: HashMap::new() })
+        Ok(Room { receiver, sender, seats: seats.to_vec(), rng: self.rng.fork(), amounts: HashMap::new() })
     }
 
     /// Finds the size of everyone's slices, and the rate that is the same for all.
-    fn calibrate(&mut self, room: &mut Room, pattern: Pattern) -> Result<(), Failure> {
+    fn calibrate(&mut self, stacks: &[StackName], patterns: &[Pattern]) -> Result<(), Failure> {
         let (full, paced) = if self.args.quick { (0.008, 0.015) } else { (0.02, 0.04) };
-        let mut slowest = f64::INFINITY;
-        for seat in 0..self.seats.len() {
-            let contender = Contender { seat, pattern, load: Load::Full };
-            let mut bursts = 1;
-            let rate = loop {
-                let (sent, received) = room.exchange(contender, bursts, None, 0.0)?;
-                let seconds = sent.end_ns.max(received.last_ns).saturating_sub(sent.start_ns).max(1) as f64 / 1e9;
-                if seconds > full / 2.0 {
-                    let spin_ns = self.handicap(seat) * sent.cpu_ns as f64 / bursts as f64;
-                    let rate = bursts as f64 / seconds;
-                    let bursts = (rate * full).ceil() as u64;
-                    self.amounts.insert((seat, pattern, Load::Full), Amount { bursts, interval: None, spin_ns });
-                    break rate;
-                }
-                bursts *= (full / seconds).clamp(2.0, 8.0) as u64;
-            };
-            slowest = slowest.min(rate);
-        }
-        let interval = Duration::from_secs_f64(1.0 / (slowest * SHARE));
-        let bursts = (paced / interval.as_secs_f64()).ceil().max(4.0) as u64;
-        for seat in 0..self.seats.len() {
-            let contender = Contender { seat, pattern, load: Load::Fixed };
-            let mut spin_ns = 0.0;
-            if self.handicap(seat) > 0.0 {
-                let (sent, _) = room.exchange(contender, bursts, Some(interval), 0.0)?;
-                spin_ns = self.handicap(seat) * sent.cpu_ns as f64 / bursts as f64;
+        let mut room = self.open(0, stacks)?;
+        for &pattern in patterns {
+            let mut slowest = f64::INFINITY;
+            for (seat, &stack) in stacks.iter().enumerate() {
+                let contender = Contender { seat, pattern, load: Load::Full };
+                let mut bursts = 1;
+                let rate = loop {
+                    let (sent, received) = room.exchange(contender, bursts, None, 0.0)?;
+                    let seconds = sent.end_ns.max(received.last_ns).saturating_sub(sent.start_ns).max(1) as f64 / 1e9;
+                    if seconds > full / 2.0 {
+                        let rate = bursts as f64 / seconds;
+                        let spin_ns = self.handicap(stack) * sent.cpu_ns as f64 / bursts as f64;
+                        let amount = Amount { bursts: (rate * full).ceil() as u64, interval: None, spin_ns };
+                        self.amounts.insert((stack, pattern, Load::Full), amount);
+                        break rate;
+                    }
+                    bursts *= (full / seconds).clamp(2.0, 8.0) as u64;
+                };
+                slowest = slowest.min(rate);
             }
-            let amount = Amount { bursts, interval: Some(interval), spin_ns };
-            self.amounts.insert((seat, pattern, Load::Fixed), amount);
+            let interval = Duration::from_secs_f64(1.0 / (slowest * SHARE));
+            let bursts = (paced / interval.as_secs_f64()).ceil().max(4.0) as u64;
+            for (seat, &stack) in stacks.iter().enumerate() {
+                let mut spin_ns = 0.0;
+                if self.handicap(stack) > 0.0 {
+                    let contender = Contender { seat, pattern, load: Load::Fixed };
+                    let (sent, _) = room.exchange(contender, bursts, Some(interval), 0.0)?;
+                    spin_ns = self.handicap(stack) * sent.cpu_ns as f64 / bursts as f64;
+                }
+                let amount = Amount { bursts, interval: Some(interval), spin_ns };
+                self.amounts.insert((stack, pattern, Load::Fixed), amount);
+            }
         }
-        Ok(())
+        room.end()
     }
 
-    /// The share of CPU time that the stack of this seat is to waste.
-    fn handicap(&self, seat: usize) -> f64 {
-        let is_first = self.seats.iter().position(|&stack| stack == self.seats[seat]) == Some(seat);
-        self.args.handicap.filter(|handicap| is_first && handicap.stack == self.seats[seat]).map_or(0.0, |h| h.share)
+    /// The share of CPU time that a rival is to waste.
+    fn handicap(&self, stack: StackName) -> f64 {
+        self.args.handicap.filter(|handicap| handicap.stack == stack).map_or(0.0, |handicap| handicap.share)
     }
 }
 
@@ -345,7 +335,7 @@ struct Room {
     receiver: Attendant,
     sender: Attendant,
     seats: Vec<StackName>,
-    amounts: HashMap<(usize, Pattern, Load), Amount>,
+    amounts: HashMap<(StackName, Pattern, Load), Amount>,
     rng: Rng,
 }
 
@@ -354,9 +344,12 @@ impl Sitting<Contender> for Room {
 
     fn slice(&mut self, &contender: &Contender) -> Result<Slice, Failure> {
         let Contender { seat, pattern, load } = contender;
-        let Some(&Amount { bursts, interval, spin_ns }) = self.amounts.get(&(seat, pattern, load)) else {
-            return Err(Failure::new("measure", self.seats[seat], "it was not calibrated"));
+        let stack = self.seats[seat];
+        let Some(&Amount { bursts, interval, spin_ns }) = self.amounts.get(&(stack, pattern, load)) else {
+            return Err(Failure::new("measure", stack, "it was not calibrated"));
         };
+        // In each row the second connection is the rival's.
+        let spin_ns = if seat % 2 == 1 { spin_ns } else { 0.0 };
         self.exchange(contender, bursts.div_ceil(8), interval, spin_ns)?;
         self.job(contender, bursts, interval, spin_ns)
     }

@@ -304,6 +304,13 @@ impl End {
                     outgoing.clear();
                     transmit.done();
                 }
+                ConnectionState::WriteTraffic(mut traffic) if self.peer_closed => {
+                    let mut alert = [0; 64];
+                    let n = traffic.queue_close_notify(&mut alert).map_err(invalid)?;
+                    // A sender may be gone by now.
+                    let _ = stream.write_all(&alert[..n]);
+                    idle = true;
+                }
                 ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) => idle = true,
                 ConnectionState::PeerClosed => self.peer_closed = true,
                 ConnectionState::Closed => (idle, self.peer_closed) = (true, true),

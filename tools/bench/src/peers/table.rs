@@ -106,8 +106,8 @@ impl Figure {
         Self { theirs, ratio: None, verdict: Verdict::CannotTell }
     }
 
-    fn values(&self, is_compared: bool) -> [Value; 3] {
-        let word = (is_compared && self.theirs.is_some()).then(|| Value::Text(self.verdict.to_string()));
+    fn values(&self, has_word: bool) -> [Value; 3] {
+        let word = (has_word && self.theirs.is_some()).then(|| Value::Text(self.verdict.to_string()));
         [number(self.theirs), Value::spread(self.ratio), word.unwrap_or(Value::Missing)]
     }
 }
@@ -167,9 +167,17 @@ impl Standing {
         }
     }
 
+    fn is_ours(&self) -> bool {
+        self.stack == self.stack.ours()
+    }
+
+    /// Neither ours nor a limit.
+    fn is_rival(&self) -> bool {
+        self.stack.uses_tls() && !self.is_ours()
+    }
+
     fn name(&self) -> String {
-        let is_aa = self.pairs > 0 && self.stack == self.stack.ours();
-        format!("{}{}", self.stack, if is_aa { " (A/A)" } else { "" })
+        format!("{}{}", self.stack, if self.pairs > 0 && self.is_ours() { " (A/A)" } else { "" })
     }
 
     fn load(&self) -> &'static str {
@@ -180,13 +188,13 @@ impl Standing {
     }
 
     fn row(&self) -> Vec<Value> {
-        let is_compared = self.pairs > 0;
+        let has_word = self.pairs > 0 && self.stack.uses_tls();
         let text = |text: String| Value::Text(text);
-        let ours = if is_compared { text(self.stack.ours().to_string()) } else { Value::Missing };
+        let ours = if self.pairs > 0 { text(self.stack.ours().to_string()) } else { Value::Missing };
         let mut row = vec![text(self.pattern.to_string()), text(self.load().to_owned()), text(self.name()), ours];
         row.extend([self.records, self.sends, self.reads].map(number));
         for figure in [&self.sender, &self.receiver, &self.delay, &self.speed] {
-            row.extend(figure.values(is_compared));
+            row.extend(figure.values(has_word));
         }
         row.push(Value::Count(self.pairs));
         row
@@ -196,6 +204,9 @@ impl Standing {
 fn number(figure: Option<f64>) -> Value {
     figure.map_or(Value::Missing, Value::Number)
 }
+
+/// One of a standing's figures.
+type Choice = fn(&Standing) -> &Figure;
 
 /// What `--help` says behind the options.
 pub(super) fn help() -> String {
@@ -242,7 +253,7 @@ pub(super) fn text(standings: &[Standing]) -> String {
         if first.pairs == 0 {
             continue;
         }
-        let figures: [(&str, fn(&Standing) -> &Figure); 4] = [
+        let figures: [(&str, Choice); 4] = [
             ("Sender CPU", |s| &s.sender),
             ("Receiver CPU", |s| &s.receiver),
             ("Delay", |s| &s.delay),
@@ -251,11 +262,11 @@ pub(super) fn text(standings: &[Standing]) -> String {
         for (subject, figure) in figures {
             let rows: Vec<(Verdict, String)> = group
                 .iter()
-                .filter(|standing| figure(standing).theirs.is_some())
+                .filter(|standing| standing.is_rival() && figure(standing).theirs.is_some())
                 .map(|standing| (figure(standing).verdict, standing.name()))
                 .collect();
             if !rows.is_empty() {
-                text += &measure::judgement(&format!("{subject}, ours against each"), "of", &rows);
+                text += &measure::judgement(&format!("{subject}, ours against each"), &rows);
                 text.push('\n');
             }
         }
@@ -267,7 +278,7 @@ pub(super) fn text(standings: &[Standing]) -> String {
 /// For which rows the A/A interval is within 3 %, and for which it is not.
 fn resolution(standings: &[Standing]) -> String {
     let (mut within, mut beyond) = (0, Vec::new());
-    for standing in standings.iter().filter(|s| s.pairs > 0 && s.stack == s.stack.ours()) {
+    for standing in standings.iter().filter(|s| s.pairs > 0 && s.is_ours()) {
         for (what, figure) in [("sender", &standing.sender), ("receiver", &standing.receiver)] {
             if figure.verdict == Verdict::Level {
                 within += 1;
