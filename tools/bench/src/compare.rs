@@ -182,9 +182,9 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
         Contender::Tls(Strategy::Immediate),
         Contender::Tls(Strategy::Vectored),
         Contender::Tls(Strategy::FullCork),
+        Contender::Fio,
         OURS,
         Contender::Plaintext(Strategy::More),
-        Contender::Fio,
     ];
     // Two connections for each row: none is used more often than another.
     let seats: Vec<Contender> = rivals.iter().flat_map(|&rival| [OURS, rival]).collect();

@@ -7,6 +7,7 @@ use super::{Load, traffic};
 use crate::chart::Chart;
 use crate::failure::Failure;
 use crate::measure::Verdict;
+use crate::median::Median;
 use crate::report::{Column, Kind, OutArgs, Report, Value};
 
 /// What a panel shows.
@@ -100,7 +101,7 @@ const PICTURES: [Picture; 6] = [
 const COLUMNS: [Column; 3] = [
     Column { csv: "panel", title: "", kind: Kind::Text, about: "" },
     Column { csv: "bar", title: "", kind: Kind::Text, about: "" },
-    Column { csv: "figure", title: "", kind: Kind::Number(3), about: "" },
+    Column { csv: "figure", title: "", kind: Kind::Middle(3), about: "" },
 ];
 
 /// Writes those pictures of which every bar was measured.
@@ -137,12 +138,12 @@ impl Picture {
                         |stack| standings.iter().find(|s| (s.stack, s.pattern, s.load) == (stack, pattern, self.load));
                     let (theirs, ours) = (find(stack)?, find(stack.ours())?);
                     let figure = match shown {
-                        Shown::Sends => theirs.sends?,
+                        Shown::Sends => exact(theirs.sends?),
                         Shown::Sender => drawn(&theirs.sender, &ours.sender)?,
                         Shown::Receiver => drawn(&theirs.receiver, &ours.receiver)?,
                     };
                     let text = |text: &str| Value::Text(text.to_owned());
-                    report.row(vec![text(&panel), text(bar), Value::Number(figure)]);
+                    report.row(vec![text(&panel), text(bar), Value::Spread(figure)]);
                 }
             }
         }
@@ -150,9 +151,21 @@ impl Picture {
     }
 }
 
-/// What is level with ours is drawn as long as ours. Two digits: no bar shows more than is known.
-fn drawn(theirs: &Figure, ours: &Figure) -> Option<f64> {
-    let figure = if theirs.verdict == Verdict::Level { ours.theirs? } else { theirs.theirs? };
-    let unit = 10_f64.powf(figure.abs().max(f64::MIN_POSITIVE).log10().floor() - 1.0);
-    Some((figure / unit).round() * unit)
+fn exact(figure: f64) -> Median {
+    Median { median: figure, min: figure, max: figure }
+}
+
+/// A rival's bar is ours over the ratio within pairs, with its interval. What is level with ours is drawn as long as ours. Two digits: no bar
+/// shows more than is known.
+fn drawn(theirs: &Figure, ours: &Figure) -> Option<Median> {
+    let rounded = |figure: f64| {
+        let unit = 10_f64.powf(figure.abs().max(f64::MIN_POSITIVE).log10().floor() - 1.0);
+        (figure / unit).round() * unit
+    };
+    let own = ours.theirs?;
+    if std::ptr::eq(theirs, ours) || theirs.verdict == Verdict::Level {
+        return Some(exact(rounded(own)));
+    }
+    let Some(Median { median, min, max }) = theirs.ratio else { return Some(exact(rounded(theirs.theirs?))) };
+    Some(Median { median: rounded(own / median), min: own / max, max: own / min })
 }
