@@ -25,8 +25,8 @@ use crate::endpoint::Endpoint;
 use crate::engine::{self, Load};
 use crate::failure::Failure;
 use crate::link::{Link, Target};
-use crate::measure::{self, Better, Pair, Plan, Sitting, Verdict, place};
-use crate::median::Median;
+use crate::measure::column::{figure, ratio, text, verdict};
+use crate::measure::{self, Better, Figure, Pair, Plan, Sitting, Verdict, number, place};
 use crate::nbd_command::{block_size_parser, parse_seconds};
 use crate::report::{self, Column, Kind, OutArgs, Report, Value};
 use crate::rivals::{self, Nbdkit};
@@ -74,41 +74,16 @@ pub struct CompareArgs {
 const COLUMNS: [Column; 12] = [
     Column { csv: "block_size_bytes", title: "block", kind: Kind::Count, about: "Payload of each write." },
     Column { csv: "queue_depth", title: "depth", kind: Kind::Count, about: "Requests kept outstanding." },
-    Column { csv: "contender", title: "contender", kind: Kind::Text, about: "Who writes, and how it flushes." },
+    text("contender", "contender", "Who writes, and how it flushes."),
     Column { csv: "pairs", title: "pairs", kind: Kind::Count, about: "Pairs of slices, one of them of `more`." },
-    Column {
-        csv: "records_per_request",
-        title: "records",
-        kind: Kind::Number(3),
-        about: "TLS records for each write.",
-    },
-    Column {
-        csv: "sends_per_request",
-        title: "sends",
-        kind: Kind::Number(3),
-        about: "Sending system calls for each write.",
-    },
-    Column {
-        csv: "cpu_us_per_request",
-        title: "CPU µs/req",
-        kind: Kind::Number(2),
-        about: "CPU time of the client, user and system, for each write, in microseconds.",
-    },
-    Column {
-        csv: "cpu_ratio",
-        title: "CPU: more ÷ this",
-        kind: Kind::Spread(2),
-        about: "The same of `more` over this contender's, in pairs of adjacent slices. _min and _max are the ends of the 95 % interval.",
-    },
-    Column { csv: "cpu_verdict", title: "CPU", kind: Kind::Text, about: "That ratio in words, as in `peers`." },
-    Column { csv: "requests_per_s", title: "requests/s", kind: Kind::Number(0), about: "Writes answered per second." },
-    Column {
-        csv: "speed_ratio",
-        title: "more ÷ this",
-        kind: Kind::Spread(2),
-        about: "The same of `more` over this contender's, as above.",
-    },
-    Column { csv: "speed_verdict", title: "speed", kind: Kind::Text, about: "That ratio in words." },
+    figure("records_per_request", "records", 3, "TLS records for each write."),
+    figure("sends_per_request", "sends", 3, "Sending system calls for each write."),
+    figure("cpu_us_per_request", "CPU µs", 2, "CPU µs of the client for each write, user and system."),
+    ratio("cpu_ratio"),
+    verdict("cpu_verdict", "CPU"),
+    figure("requests_per_s", "requests/s", 0, "Writes answered per second."),
+    ratio("speed_ratio"),
+    verdict("speed_verdict", "speed"),
 ];
 
 const CHART: Chart = Chart::Bars {
@@ -161,12 +136,8 @@ struct Standing {
     pairs: usize,
     records_per_request: Option<f64>,
     sends_per_request: Option<f64>,
-    cpu_us_per_request: Option<f64>,
-    cpu_ratio: Option<Median>,
-    cpu_verdict: Verdict,
-    requests_per_s: Option<f64>,
-    speed_ratio: Option<Median>,
-    speed_verdict: Verdict,
+    cpu_us_per_request: Figure,
+    requests_per_s: Figure,
 }
 
 /// Runs the comparison and prints it.
@@ -206,14 +177,14 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
         pairs.iter().enumerate().filter_map(|(row, pairs)| standing(contender(row), pairs)).collect();
 
     let report = report(&standings);
-    let verdict = verdict(&standings);
+    let words = words(&standings);
     if args.json {
         report::print_json(&standings)?;
     } else {
         report.print()?;
-        report::print(&format!("\n{verdict}"))?;
+        report::print(&format!("\n{words}"))?;
     }
-    args.out.write("compare.md", format!("{}\n\n{verdict}\n", report.table()).as_bytes())?;
+    args.out.write("compare.md", format!("{}\n\n{words}", report.table()).as_bytes())?;
     report.save(&args.out, &CHART)
 }
 
@@ -353,49 +324,34 @@ fn cpu_us(cell: &Cell) -> f64 {
 
 fn standing(contender: Contender, pairs: &[Pair<Cell>]) -> Option<Standing> {
     let middle = |figure: fn(&Cell) -> f64| measure::middle(pairs, |cell| Some(figure(cell)));
-    let ratio = |figure: fn(&Cell) -> f64| measure::ratio(pairs, |cell| Some(figure(cell)));
     let counts = contender != Contender::Fio;
     let records = matches!(contender, Contender::Tls(_));
-    let (cpu_ratio, speed_ratio) = (ratio(cpu_us), ratio(|cell| cell.requests_per_s));
     Some(Standing {
         contender: contender.name(),
         block_size: pairs.first()?.theirs.block_size,
         pairs: pairs.len(),
         records_per_request: middle(Cell::records_per_request).filter(|_| records),
         sends_per_request: middle(Cell::sends_per_request).filter(|_| counts),
-        cpu_us_per_request: middle(cpu_us),
-        cpu_ratio,
-        cpu_verdict: Verdict::of(cpu_ratio, Better::Less),
-        requests_per_s: middle(|cell| cell.requests_per_s),
-        speed_ratio,
-        speed_verdict: Verdict::of(speed_ratio, Better::More),
+        cpu_us_per_request: Figure::of(pairs, Better::Less, |cell| Some(cpu_us(cell))),
+        requests_per_s: Figure::of(pairs, Better::More, |cell| Some(cell.requests_per_s)),
     })
 }
 
 fn report(standings: &[Standing]) -> Report {
-    let number = |figure: Option<f64>| figure.map_or(Value::Missing, Value::Number);
     let mut report = Report::new("compare", &COLUMNS);
     for standing in standings {
-        report.row(vec![
-            Value::Count(standing.block_size.into()),
-            Value::Count(QUEUE_DEPTH.into()),
-            Value::Text(standing.contender.clone()),
-            Value::Count(standing.pairs as u64),
-            number(standing.records_per_request),
-            number(standing.sends_per_request),
-            number(standing.cpu_us_per_request),
-            Value::spread(standing.cpu_ratio),
-            Value::Text(standing.cpu_verdict.to_string()),
-            number(standing.requests_per_s),
-            Value::spread(standing.speed_ratio),
-            Value::Text(standing.speed_verdict.to_string()),
-        ]);
+        let mut row = vec![Value::Count(standing.block_size.into()), Value::Count(QUEUE_DEPTH.into())];
+        row.extend([Value::Text(standing.contender.clone()), Value::Count(standing.pairs as u64)]);
+        row.extend([standing.records_per_request, standing.sends_per_request].map(number));
+        row.extend(standing.cpu_us_per_request.values());
+        row.extend(standing.requests_per_s.values());
+        report.row(row);
     }
     report
 }
 
 /// For each contender, at which block sizes `more` is ahead, and so on.
-fn verdict(standings: &[Standing]) -> String {
+fn words(standings: &[Standing]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for standing in standings {
         if !names.contains(&standing.contender.as_str()) {
@@ -404,8 +360,8 @@ fn verdict(standings: &[Standing]) -> String {
     }
     let mut text = String::new();
     for (what, word) in [
-        ("CPU for each request", (|s: &Standing| s.cpu_verdict) as fn(&Standing) -> Verdict),
-        ("Requests per second", |s| s.speed_verdict),
+        ("CPU for each request", (|s: &Standing| s.cpu_us_per_request.verdict) as fn(&Standing) -> Verdict),
+        ("Requests per second", |s| s.requests_per_s.verdict),
     ] {
         for &name in &names {
             let rows: Vec<(Verdict, String)> = standings

@@ -232,7 +232,7 @@ fn the_figures_are_kept() {
     assert!(lines[4].starts_with("nbd-512,fixed,ours-mio (A/A),ours-mio,1,"), "{csv}");
     let text = std::fs::read_to_string(dir.path().join("peers.md")).expect("peers.md");
     assert_eq!(text.lines().filter(|line| line.starts_with("### ")).count(), 4, "{text}");
-    let verdicts: Vec<&str> = text.lines().filter(|line| line.starts_with("Sender CPU")).collect();
+    let verdicts: Vec<&str> = text.lines().filter(|line| line.starts_with("- Sender CPU")).collect();
     // Too few sittings for an interval: no word but this one.
     for verdict in verdicts {
         assert!(verdict.ends_with("cannot tell (rustls, rustls-vec, rustls-buf)."), "{verdict}");

@@ -30,11 +30,13 @@
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::median::Median;
-use crate::report;
+use crate::report::{self, Value};
 
+pub(crate) mod column;
 pub mod place;
 mod stats;
 
@@ -129,20 +131,48 @@ pub fn run<C, S: Sitting<C>>(
     Ok(pairs)
 }
 
-/// Ours over the rival's, within pairs: the median with its 95 % interval. `None` with too few
-/// sittings, or where a figure is missing.
-#[must_use]
-pub fn ratio<S>(pairs: &[Pair<S>], figure: impl Fn(&S) -> Option<f64>) -> Option<Median> {
-    let mut sittings: Vec<(u32, Vec<f64>)> = Vec::new();
-    for pair in pairs {
-        let ratio = figure(&pair.ours)? / figure(&pair.theirs)?;
-        match sittings.last_mut() {
-            Some((sitting, ratios)) if *sitting == pair.sitting => ratios.push(ratio),
-            _ => sittings.push((pair.sitting, vec![ratio])),
+/// A figure of a rival, and ours beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Figure {
+    /// The rival's median, where there is one.
+    pub theirs: Option<f64>,
+    /// Ours over the rival's, within pairs: the median with its 95 % interval; `None` with too few sittings.
+    pub ratio: Option<Median>,
+    /// What the ratio says.
+    pub verdict: Verdict,
+}
+
+impl Figure {
+    /// Of all pairs of a row; nothing where any slice lacks the figure.
+    #[must_use]
+    pub fn of<S>(pairs: &[Pair<S>], better: Better, figure: impl Fn(&S) -> Option<f64>) -> Self {
+        let mut sittings: Vec<(u32, Vec<f64>)> = Vec::new();
+        for pair in pairs {
+            let Some((ours, theirs)) = figure(&pair.ours).zip(figure(&pair.theirs)) else {
+                return Self { theirs: middle(pairs, figure), ratio: None, verdict: Verdict::CannotTell };
+            };
+            match sittings.last_mut() {
+                Some((sitting, ratios)) if *sitting == pair.sitting => ratios.push(ours / theirs),
+                _ => sittings.push((pair.sitting, vec![ours / theirs])),
+            }
         }
+        let blocks: Vec<Vec<f64>> = sittings.into_iter().map(|(_, ratios)| ratios).collect();
+        let ratio = interval(&blocks, &mut Rng::with_seed(1));
+        Self { theirs: middle(pairs, figure), ratio, verdict: Verdict::of(ratio, better) }
     }
-    let blocks: Vec<Vec<f64>> = sittings.into_iter().map(|(_, ratios)| ratios).collect();
-    interval(&blocks, &mut Rng::with_seed(1))
+
+    /// The fields of a report: the figure, the ratio and the word.
+    #[must_use]
+    pub fn values(&self) -> [Value; 3] {
+        let word = if self.theirs.is_some() { Value::Text(self.verdict.to_string()) } else { Value::Missing };
+        [number(self.theirs), Value::spread(self.ratio), word]
+    }
+}
+
+/// The field of a report for a figure that may be missing.
+#[must_use]
+pub fn number(figure: Option<f64>) -> Value {
+    figure.map_or(Value::Missing, Value::Number)
 }
 
 /// The middle of the rival's figures.
@@ -184,9 +214,11 @@ mod tests {
         assert_eq!(pairs[0].len(), pairs[1].len());
         assert!(pairs[0].iter().any(|pair| pair.ours < pair.theirs), "the order within a pair varies");
         assert!(pairs[0].iter().any(|pair| pair.ours > pair.theirs), "the order within a pair varies");
-        let aa = ratio(&pairs[0], |figure| Some(*figure)).expect("many sittings");
-        let other = ratio(&pairs[1], |figure| Some(*figure)).expect("many sittings");
+        let of = |row: usize| Figure::of(&pairs[row], Better::Less, |figure| Some(*figure));
+        let (aa, other) = (of(0).ratio.expect("many sittings"), of(1).ratio.expect("many sittings"));
         assert!((aa.median - 1.0).abs() < 0.0011 && (other.median - 0.9).abs() < 0.0011, "{aa:?} {other:?}");
-        assert_eq!(ratio(&pairs[0], |_| None), None);
+        assert_eq!((of(0).verdict, of(1).verdict), (Verdict::Level, Verdict::Ahead));
+        let none = Figure::of(&pairs[0], Better::Less, |_| None);
+        assert_eq!((none.theirs, none.ratio, none.verdict), (None, None, Verdict::CannotTell));
     }
 }

@@ -15,7 +15,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -24,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::children::{self, Attendant};
 use crate::failure::Failure;
-use crate::measure::{self, Plan, Sitting};
+use crate::measure::{self, Pair, Plan, Sitting};
 use crate::median::Median;
 use crate::nbd_command::{max_hold_parser, parse_seconds};
 use crate::report::{self, OutArgs};
@@ -73,8 +72,8 @@ pub struct PeersArgs {
     #[arg(long, value_enum)]
     pub stack: Vec<StackName>,
     /// Waste so much CPU time on each burst of a stack, as in `rustls-vec=5%`; of ours, in the second connection of the A/A row.
-    #[arg(long, value_name = "STACK=N%", hide = true)]
-    pub handicap: Option<Handicap>,
+    #[arg(long, value_name = "STACK=N%", hide = true, value_parser = parse_handicap)]
+    pub handicap: Option<(StackName, f64)>,
     /// Print one JSON array with every slice instead of the tables; both of a pair follow each other.
     #[arg(long)]
     pub json: bool,
@@ -83,22 +82,12 @@ pub struct PeersArgs {
     pub out: OutArgs,
 }
 
-/// CPU time to be wasted.
-#[derive(Debug, Clone, Copy)]
-pub struct Handicap {
-    stack: StackName,
-    share: f64,
-}
-
-impl FromStr for Handicap {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.strip_suffix('%').and_then(|text| text.split_once('='));
-        let (stack, percent) = parts.ok_or("expected STACK=N%")?;
-        let percent: f64 = percent.parse().map_err(|_| "expected a number of percent")?;
-        Ok(Self { stack: StackName::from_str(stack, false)?, share: percent.clamp(0.0, 1e4) / 100.0 })
-    }
+/// Whose CPU time is to be wasted, and which share of it.
+fn parse_handicap(text: &str) -> Result<(StackName, f64), String> {
+    let parts = text.strip_suffix('%').and_then(|text| text.split_once('='));
+    let (stack, percent) = parts.ok_or("expected STACK=N%")?;
+    let percent: f64 = percent.parse().map_err(|_| "expected a number of percent")?;
+    Ok((StackName::from_str(stack, false)?, percent.clamp(0.0, 1e4) / 100.0))
 }
 
 /// How fast bursts follow each other.
@@ -192,8 +181,13 @@ pub fn run(args: &PeersArgs) -> Result<(), Failure> {
         let slices: Vec<&Slice> = pairs.iter().flatten().flat_map(|pair| [&pair.ours, &pair.theirs]).collect();
         report::print_json(&slices)?;
     }
+    publish(&pairs, args)
+}
+
+/// Prints and keeps the figures.
+fn publish(pairs: &[Vec<Pair<Slice>>], args: &PeersArgs) -> Result<(), Failure> {
     let standings: Vec<table::Standing> = pairs.iter().filter_map(|pairs| table::Standing::of(pairs)).collect();
-    let text = table::text(&standings);
+    let text = table::markdown(&standings);
     if !args.json {
         report::print(&text)?;
     }
@@ -211,17 +205,16 @@ fn count(bench: &mut Bench<'_>, stacks: &[StackName], patterns: &[Pattern], burs
             for seat in 0..stacks.len() {
                 let interval = (load == Load::Fixed).then_some(COUNTING_INTERVAL);
                 let contender = Contender { seat, pattern, load };
-                slices.push(room.job(contender, bursts, interval, 0.0)?);
+                slices.push(room.job(contender, Amount { interval, ..Amount::of(bursts) })?);
             }
         }
     }
     room.end()?;
     if bench.args.json {
-        return report::print_json(&slices);
+        report::print_json(&slices)?;
     }
-    let standings: Vec<table::Standing> = slices.iter().map(table::Standing::counted).collect();
-    report::print(&table::text(&standings))?;
-    bench.args.out.write("peers.csv", &table::report(&standings).csv()?)
+    let alone = |slice: Slice| vec![Pair { sitting: 0, ours: slice.clone(), theirs: slice }];
+    publish(&slices.into_iter().map(alone).collect::<Vec<_>>(), bench.args)
 }
 
 /// Who takes part, with ours for each, and a word about who does not.
@@ -251,6 +244,13 @@ struct Amount {
     spin_ns: f64,
 }
 
+impl Amount {
+    /// At full speed.
+    fn of(bursts: u64) -> Self {
+        Self { bursts, interval: None, spin_ns: 0.0 }
+    }
+}
+
 /// What sittings have in common.
 struct Bench<'a> {
     args: &'a PeersArgs,
@@ -265,7 +265,7 @@ impl Bench<'_> {
         let mut room = self.connect(number, seats)?;
         room.amounts.clone_from(&self.amounts);
         for seat in 0..seats.len() {
-            room.exchange(Contender { seat, pattern: Pattern::Nbd2m, load: Load::Full }, 4, None, 0.0)?;
+            room.exchange(Contender { seat, pattern: Pattern::Nbd2m, load: Load::Full }, Amount::of(4))?;
         }
         Ok(room)
     }
@@ -295,12 +295,12 @@ impl Bench<'_> {
                 let contender = Contender { seat, pattern, load: Load::Full };
                 let mut bursts = 1;
                 let rate = loop {
-                    let (sent, received) = room.exchange(contender, bursts, None, 0.0)?;
+                    let (sent, received) = room.exchange(contender, Amount::of(bursts))?;
                     let seconds = sent.end_ns.max(received.last_ns).saturating_sub(sent.start_ns).max(1) as f64 / 1e9;
                     if seconds > full / 2.0 {
                         let rate = bursts as f64 / seconds;
                         let spin_ns = self.handicap(stack) * sent.cpu_ns as f64 / bursts as f64;
-                        let amount = Amount { bursts: (rate * full).ceil() as u64, interval: None, spin_ns };
+                        let amount = Amount { spin_ns, ..Amount::of((rate * full).ceil() as u64) };
                         self.amounts.insert((stack, pattern, Load::Full), amount);
                         break rate;
                     }
@@ -311,13 +311,12 @@ impl Bench<'_> {
             let interval = Duration::from_secs_f64(1.0 / (slowest * SHARE));
             let bursts = (paced / interval.as_secs_f64()).ceil().max(4.0) as u64;
             for (seat, &stack) in stacks.iter().enumerate() {
-                let mut spin_ns = 0.0;
+                let mut amount = Amount { interval: Some(interval), ..Amount::of(bursts) };
                 if self.handicap(stack) > 0.0 {
                     let contender = Contender { seat, pattern, load: Load::Fixed };
-                    let (sent, _) = room.exchange(contender, bursts, Some(interval), 0.0)?;
-                    spin_ns = self.handicap(stack) * sent.cpu_ns as f64 / bursts as f64;
+                    let (sent, _) = room.exchange(contender, amount)?;
+                    amount.spin_ns = self.handicap(stack) * sent.cpu_ns as f64 / bursts as f64;
                 }
-                let amount = Amount { bursts, interval: Some(interval), spin_ns };
                 self.amounts.insert((stack, pattern, Load::Fixed), amount);
             }
         }
@@ -326,7 +325,7 @@ impl Bench<'_> {
 
     /// The share of CPU time that a rival is to waste.
     fn handicap(&self, stack: StackName) -> f64 {
-        self.args.handicap.filter(|handicap| handicap.stack == stack).map_or(0.0, |handicap| handicap.share)
+        self.args.handicap.filter(|handicap| handicap.0 == stack).map_or(0.0, |handicap| handicap.1)
     }
 }
 
@@ -345,36 +344,30 @@ impl Sitting<Contender> for Room {
     fn slice(&mut self, &contender: &Contender) -> Result<Slice, Failure> {
         let Contender { seat, pattern, load } = contender;
         let stack = self.seats[seat];
-        let Some(&Amount { bursts, interval, spin_ns }) = self.amounts.get(&(stack, pattern, load)) else {
+        let Some(&(mut amount)) = self.amounts.get(&(stack, pattern, load)) else {
             return Err(Failure::new("measure", stack, "it was not calibrated"));
         };
         // In each row the second connection is the rival's.
-        let spin_ns = if seat % 2 == 1 { spin_ns } else { 0.0 };
-        self.exchange(contender, bursts.div_ceil(8), interval, spin_ns)?;
-        self.job(contender, bursts, interval, spin_ns)
+        amount.spin_ns *= (seat % 2) as f64;
+        self.exchange(contender, Amount { bursts: amount.bursts.div_ceil(8), ..amount })?;
+        self.job(contender, amount)
     }
 
     fn end(mut self) -> Result<(), Failure> {
         for seat in 0..self.seats.len() {
             let contender = Contender { seat, pattern: Pattern::Nbd512, load: Load::Full };
-            self.exchange(contender, 0, None, 0.0)?;
+            self.exchange(contender, Amount::of(0))?;
         }
         Ok(())
     }
 }
 
 impl Room {
-    fn job(
-        &mut self,
-        contender: Contender,
-        bursts: u64,
-        interval: Option<Duration>,
-        spin_ns: f64,
-    ) -> Result<Slice, Failure> {
-        let (sent, received) = self.exchange(contender, bursts, interval, spin_ns)?;
+    fn job(&mut self, contender: Contender, amount: Amount) -> Result<Slice, Failure> {
+        let (sent, received) = self.exchange(contender, amount)?;
         let Contender { seat, pattern, load } = contender;
         let stack = self.seats[seat];
-        let messages = bursts * pattern.shape().burst as u64;
+        let messages = amount.bursts * pattern.shape().burst as u64;
         let end_ns = if stack.has_transport() { received.last_ns } else { sent.end_ns };
         let seconds = end_ns.saturating_sub(sent.start_ns) as f64 / 1e9;
         let each = |ns: u64| ns as f64 / 1e3 / messages as f64;
@@ -398,13 +391,8 @@ impl Room {
     }
 
     /// One job at both ends.
-    fn exchange(
-        &mut self,
-        contender: Contender,
-        bursts: u64,
-        interval: Option<Duration>,
-        spin_ns: f64,
-    ) -> Result<(Sent, Received), Failure> {
+    fn exchange(&mut self, contender: Contender, amount: Amount) -> Result<(Sent, Received), Failure> {
+        let Amount { bursts, interval, spin_ns } = amount;
         let Contender { seat, pattern, .. } = contender;
         let interval_ns = interval.map(|interval| interval.as_nanos() as u64);
         let job = Job { seat, pattern, bursts, interval_ns, place: self.rng.u64(..), spin_ns };

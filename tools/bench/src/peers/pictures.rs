@@ -1,12 +1,12 @@
 //! Pictures: one for each question that docs/measured.md answers, and one for the README.
 
+use super::Load;
 use super::stacks::StackName::{self, *};
-use super::table::{Figure, Standing};
-use super::traffic::Pattern;
-use super::{Load, traffic};
+use super::table::Standing;
+use super::traffic::Pattern::{self, *};
 use crate::chart::Chart;
 use crate::failure::Failure;
-use crate::measure::Verdict;
+use crate::measure::{Figure, Verdict};
 use crate::median::Median;
 use crate::report::{Column, Kind, OutArgs, Report, Value};
 
@@ -35,66 +35,45 @@ const TODAY: &[(StackName, &str)] = &[
     (OursMio, "MORE"),
 ];
 
+const ASYNC: &[(StackName, &str)] = &[
+    (Futures, "futures-rustls, each piece"),
+    (FuturesVec, "futures-rustls, vectored"),
+    (Tokio, "tokio-rustls, each piece"),
+    (TokioVec, "tokio-rustls, vectored"),
+    (S2n, "s2n-tls, each piece"),
+    (OursAsync, "MORE"),
+];
+const OPENSSL: &[(StackName, &str)] =
+    &[(Openssl, "OpenSSL, each piece"), (OpensslBuf, "OpenSSL, BufWriter"), (OursMio, "MORE")];
+const LIMITS: &[(StackName, &str)] =
+    &[(OursMio, "MORE"), (AeadPlain, "sealing and sending"), (Plain, "sending alone"), (Aead, "sealing alone")];
+const BOTH: &[Shown] = &[Shown::Sender, Shown::Receiver];
+
+#[rustfmt::skip]
 const PICTURES: [Picture; 6] = [
     Picture {
-        file: "readme.svg",
-        title: "One message over TLS: sends, and CPU time of the sender (less is better)",
-        load: Load::Fixed,
-        patterns: &[Pattern::Nbd512, Pattern::Burst],
-        shown: &[Shown::Sends, Shown::Sender],
-        bars: TODAY,
+        file: "readme.svg", title: "One message over TLS: sends, and CPU time of the sender (less is better)",
+        load: Load::Fixed, patterns: &[Nbd512, Burst], shown: &[Shown::Sends, Shown::Sender], bars: TODAY,
     },
     Picture {
-        file: "peers-small.svg",
-        title: "Small messages at a fixed rate: CPU µs for each message (less is better)",
-        load: Load::Fixed,
-        patterns: &[Pattern::Nbd512, Pattern::Http2],
-        shown: &[Shown::Sender, Shown::Receiver],
-        bars: TODAY,
+        file: "peers-small.svg", title: "Small messages at a fixed rate: CPU µs for each message (less is better)",
+        load: Load::Fixed, patterns: &[Nbd512, Http2], shown: BOTH, bars: TODAY,
     },
     Picture {
-        file: "peers-large.svg",
-        title: "Large messages at full speed: CPU µs for each message (less is better)",
-        load: Load::Full,
-        patterns: &[Pattern::Nbd64k, Pattern::Nbd2m],
-        shown: &[Shown::Sender, Shown::Receiver],
-        bars: TODAY,
+        file: "peers-large.svg", title: "Large messages at full speed: CPU µs for each message (less is better)",
+        load: Load::Full, patterns: &[Nbd64k, Nbd2m], shown: BOTH, bars: TODAY,
     },
     Picture {
-        file: "peers-async.svg",
-        title: "Async stacks at a fixed rate: CPU µs for each message (less is better)",
-        load: Load::Fixed,
-        patterns: &[Pattern::Nbd512, Pattern::Nbd64k],
-        shown: &[Shown::Sender, Shown::Receiver],
-        bars: &[
-            (Futures, "futures-rustls, each piece"),
-            (FuturesVec, "futures-rustls, vectored"),
-            (Tokio, "tokio-rustls, each piece"),
-            (TokioVec, "tokio-rustls, vectored"),
-            (S2n, "s2n-tls, each piece"),
-            (OursAsync, "MORE"),
-        ],
+        file: "peers-async.svg", title: "Async stacks at a fixed rate: CPU µs for each message (less is better)",
+        load: Load::Fixed, patterns: &[Nbd512, Nbd64k], shown: BOTH, bars: ASYNC,
     },
     Picture {
-        file: "peers-openssl.svg",
-        title: "Beside OpenSSL, at a fixed rate: CPU µs for each message (less is better)",
-        load: Load::Fixed,
-        patterns: &[Pattern::Nbd512, Pattern::Nbd64k],
-        shown: &[Shown::Sender, Shown::Receiver],
-        bars: &[(Openssl, "OpenSSL, each piece"), (OpensslBuf, "OpenSSL, BufWriter"), (OursMio, "MORE")],
+        file: "peers-openssl.svg", title: "Beside OpenSSL at a fixed rate: CPU µs for each message (less is better)",
+        load: Load::Fixed, patterns: &[Nbd512, Nbd64k], shown: BOTH, bars: OPENSSL,
     },
     Picture {
-        file: "peers-limit.svg",
-        title: "Limits at full speed: CPU µs of the sender for each message (less is better)",
-        load: Load::Full,
-        patterns: &[Pattern::Nbd512, Pattern::Nbd64k],
-        shown: &[Shown::Sender],
-        bars: &[
-            (OursMio, "MORE"),
-            (AeadPlain, "sealing and sending"),
-            (Plain, "sending alone"),
-            (Aead, "sealing alone"),
-        ],
+        file: "peers-limit.svg", title: "Limits at full speed: CPU µs of the sender for each message (less is better)",
+        load: Load::Full, patterns: &[Nbd512, Nbd64k], shown: &[Shown::Sender], bars: LIMITS,
     },
 ];
 
@@ -132,7 +111,7 @@ impl Picture {
                     Shown::Sender => "sender µs",
                     Shown::Receiver => "receiver µs",
                 };
-                let panel = format!("{}: {what}", traffic::describe(pattern));
+                let panel = format!("{}: {what}", pattern.shape());
                 for &(stack, bar) in self.bars {
                     let find =
                         |stack| standings.iter().find(|s| (s.stack, s.pattern, s.load) == (stack, pattern, self.load));

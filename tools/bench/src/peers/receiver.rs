@@ -3,7 +3,7 @@
 //! It accepts one connection for each stack, in their order. Then each line on its standard input is a job for one of them, and is answered
 //! by a line on its standard output. It ends with its input.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -13,8 +13,6 @@ use std::time::Duration;
 use clap::Args;
 use fastrand::Rng;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
 use rustls::{ServerConfig, SupportedCipherSuite};
 use serde::{Deserialize, Serialize};
 use tls_cork::MAX_RECORD_SIZE;
@@ -25,17 +23,11 @@ use super::traffic::{Content, Pattern};
 use crate::acceptor::Acceptor;
 use crate::failure::Failure;
 use crate::measure::place::{self, Pace, deeper, monotonic_ns, thread_cpu_ns};
+use crate::nbd::server::pipe::{ALIAS, CleartextPipe, Pipe, TlsPipe};
 use crate::tls;
 
 /// The one suite that the receiver agrees to.
 pub const SUITE: SupportedCipherSuite = TLS13_AES_128_GCM_SHA256;
-
-/// One read takes as much as a sender's largest batch.
-const READ_BUFFER: usize = 256 * 1024;
-/// When less than this is left behind a partial record, the record moves to the front.
-const MIN_READ: usize = 64 * 1024;
-/// Two addresses that are equal modulo this may collide.
-const ALIAS: usize = 4096;
 
 /// Options of `peers-receive`.
 #[derive(Debug, Args)]
@@ -156,228 +148,105 @@ fn receive(
     done: &mpsc::Sender<Received>,
 ) -> io::Result<()> {
     let mut end = End::new(stack, stream, config)?;
-    end.handshake()?;
     let mut offset = 0;
     for job in jobs {
         let _ballast = place::ballast(&mut Rng::with_seed(job.place));
-        end.base = job.place as usize % ALIAS / 64 * 64;
-        let mut check = Check::new(content, stack, job, offset);
-        end.reads = 0;
+        let mut check = Check::new(content, stack, job, offset)?;
         let cpu = thread_cpu_ns();
-        end.take(&mut check)?;
+        match &mut end {
+            End::Tls(pipe) => check.take_all(pipe)?,
+            End::Cleartext(pipe) => check.take_all(pipe)?,
+            End::Nowhere => check.work()?,
+        }
         let mut report = check.report;
         report.cpu_ns = thread_cpu_ns() - cpu;
-        report.reads = end.reads;
-        report.suite = end.suite();
         offset += report.bytes;
-        if done.send(report).is_err() || job.bursts == 0 {
+        if let End::Tls(pipe) = &end {
+            report.suite = pipe.suite().map(|suite| format!("{:?}", suite.suite()));
+        }
+        if job.bursts == 0 {
+            if let End::Tls(pipe) = end {
+                // A sender may be gone by now.
+                let _ = pipe.close();
+            }
+            let _ = done.send(report);
             break;
         }
+        let _ = done.send(report);
     }
     Ok(())
 }
 
-/// One connection. Records are opened in the buffer they were read into.
-struct End {
-    stream: Option<TcpStream>,
-    /// rustls without its own buffers; `None` without TLS.
-    tls: Option<UnbufferedServerConnection>,
-    /// For what comes without TLS: as much work as opening records is.
-    sealer: Sealer,
-    incoming: Vec<u8>,
-    /// Where an empty buffer begins to be filled.
-    base: usize,
-    /// `incoming[start..end]` is received and not yet processed.
-    start: usize,
-    end: usize,
-    reads: u64,
-    peer_closed: bool,
+/// Our end of a connection; of what has none, nowhere.
+enum End {
+    Tls(TlsPipe),
+    Cleartext(CleartextPipe),
+    Nowhere,
 }
 
 impl End {
     fn new(stack: StackName, stream: Option<TcpStream>, config: Arc<ServerConfig>) -> io::Result<Self> {
-        if let Some(stream) = &stream {
-            stream.set_nodelay(true)?;
+        let Some(stream) = stream else { return Ok(Self::Nowhere) };
+        stream.set_nodelay(true)?;
+        if !stack.uses_tls() {
+            return Ok(Self::Cleartext(CleartextPipe::new(stream)));
         }
-        Ok(Self {
-            stream,
-            tls: stack.uses_tls().then(|| UnbufferedServerConnection::new(config)).transpose().map_err(invalid)?,
-            sealer: Sealer::new()?,
-            incoming: vec![0; READ_BUFFER + ALIAS],
-            base: 0,
-            start: 0,
-            end: 0,
-            reads: 0,
-            peer_closed: false,
-        })
-    }
-
-    fn handshake(&mut self) -> io::Result<()> {
-        let is_handshaking = |tls: &UnbufferedServerConnection| tls.is_handshaking();
-        while self.tls.as_ref().is_some_and(is_handshaking) {
-            self.fill()?;
-            self.open(&mut |_| {})?;
+        let mut pipe = TlsPipe::new(stream, config)?;
+        while pipe.is_handshaking() {
+            pipe.receive(&mut |_| {})?;
         }
-        Ok(())
-    }
-
-    fn suite(&self) -> Option<String> {
-        let suite = self.tls.as_ref()?.negotiated_cipher_suite()?;
-        Some(format!("{:?}", suite.suite()))
-    }
-
-    /// Takes what `check` expects, or the end of the connection if that is nothing.
-    fn take(&mut self, check: &mut Check) -> io::Result<()> {
-        if self.stream.is_none() {
-            return self.work(check);
-        }
-        while check.wants_more() {
-            let open = self.fill()? && self.open(&mut |data| check.take(data))?;
-            check.report.last_ns = monotonic_ns();
-            check.verdict(open)?;
-            if !open {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads once; false at the end of a stream without TLS.
-    fn fill(&mut self) -> io::Result<bool> {
-        if self.start == self.end {
-            (self.start, self.end) = (self.base, self.base);
-        } else if self.incoming.len() - self.end < MIN_READ {
-            self.incoming.copy_within(self.start..self.end, self.base);
-            (self.start, self.end) = (self.base, self.base + self.end - self.start);
-        }
-        let Some(stream) = &mut self.stream else { return Ok(false) };
-        let room = &mut self.incoming[self.end..];
-        let n = loop {
-            self.reads += 1;
-            match stream.read(room) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result?,
-            }
-        };
-        self.end += n;
-        if n == 0 && self.tls.is_some() {
-            // The end of the stream without close_notify is a truncation.
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(n > 0)
-    }
-
-    /// Opens what is there, record by record; false once the peer has closed its session.
-    fn open(&mut self, on_data: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
-        let (Some(tls), Some(stream)) = (&mut self.tls, &mut self.stream) else {
-            let data = &mut self.incoming[self.start..self.end];
-            on_data(data);
-            data.chunks_mut(MAX_RECORD_SIZE).try_for_each(|chunk| self.sealer.seal(chunk).map(drop))?;
-            self.start = self.end;
-            return Ok(true);
-        };
-        let mut outgoing = Vec::new();
-        loop {
-            let UnbufferedStatus { discard, state, .. } =
-                tls.process_tls_records(&mut self.incoming[self.start..self.end]);
-            let mut idle = false;
-            match state.map_err(invalid)? {
-                ConnectionState::ReadTraffic(mut traffic) => {
-                    while let Some(record) = traffic.next_record() {
-                        on_data(record.map_err(invalid)?.payload);
-                    }
-                }
-                ConnectionState::EncodeTlsData(mut data) => {
-                    let mut more = vec![0; 16_384];
-                    match data.encode(&mut more) {
-                        Ok(n) => outgoing.extend_from_slice(&more[..n]),
-                        Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
-                            more.resize(required_size, 0);
-                            let n = data.encode(&mut more).map_err(invalid)?;
-                            outgoing.extend_from_slice(&more[..n]);
-                        }
-                        Err(error) => return Err(invalid(error)),
-                    }
-                }
-                ConnectionState::TransmitTlsData(transmit) => {
-                    stream.write_all(&outgoing)?;
-                    outgoing.clear();
-                    transmit.done();
-                }
-                ConnectionState::WriteTraffic(mut traffic) if self.peer_closed => {
-                    let mut alert = [0; 64];
-                    let n = traffic.queue_close_notify(&mut alert).map_err(invalid)?;
-                    // A sender may be gone by now.
-                    let _ = stream.write_all(&alert[..n]);
-                    idle = true;
-                }
-                ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) => idle = true,
-                ConnectionState::PeerClosed => self.peer_closed = true,
-                ConnectionState::Closed => (idle, self.peer_closed) = (true, true),
-                _ => return Err(invalid(rustls::Error::General("early data".into()))),
-            }
-            self.start += discard;
-            if idle {
-                return Ok(!self.peer_closed);
-            }
-        }
-    }
-
-    /// Without a transport: what opening the records of all bursts would cost, at their rate.
-    fn work(&mut self, check: &mut Check) -> io::Result<()> {
-        let pace = check.job.interval_ns.map(|ns| Pace::new(Duration::from_nanos(ns)));
-        for burst in 0..check.job.bursts {
-            pace.as_ref().inspect(|pace| pace.wait(burst));
-            let mut left = check.job.pattern.shape().burst_len();
-            while left > 0 {
-                let len = left.min(MAX_RECORD_SIZE);
-                let _tag = self.sealer.seal(&mut self.incoming[self.base..self.base + len])?;
-                left -= len;
-            }
-        }
-        Ok(())
+        Ok(Self::Tls(pipe))
     }
 }
 
 /// Compares what comes with what belongs there.
 struct Check {
     content: &'static Content,
+    stack: StackName,
     job: Job,
     offset: u64,
     burst_len: u64,
     message_len: u64,
-    /// False where the sender seals the same buffer over and over: only the length can be checked.
-    has_content: bool,
     differs_at: Option<u64>,
+    /// Without TLS: what is as much work as opening records.
+    sealer: Sealer,
+    warm: Vec<u8>,
     report: Received,
 }
 
 impl Check {
-    fn new(content: &'static Content, stack: StackName, job: Job, offset: u64) -> Self {
+    fn new(content: &'static Content, stack: StackName, job: Job, offset: u64) -> io::Result<Self> {
         let shape = job.pattern.shape();
-        let has_content = !stack.is_limit();
         let burst_len = if stack == StackName::AeadPlain { wire_len(shape.burst_len()) } else { shape.burst_len() };
-        Self {
-            content,
-            job,
-            offset,
-            burst_len: burst_len as u64,
-            message_len: if has_content { shape.message_len() } else { burst_len } as u64,
-            has_content,
-            differs_at: None,
-            report: Received::default(),
-        }
+        // Where the sender uses the same buffer over and over, only the length can be checked.
+        let message_len = if stack.is_limit() { burst_len } else { shape.message_len() };
+        let (burst_len, message_len) = (burst_len as u64, message_len as u64);
+        let (sealer, warm) = (Sealer::new()?, vec![0; if stack.uses_tls() { 0 } else { MAX_RECORD_SIZE }]);
+        let report = Received::default();
+        Ok(Self { content, stack, job, offset, burst_len, message_len, differs_at: None, sealer, warm, report })
     }
 
-    fn wants_more(&self) -> bool {
-        self.job.bursts == 0 || self.report.bytes < self.job.bursts * self.burst_len
+    /// Takes what the job has, or the end of the connection if that is nothing.
+    fn take_all(&mut self, pipe: &mut impl Pipe) -> io::Result<()> {
+        pipe.set_base(self.job.place as usize % ALIAS / 64 * 64);
+        let mut open = true;
+        while open && (self.job.bursts == 0 || self.report.bytes < self.job.bursts * self.burst_len) {
+            self.report.reads += 1;
+            open = pipe.receive(&mut |data| self.take(data))?;
+            self.report.last_ns = monotonic_ns();
+            self.verdict(open)?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, data: &[u8]) {
-        let report = &mut self.report;
-        if self.has_content && self.differs_at.is_none() {
-            self.differs_at = self.content.first_difference(self.offset + report.bytes, data);
+        if !self.stack.is_limit() && self.differs_at.is_none() {
+            self.differs_at = self.content.first_difference(self.offset + self.report.bytes, data);
         }
+        if !self.stack.uses_tls() {
+            self.seal(data.len());
+        }
+        let report = &mut self.report;
         let whole = report.bytes / self.burst_len;
         report.records += 1;
         report.bytes += data.len() as u64;
@@ -385,6 +254,26 @@ impl Check {
             let now = monotonic_ns();
             report.arrived_ns.extend((whole..report.bytes / self.burst_len).map(|_| now));
         }
+    }
+
+    /// Works as much as opening the records of so many bytes is.
+    fn seal(&mut self, mut bytes: usize) {
+        while bytes > 0 {
+            let len = bytes.min(MAX_RECORD_SIZE);
+            // It fails for records that are too long, which these are not.
+            let _ = self.sealer.seal(&mut self.warm[..len]);
+            bytes -= len;
+        }
+    }
+
+    /// Without a transport: the work for all bursts, at their rate.
+    fn work(&mut self) -> io::Result<()> {
+        let pace = self.job.interval_ns.map(|ns| Pace::new(Duration::from_nanos(ns)));
+        for burst in 0..self.job.bursts {
+            pace.as_ref().inspect(|pace| pace.wait(burst));
+            self.seal(self.burst_len as usize);
+        }
+        Ok(())
     }
 
     /// Whether all is well so far; `open` is false at the end of the connection.
@@ -403,10 +292,6 @@ impl Check {
             rest => fail(io::ErrorKind::UnexpectedEof, format!("ended {rest} bytes into a message")),
         }
     }
-}
-
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// Prints a line on standard output.

@@ -4,113 +4,38 @@ use super::receiver::SUITE;
 use super::stacks::{BUFFER, StackName};
 use super::traffic::Pattern;
 use super::{Load, Slice};
-use crate::measure::{self, Better, Pair, Verdict};
-use crate::median::Median;
+use crate::measure::column::{figure, ratio, text, verdict};
+use crate::measure::{self, Better, Figure, Pair, Verdict, number};
 use crate::report::{self, Column, Kind, Report, Value};
-
-const fn column(csv: &'static str, title: &'static str, kind: Kind, about: &'static str) -> Column {
-    Column { csv, title, kind, about }
-}
-
-const VERDICT: &str = "The word for the ratio before it.";
 
 /// The columns of `peers.csv`, and of the tables.
 const COLUMNS: [Column; 20] = [
-    column("pattern", "", Kind::Text, "What is sent."),
-    column(
-        "load",
-        "",
-        Kind::Text,
-        "fixed: a fifth of what the slowest stack can do, the same for all. full: as fast as it goes.",
-    ),
-    column("stack", "stack", Kind::Text, "Who sends it."),
-    column(
-        "ours",
-        "ours",
-        Kind::Text,
-        "Which of ours it is compared with; the A/A rows compare ours with a second connection of ours.",
-    ),
-    column(
-        "records_per_message",
-        "records",
-        Kind::Number(3),
-        "TLS records of application data for each message, counted by the receiver.",
-    ),
-    column(
+    text("pattern", "", "What is sent."),
+    text("load", "", "fixed: a fifth of what the slowest stack can do. full: as fast as it goes."),
+    text("stack", "stack", "Who sends it."),
+    text("ours", "ours", "Which of ours it is compared with; in the A/A rows, a second connection of the same."),
+    figure("records_per_message", "records", 3, "TLS records for each message, counted by the receiver."),
+    figure(
         "sends_per_message",
         "sends",
-        Kind::Number(3),
-        "System calls that sent, or tried to, for each message; on tokio (tokio, s2n, with and without -buf, -vec) without those that found no room.",
+        3,
+        "System calls that sent, or tried to; on tokio (tokio, s2n, with and without -buf, -vec) without those that found no room.",
     ),
-    column("reads_per_message", "reads", Kind::Number(3), "System calls of the receiver that read, for each message."),
-    column(
-        "sender_cpu_us",
-        "sender µs",
-        Kind::Number(2),
-        "CPU time of the sending thread, user and system, for each message, in microseconds.",
-    ),
-    column(
-        "sender_cpu_ratio",
-        "CPU: ours ÷ this",
-        Kind::Spread(2),
-        "CPU time of our sending thread over this stack's, in pairs of adjacent slices.",
-    ),
-    column("sender_cpu_verdict", "sender CPU", Kind::Text, VERDICT),
-    column(
-        "receiver_cpu_us",
-        "receiver µs",
-        Kind::Number(2),
-        "CPU time of the receiving thread for each message, in microseconds.",
-    ),
-    column(
-        "receiver_cpu_ratio",
-        "CPU: ours ÷ this",
-        Kind::Spread(2),
-        "The same with ours over with this stack, in pairs.",
-    ),
-    column("receiver_cpu_verdict", "receiver CPU", Kind::Text, VERDICT),
-    column(
-        "delay_p50_us",
-        "delay µs",
-        Kind::Number(0),
-        "Median one-way delay, from before the first write of a burst to its last byte decrypted and checked, in microseconds.",
-    ),
-    column("delay_ratio", "ours ÷ this", Kind::Spread(2), "The same of ours over this stack's, in pairs."),
-    column("delay_verdict", "delay", Kind::Text, VERDICT),
-    column(
-        "messages_per_s",
-        "messages/s",
-        Kind::Number(0),
-        "Messages per second, from before the first write to the last byte decrypted and checked.",
-    ),
-    column("speed_ratio", "ours ÷ this", Kind::Spread(2), "The same of ours over this stack's, in pairs."),
-    column("speed_verdict", "speed", Kind::Text, VERDICT),
-    column("pairs", "", Kind::Count, "Pairs of slices."),
+    figure("reads_per_message", "reads", 3, "System calls of the receiver that read."),
+    figure("sender_cpu_us", "sender µs", 2, "CPU µs of the sending thread for each message, user and system."),
+    ratio("sender_cpu_ratio"),
+    verdict("sender_cpu_verdict", "sender CPU"),
+    figure("receiver_cpu_us", "receiver µs", 2, "CPU µs of the receiving thread for each message."),
+    ratio("receiver_cpu_ratio"),
+    verdict("receiver_cpu_verdict", "receiver CPU"),
+    figure("delay_p50_us", "delay µs", 0, "Median one-way delay of a burst, to its last byte decrypted and checked."),
+    ratio("delay_ratio"),
+    verdict("delay_verdict", "delay"),
+    figure("messages_per_s", "messages/s", 0, "From before the first write to the last byte decrypted and checked."),
+    ratio("speed_ratio"),
+    verdict("speed_verdict", "speed"),
+    Column { csv: "pairs", title: "", kind: Kind::Count, about: "Pairs of slices." },
 ];
-
-/// A figure of ours beside a rival's.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Figure {
-    pub(super) theirs: Option<f64>,
-    pub(super) ratio: Option<Median>,
-    pub(super) verdict: Verdict,
-}
-
-impl Figure {
-    fn of(pairs: &[Pair<Slice>], better: Better, figure: fn(&Slice) -> Option<f64>) -> Self {
-        let ratio = measure::ratio(pairs, figure);
-        Self { theirs: measure::middle(pairs, figure), ratio, verdict: Verdict::of(ratio, better) }
-    }
-
-    fn counted(theirs: Option<f64>) -> Self {
-        Self { theirs, ratio: None, verdict: Verdict::CannotTell }
-    }
-
-    fn values(&self, has_word: bool) -> [Value; 3] {
-        let word = (has_word && self.theirs.is_some()).then(|| Value::Text(self.verdict.to_string()));
-        [number(self.theirs), Value::spread(self.ratio), word.unwrap_or(Value::Missing)]
-    }
-}
 
 /// One stack's figures for one pattern and load, beside ours.
 #[derive(Debug)]
@@ -118,8 +43,7 @@ pub(super) struct Standing {
     pub(super) stack: StackName,
     pub(super) pattern: Pattern,
     pub(super) load: Load,
-    /// How many pairs; none if it was only counted.
-    pairs: u64,
+    pairs: usize,
     records: Option<f64>,
     pub(super) sends: Option<f64>,
     reads: Option<f64>,
@@ -129,17 +53,20 @@ pub(super) struct Standing {
     speed: Figure,
 }
 
+/// One of a standing's figures.
+type Choice = fn(&Standing) -> &Figure;
+
 impl Standing {
     pub(super) fn of(pairs: &[Pair<Slice>]) -> Option<Self> {
         let first = &pairs.first()?.theirs;
-        let each = |figure: fn(&Slice) -> Option<u64>| {
-            measure::middle(pairs, |slice| Some(figure(slice)? as f64 / slice.messages as f64))
+        let each = |count: fn(&Slice) -> Option<u64>| {
+            measure::middle(pairs, |slice| Some(count(slice)? as f64 / slice.messages as f64))
         };
         Some(Self {
             stack: first.stack,
             pattern: first.pattern,
             load: first.load,
-            pairs: pairs.len() as u64,
+            pairs: pairs.len(),
             records: each(|slice| slice.records),
             sends: each(|slice| slice.sends),
             reads: each(|slice| slice.reads),
@@ -148,23 +75,6 @@ impl Standing {
             delay: Figure::of(pairs, Better::Less, |slice| slice.delay_p50_us),
             speed: Figure::of(pairs, Better::More, |slice| slice.messages_per_s),
         })
-    }
-
-    pub(super) fn counted(slice: &Slice) -> Self {
-        let each = |count: Option<u64>| Some(count? as f64 / slice.messages as f64);
-        Self {
-            stack: slice.stack,
-            pattern: slice.pattern,
-            load: slice.load,
-            pairs: 0,
-            records: each(slice.records),
-            sends: each(slice.sends),
-            reads: each(slice.reads),
-            sender: Figure::counted(Some(slice.sender_cpu_us)),
-            receiver: Figure::counted(slice.receiver_cpu_us),
-            delay: Figure::counted(slice.delay_p50_us),
-            speed: Figure::counted(slice.messages_per_s),
-        }
     }
 
     fn is_ours(&self) -> bool {
@@ -177,7 +87,7 @@ impl Standing {
     }
 
     fn name(&self) -> String {
-        format!("{}{}", self.stack, if self.pairs > 0 && self.is_ours() { " (A/A)" } else { "" })
+        format!("{}{}", self.stack, if self.is_ours() { " (A/A)" } else { "" })
     }
 
     fn load(&self) -> &'static str {
@@ -188,25 +98,18 @@ impl Standing {
     }
 
     fn row(&self) -> Vec<Value> {
-        let has_word = self.pairs > 0 && self.stack.uses_tls();
-        let text = |text: String| Value::Text(text);
-        let ours = if self.pairs > 0 { text(self.stack.ours().to_string()) } else { Value::Missing };
-        let mut row = vec![text(self.pattern.to_string()), text(self.load().to_owned()), text(self.name()), ours];
+        let names = [self.pattern.to_string(), self.load().to_owned(), self.name(), self.stack.ours().to_string()];
+        let mut row: Vec<Value> = names.map(Value::Text).to_vec();
         row.extend([self.records, self.sends, self.reads].map(number));
         for figure in [&self.sender, &self.receiver, &self.delay, &self.speed] {
-            row.extend(figure.values(has_word));
+            let [theirs, ratio, word] = figure.values();
+            // A limit is no rival.
+            row.extend([theirs, ratio, if self.stack.uses_tls() { word } else { Value::Missing }]);
         }
-        row.push(Value::Count(self.pairs));
+        row.push(Value::Count(self.pairs as u64));
         row
     }
 }
-
-fn number(figure: Option<f64>) -> Value {
-    figure.map_or(Value::Missing, Value::Number)
-}
-
-/// One of a standing's figures.
-type Choice = fn(&Standing) -> &Figure;
 
 /// What `--help` says behind the options.
 pub(super) fn help() -> String {
@@ -221,9 +124,10 @@ pub(super) fn help() -> String {
          What is sent depends on its position in the stream alone, and the receiver checks every byte.\n\
          \n\
          Ratios are ours over the other's: of a cost, below 1 is better. _min and _max are the ends of the 95 % interval. In words:\n\
-         ahead, behind: the whole interval is on one side of 1. level: it is within 3 % of 1. cannot tell: neither, or fewer than 6 sittings.\n\
+         ahead, behind: the whole interval is on one side of 1. level: it is within 3 % of 1. cannot tell: neither, or fewer than\n\
+         6 sittings.\n\
          \n\
-         Without the cargo feature `peers` only rustls, ours-mio and the limits (plain-*, aead) take part.\n\
+         Without the cargo feature `peers` only rustls, ours-mio and the limits take part.\n\
          To build it: apt-get install libssl-dev pkg-config, and a C compiler;\n\
          then cargo run --release -p tls-cork-bench --features peers -- peers\n\
          \n{}",
@@ -234,25 +138,31 @@ pub(super) fn help() -> String {
 }
 
 /// One row for each pattern, load and stack.
-pub(super) fn report<'a>(standings: impl IntoIterator<Item = &'a Standing>) -> Report {
+pub(super) fn report(standings: &[Standing]) -> Report {
     let mut report = Report::new("peers", &COLUMNS);
-    standings.into_iter().for_each(|standing| report.row(standing.row()));
+    standings.iter().for_each(|standing| report.row(standing.row()));
     report
 }
 
-/// A table for each pattern and load, and the verdict in words, as Markdown.
-pub(super) fn text(standings: &[Standing]) -> String {
-    let mut text = String::new();
+/// As Markdown: for each figure what all rows of it say, then a table for each pattern and load, with the verdict in words.
+pub(super) fn markdown(standings: &[Standing]) -> String {
+    let counts = |s: &Standing| {
+        let [records, sends, reads] = [s.records, s.sends, s.reads].map(|count| number(count).show(Kind::Number(2)));
+        format!("{records} / {sends} / {reads}")
+    };
+    let beside =
+        |figure: &Figure| figure.ratio.map_or_else(String::new, |r| format!("{:.2} {}", r.median, figure.verdict));
+    let mut text = overview(standings, Load::Fixed, "records / sends / reads for each message", counts);
+    text += &overview(standings, Load::Fixed, "sender CPU at a fixed rate, ours ÷ this", |s| beside(&s.sender));
+    text += &overview(standings, Load::Fixed, "receiver CPU at a fixed rate, ours ÷ this", |s| beside(&s.receiver));
+    text += &overview(standings, Load::Fixed, "delay at a fixed rate, ours ÷ this", |s| beside(&s.delay));
+    text += &overview(standings, Load::Full, "sender CPU at full speed, ours ÷ this", |s| beside(&s.sender));
+    text += &overview(standings, Load::Full, "receiver CPU at full speed, ours ÷ this", |s| beside(&s.receiver));
+    text += &overview(standings, Load::Full, "messages/s at full speed, ours ÷ this", |s| beside(&s.speed));
     for group in standings.chunk_by(|a, b| (a.pattern, a.load) == (b.pattern, b.load)) {
         let Some(first) = group.first() else { continue };
-        let load = match first.load {
-            Load::Fixed => "a fixed rate",
-            Load::Full => "full speed",
-        };
+        let load = if first.load == Load::Fixed { "a fixed rate" } else { "full speed" };
         text += &format!("### {} at {load}, {} pairs\n\n{}\n\n", first.pattern, first.pairs, report(group).table());
-        if first.pairs == 0 {
-            continue;
-        }
         let figures: [(&str, Choice); 4] = [
             ("Sender CPU", |s| &s.sender),
             ("Receiver CPU", |s| &s.receiver),
@@ -260,14 +170,11 @@ pub(super) fn text(standings: &[Standing]) -> String {
             ("Speed", |s| &s.speed),
         ];
         for (subject, figure) in figures {
-            let rows: Vec<(Verdict, String)> = group
-                .iter()
-                .filter(|standing| standing.is_rival() && figure(standing).theirs.is_some())
-                .map(|standing| (figure(standing).verdict, standing.name()))
-                .collect();
+            let is_wanted = |s: &&Standing| s.is_rival() && figure(s).theirs.is_some();
+            let rows = group.iter().filter(is_wanted).map(|s| (figure(s).verdict, s.name()));
+            let rows: Vec<(Verdict, String)> = rows.collect();
             if !rows.is_empty() {
-                text += &measure::judgement(&format!("{subject}, ours against each"), &rows);
-                text.push('\n');
+                text += &format!("- {}\n", measure::judgement(&format!("{subject}, ours against each"), &rows));
             }
         }
         text.push('\n');
@@ -275,21 +182,32 @@ pub(super) fn text(standings: &[Standing]) -> String {
     text + &resolution(standings)
 }
 
+/// One cell for each stack (a row) and pattern (a column).
+fn overview(standings: &[Standing], load: Load, title: &str, cell: impl Fn(&Standing) -> String) -> String {
+    let standings: Vec<&Standing> = standings.iter().filter(|s| s.load == load).collect();
+    let patterns: Vec<Pattern> =
+        standings.chunk_by(|a, b| a.pattern == b.pattern).map(|group| group[0].pattern).collect();
+    let header: String = patterns.iter().map(|pattern| format!(" {pattern} |")).collect();
+    let mut text = format!("| {title} |{header}\n| --- |{}\n", " --- |".repeat(patterns.len()));
+    for first in standings.iter().filter(|s| Some(&s.pattern) == patterns.first()) {
+        let cells = standings.iter().filter(|s| s.stack == first.stack).map(|s| format!(" {} |", cell(s)));
+        text += &format!("| {} |{}\n", first.name(), cells.collect::<String>());
+    }
+    text + "\n"
+}
+
 /// For which rows the A/A interval is within 3 %, and for which it is not.
 fn resolution(standings: &[Standing]) -> String {
     let (mut within, mut beyond) = (0, Vec::new());
-    for standing in standings.iter().filter(|s| s.pairs > 0 && s.is_ours()) {
-        for (what, figure) in [("sender", &standing.sender), ("receiver", &standing.receiver)] {
+    for standing in standings.iter().filter(|s| s.is_ours()) {
+        for (end, figure) in [("sender", &standing.sender), ("receiver", &standing.receiver)] {
             if figure.verdict == Verdict::Level {
                 within += 1;
             } else {
-                beyond.push(format!("{} {} {what} of {}", standing.pattern, standing.load(), standing.stack));
+                beyond.push(format!("{} {} {end} of {}", standing.pattern, standing.load(), standing.stack));
             }
         }
     }
-    match (within, beyond.len()) {
-        (0, 0) => String::new(),
-        (_, 0) => "A/A: every interval of CPU time is within 3 % of 1.".to_owned(),
-        _ => format!("A/A: {within} intervals of CPU time are within 3 % of 1; these are not: {}.", beyond.join(", ")),
-    }
+    let beyond = if beyond.is_empty() { "none".to_owned() } else { beyond.join(", ") };
+    format!("A/A: {within} intervals of CPU time are within 3 % of 1; these are not: {beyond}.\n")
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::chart::size;
 use crate::content;
 
 /// A traffic pattern.
@@ -82,21 +83,6 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// A pattern in the words of its documentation, for a picture.
-pub(super) fn describe(pattern: Pattern) -> &'static str {
-    match pattern {
-        Pattern::Nbd512 => "28 + 512 B",
-        Pattern::Nbd4k => "28 + 4,096 B",
-        Pattern::Nbd64k => "28 B + 64 KiB",
-        Pattern::Nbd2m => "28 B + 2 MiB",
-        Pattern::Sheepdog4k => "48 + 4,096 B",
-        Pattern::Reply4k => "16 + 4,096 B",
-        Pattern::Http2 => "9 + 31 + 9 + 8,192 B",
-        Pattern::Burst => "one of 100 × 120 B",
-        Pattern::Bulk => "1 MiB",
-    }
-}
-
 /// How a pattern's bytes are handed over.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
@@ -117,6 +103,17 @@ impl Shape {
     #[must_use]
     pub fn burst_len(&self) -> usize {
         self.message_len() * self.burst
+    }
+}
+
+/// As in `28 + 512 B`, or `100 × 120 B`.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.burst > 1 {
+            write!(f, "{} × ", self.burst)?;
+        }
+        let pieces: Vec<String> = self.pieces.iter().map(|&len| size(len as u64)).collect();
+        f.write_str(&pieces.join(" + "))
     }
 }
 
