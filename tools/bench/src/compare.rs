@@ -1,10 +1,10 @@
 //! `compare`: NBD writes to a real server, in alternating slices.
 //!
 //! [`crate::measure`] decides who writes when. A sitting has one process with all connections, two
-//! for each row; the server is the same throughout. A slice ends when all its requests are answered.
-//! fio cannot pause: each of its slices is a run of its own, of which it reports the writing alone.
-//! CPU time is that of the client's process. Counts of records and sends depend on how many answers
-//! the server sends together; `peers` has exact ones.
+//! for each row; the server is the same throughout. A slice ends when all its requests are
+//! answered. fio cannot pause: each of its slices is a run of its own, of which it reports the
+//! writing alone. CPU time is that of the client's process. Counts of records and sends depend on
+//! how many answers the server sends together; `peers` has exact ones.
 
 use std::io::{self, BufRead};
 use std::path::PathBuf;
@@ -88,7 +88,7 @@ const COLUMNS: [Column; 12] = [
 
 const CHART: Chart = Chart::Bars {
     title: "NBD writes to nbdkit: CPU µs of the client for each request (less is better)",
-    panel: "{block_size_bytes} writes, depth {queue_depth}",
+    panel: "{block_size_bytes} writes, depth 16",
     series: "contender",
     value: "cpu_us_per_request",
     leave_out: &["more --plaintext"],
@@ -185,7 +185,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
         report::print(&format!("\n{words}"))?;
     }
     args.out.write("compare.md", format!("{}\n\n{words}", report.table()).as_bytes())?;
-    report.save(&args.out, &CHART)
+    report.save_drawing(&args.out, &drawing(&standings), &CHART)
 }
 
 /// Servers, certificates, and a home for fio; all of it ends with this.
@@ -242,6 +242,8 @@ impl Sitting<(usize, u32)> for Clients<'_> {
             let port = self.place.with_tls.port;
             return rivals::run_fio(self.place.dir.path(), port, block_size, QUEUE_DEPTH, FIO_SLICE);
         }
+        // fio has no connection there.
+        let seat = self.seats[..seat].iter().filter(|seat| **seat != Contender::Fio).count();
         let job = Job { seat, block_size, place: fastrand::u64(..) };
         self.process.tell(&serde_json::json!(job).to_string())?;
         let line = self.process.hear()?;
@@ -273,7 +275,8 @@ pub struct ClientArgs {
     processor: u32,
 }
 
-/// Connects all contenders, says so, and writes as each line on standard input has it; prints a cell for each.
+/// Connects all contenders, prints a line, and writes as each line on standard input has it; prints a
+/// cell for each.
 ///
 /// # Errors
 ///
@@ -346,6 +349,24 @@ fn report(standings: &[Standing]) -> Report {
         row.extend(standing.cpu_us_per_request.values());
         row.extend(standing.requests_per_s.values());
         report.row(row);
+    }
+    report
+}
+
+/// What the picture shows: CPU time, by the ratios within pairs.
+fn drawing(standings: &[Standing]) -> Report {
+    const DRAWN: [Column; 3] = [
+        Column { csv: "block_size_bytes", title: "", kind: Kind::Count, about: "" },
+        text("contender", "", ""),
+        Column { csv: "cpu_us_per_request", title: "", kind: Kind::Middle(2), about: "" },
+    ];
+    let mut report = Report::new("compare", &DRAWN);
+    for standing in standings {
+        let is_ours = |s: &&Standing| s.block_size == standing.block_size && s.contender == OURS.name();
+        let ours = standings.iter().find(is_ours).unwrap_or(standing);
+        let bar = standing.cpu_us_per_request.beside(&ours.cpu_us_per_request);
+        let (size, name) = (standing.block_size.into(), standing.contender.clone());
+        report.row(vec![Value::Count(size), Value::Text(name), Value::spread(bar)]);
     }
     report
 }

@@ -16,7 +16,8 @@ mod common;
 
 use common::{Certs, assert_fails, program};
 
-/// Few enough for the socket to take all at once, so that counts do not depend on the receiver's speed.
+/// Few enough for the socket to take all at once, so that counts do not depend on the receiver's
+/// speed.
 const BURSTS: u64 = 5;
 
 fn peers(args: &[&str]) -> Output {
@@ -26,7 +27,8 @@ fn peers(args: &[&str]) -> Output {
 /// Each stack, pattern and load once.
 fn slices(args: &[&str]) -> Vec<Slice> {
     let bursts = BURSTS.to_string();
-    // A hold that ends by other means: a busy machine may let more than the usual one pass between two pieces.
+    // A hold that ends by other means: a busy machine may let more than the usual one pass between
+    // two pieces.
     let patient = ["--max-hold-ms=60000", "--json", "--bursts", &bursts];
     slices_of(&[&patient[..], args].concat())
 }
@@ -52,7 +54,8 @@ fn every_stack_sends_every_pattern() {
             let mut found = slices.iter().filter(is_wanted);
             let slice = found.next().unwrap_or_else(|| panic!("no {stack}, {pattern}, {load:?}"));
             assert!(found.next().is_none());
-            // That all of them arrived, and as they were sent, is what the program itself insists on.
+            // That all of them arrived, and as they were sent, is what the program itself insists
+            // on.
             assert_eq!(slice.messages, BURSTS * shape.burst as u64, "{stack}, {pattern}");
             assert_eq!(slice.bytes, BURSTS * shape.burst_len() as u64, "{stack}, {pattern}");
             assert_eq!(slice.records.is_some(), stack.uses_tls(), "{stack}, {pattern}");
@@ -87,7 +90,8 @@ fn a_small_message_is_one_record_and_one_send_for_ours_for_buffers_and_vectored_
         let shape = slice.pattern.shape();
         let pieces = BURSTS * (shape.pieces.len() * shape.burst) as u64;
         let counts = (slice.records, slice.sends);
-        // tokio makes a busy task yield; what it writes meanwhile waits, sealed, and leaves in fewer sends.
+        // tokio makes a busy task yield; what it writes meanwhile waits, sealed, and leaves in
+        // fewer sends.
         let on_tokio = |records| (Some(records), slice.sends.map(|sends| sends.min(records)));
         let expected = match slice.stack {
             StackName::OursMio | StackName::OursAsync => (Some(BURSTS), Some(BURSTS)),

@@ -13,15 +13,16 @@
 //!   the ratio within a pair is compared, and the median over all pairs is quoted. The order within
 //!   a pair is random, and so is the order of pairs: no row always follows the same neighbour.
 //! - **Warm-up.** A slice starts with an eighth of its traffic that does not count: the contender
-//!   before it has used the caches. Connections stay open, so no handshake and no slow start counts.
-//! - **Placement.** Where a buffer lies decides whether loads and stores collide (addresses that are
-//!   equal modulo 4 KiB do). Before each slice the receive buffer moves, and blocks of random size
-//!   are allocated ahead of whatever the contender allocates. Each sitting has new processes, new
-//!   connections and other depths of stack, and swaps the processors of both ends. A median over
-//!   sittings therefore rests on no single layout.
+//!   before it has used the caches. Connections stay open, so no handshake and no slow start
+//!   counts.
+//! - **Placement.** Where a buffer lies decides whether loads and stores collide (addresses that
+//!   are equal modulo 4 KiB do). Before each slice the receive buffer moves, and blocks of random
+//!   size are allocated ahead of whatever the contender allocates. Each sitting has new processes,
+//!   new connections and other depths of stack, and swaps the processors of both ends. A median
+//!   over sittings therefore rests on no single layout.
 //! - **The interval** is a bootstrap over sittings: whole sittings are drawn again with all their
-//!   pairs. Pairs of one sitting share its layout and are near in time, so they are not independent;
-//!   sittings are. With fewer than six sittings there is no interval.
+//!   pairs. Pairs of one sitting share its layout and are near in time, so they are not
+//!   independent; sittings are. With fewer than six sittings there is no interval.
 //! - **A/A.** Ours against a second connection of ours, treated as any other row. What the interval
 //!   of that row excludes, no row can show.
 //! - **Words.** See [`Verdict`]. "Cannot tell" is a result, not a pass. Of twenty rows without a
@@ -82,7 +83,8 @@ pub struct Pair<S> {
     pub theirs: S,
 }
 
-/// Measures `rows` (each ours and its rival) until the time is used up; returns the pairs of each row.
+/// Measures `rows` (each ours and its rival) until the time is used up; returns the pairs of each
+/// row.
 ///
 /// # Errors
 ///
@@ -136,7 +138,8 @@ pub fn run<C, S: Sitting<C>>(
 pub struct Figure {
     /// The rival's median, where there is one.
     pub theirs: Option<f64>,
-    /// Ours over the rival's, within pairs: the median with its 95 % interval; `None` with too few sittings.
+    /// Ours over the rival's, within pairs: the median with its 95 % interval; `None` with too few
+    /// sittings.
     pub ratio: Option<Median>,
     /// What the ratio says.
     pub verdict: Verdict,
@@ -166,6 +169,24 @@ impl Figure {
     pub fn values(&self) -> [Value; 3] {
         let word = if self.theirs.is_some() { Value::Text(self.verdict.to_string()) } else { Value::Missing };
         [number(self.theirs), Value::spread(self.ratio), word]
+    }
+
+    /// As a bar beside that of `ours`, the figure of the A/A row: ours over the ratio within pairs,
+    /// with its interval. What is level with ours is drawn as long as ours. Two digits: no bar shows
+    /// more than is known.
+    pub(crate) fn beside(&self, ours: &Self) -> Option<Median> {
+        let rounded = |figure: f64| {
+            let unit = 10_f64.powf(figure.abs().max(f64::MIN_POSITIVE).log10().floor() - 1.0);
+            (figure / unit).round() * unit
+        };
+        let (own, theirs) = (ours.theirs?, self.theirs?);
+        match self.ratio {
+            _ if std::ptr::eq(self, ours) || self.verdict == Verdict::Level => Median::of([rounded(own)]),
+            Some(Median { median, min, max }) => {
+                Some(Median { median: rounded(own / median), min: own / max, max: own / min })
+            }
+            None => Median::of([rounded(theirs)]),
+        }
     }
 }
 
@@ -220,5 +241,21 @@ mod tests {
         assert_eq!((of(0).verdict, of(1).verdict), (Verdict::Level, Verdict::Ahead));
         let none = Figure::of(&pairs[0], Better::Less, |_| None);
         assert_eq!((none.theirs, none.ratio, none.verdict), (None, None, Verdict::CannotTell));
+    }
+
+    #[test]
+    fn bars_are_as_far_apart_as_ratios_and_equals_are_equal() {
+        let figure = |theirs, [min, median, max]: [f64; 3], verdict| Figure {
+            theirs: Some(theirs),
+            ratio: Some(Median { median, min, max }),
+            verdict,
+        };
+        let ours = figure(2.04, [0.9, 1.0, 1.1], Verdict::CannotTell);
+        assert_eq!(ours.beside(&ours).map(|bar| (bar.min, bar.median, bar.max)), Some((2.0, 2.0, 2.0)));
+        let level = figure(2.2, [0.99, 1.0, 1.02], Verdict::Level);
+        assert_eq!(level.beside(&ours), ours.beside(&ours));
+        let rival = figure(9.0, [0.4, 0.5, 0.6], Verdict::Ahead).beside(&ours).expect("a bar");
+        assert_eq!(rival.median, 4.1);
+        assert!(rival.min < rival.median && rival.median < rival.max);
     }
 }

@@ -9,7 +9,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
-/// CLOCK_MONOTONIC in nanoseconds: the same for all processes of a machine, which `Instant` does not promise.
+/// CLOCK_MONOTONIC in nanoseconds: the same for all processes of a machine, which `Instant` does
+/// not promise.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
     read(ClockId::CLOCK_MONOTONIC)

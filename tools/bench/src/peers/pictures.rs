@@ -6,7 +6,6 @@ use super::table::Standing;
 use super::traffic::Pattern::{self, *};
 use crate::chart::Chart;
 use crate::failure::Failure;
-use crate::measure::{Figure, Verdict};
 use crate::median::Median;
 use crate::report::{Column, Kind, OutArgs, Report, Value};
 
@@ -117,9 +116,9 @@ impl Picture {
                         |stack| standings.iter().find(|s| (s.stack, s.pattern, s.load) == (stack, pattern, self.load));
                     let (theirs, ours) = (find(stack)?, find(stack.ours())?);
                     let figure = match shown {
-                        Shown::Sends => exact(theirs.sends?),
-                        Shown::Sender => drawn(&theirs.sender, &ours.sender)?,
-                        Shown::Receiver => drawn(&theirs.receiver, &ours.receiver)?,
+                        Shown::Sends => Median::of([theirs.sends?])?,
+                        Shown::Sender => theirs.sender.beside(&ours.sender)?,
+                        Shown::Receiver => theirs.receiver.beside(&ours.receiver)?,
                     };
                     let text = |text: &str| Value::Text(text.to_owned());
                     report.row(vec![text(&panel), text(bar), Value::Spread(figure)]);
@@ -128,23 +127,4 @@ impl Picture {
         }
         Some(report)
     }
-}
-
-fn exact(figure: f64) -> Median {
-    Median { median: figure, min: figure, max: figure }
-}
-
-/// A rival's bar is ours over the ratio within pairs, with its interval. What is level with ours is drawn as long as ours. Two digits: no bar
-/// shows more than is known.
-fn drawn(theirs: &Figure, ours: &Figure) -> Option<Median> {
-    let rounded = |figure: f64| {
-        let unit = 10_f64.powf(figure.abs().max(f64::MIN_POSITIVE).log10().floor() - 1.0);
-        (figure / unit).round() * unit
-    };
-    let own = ours.theirs?;
-    if std::ptr::eq(theirs, ours) || theirs.verdict == Verdict::Level {
-        return Some(exact(rounded(own)));
-    }
-    let Some(Median { median, min, max }) = theirs.ratio else { return Some(exact(rounded(theirs.theirs?))) };
-    Some(Median { median: rounded(own / median), min: own / max, max: own / min })
 }

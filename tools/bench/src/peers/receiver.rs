@@ -1,7 +1,9 @@
-//! `peers-receive`: the other end of every stack, in a process of its own with a thread for each connection.
+//! `peers-receive`: the other end of every stack, in a process of its own with a thread for each
+//! connection.
 //!
-//! It accepts one connection for each stack, in their order. Then each line on its standard input is a job for one of them, and is answered
-//! by a line on its standard output. It ends with its input.
+//! It accepts one connection for each stack, in their order. Then each line on its standard input
+//! is a job for one of them, and is answered by a line on its standard output. It ends with its
+//! input.
 
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -120,7 +122,7 @@ fn serve(mut acceptor: Acceptor, stacks: &[StackName], config: &Arc<ServerConfig
         thread::spawn(move || {
             let receive = || receive(stack, stream, config, content, &jobs, &done);
             if let Err(error) = deeper(frames, Box::new(receive)) {
-                // Nobody else is left to hear of it if this fails.
+                // If this fails, the process is about to end.
                 let _ = done.send(Received { error: Some(error.to_string()), ..Received::default() });
             }
         });
@@ -147,14 +149,16 @@ fn receive(
     jobs: &mpsc::Receiver<Job>,
     done: &mpsc::Sender<Received>,
 ) -> io::Result<()> {
-    let mut end = End::new(stack, stream, config)?;
+    let mut early = Vec::new();
+    let mut end = End::new(stack, stream, config, &mut early)?;
     let mut offset = 0;
     for job in jobs {
         let _ballast = place::ballast(&mut Rng::with_seed(job.place));
         let mut check = Check::new(content, stack, job, offset)?;
         let cpu = thread_cpu_ns();
+        early.drain(..).for_each(|data| check.take(&data));
         match &mut end {
-            End::Tls(pipe) => check.take_all(pipe)?,
+            End::Tls(pipe) => check.take_all(pipe.as_mut())?,
             End::Cleartext(pipe) => check.take_all(pipe)?,
             End::Nowhere => check.work()?,
         }
@@ -179,13 +183,19 @@ fn receive(
 
 /// Our end of a connection; of what has none, nowhere.
 enum End {
-    Tls(TlsPipe),
+    Tls(Box<TlsPipe>),
     Cleartext(CleartextPipe),
     Nowhere,
 }
 
 impl End {
-    fn new(stack: StackName, stream: Option<TcpStream>, config: Arc<ServerConfig>) -> io::Result<Self> {
+    /// Ends the handshake. Records that come with its last message are kept in `early`.
+    fn new(
+        stack: StackName,
+        stream: Option<TcpStream>,
+        config: Arc<ServerConfig>,
+        early: &mut Vec<Vec<u8>>,
+    ) -> io::Result<Self> {
         let Some(stream) = stream else { return Ok(Self::Nowhere) };
         stream.set_nodelay(true)?;
         if !stack.uses_tls() {
@@ -193,9 +203,9 @@ impl End {
         }
         let mut pipe = TlsPipe::new(stream, config)?;
         while pipe.is_handshaking() {
-            pipe.receive(&mut |_| {})?;
+            pipe.receive(&mut |data| early.push(data.to_vec()))?;
         }
-        Ok(Self::Tls(pipe))
+        Ok(Self::Tls(Box::new(pipe)))
     }
 }
 
@@ -229,6 +239,8 @@ impl Check {
     /// Takes what the job has, or the end of the connection if that is nothing.
     fn take_all(&mut self, pipe: &mut impl Pipe) -> io::Result<()> {
         pipe.set_base(self.job.place as usize % ALIAS / 64 * 64);
+        self.report.last_ns = monotonic_ns();
+        self.verdict(true)?;
         let mut open = true;
         while open && (self.job.bursts == 0 || self.report.bytes < self.job.bursts * self.burst_len) {
             self.report.reads += 1;

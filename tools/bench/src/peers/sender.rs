@@ -1,7 +1,7 @@
 //! `peers-send`: every stack's sending side, in one process with a thread for each connection.
 //!
-//! It prints a line once all are connected. Then each line on its standard input is a job for one of them, and is answered by a line on its
-//! standard output. It ends with its input.
+//! It prints a line once all are connected. Then each line on its standard input is a job for one
+//! of them, and is answered by a line on its standard output. It ends with its input.
 
 use std::io::{self, BufRead};
 use std::path::PathBuf;
@@ -85,7 +85,7 @@ pub fn run(args: &SendArgs) -> Result<(), Failure> {
             let _ballast = place::ballast(&mut Rng::new());
             let seat = Seat { content, spin, jobs, done: done.clone() };
             let ended = deeper(frames, Box::new(|| stacks::run(stack, &link, seat)));
-            // Nobody else is left to hear of it if this fails.
+            // If this fails, the process is about to end.
             let _ = ended.map_err(|failure| done.send(Err(failure)));
         });
         hear()?;
@@ -117,7 +117,8 @@ impl Seat {
         let mut offset = 0;
         let mut report = Sent::default();
         while self.done.send(Ok(report)).is_ok() {
-            // Other connections' threads wait here too, within their runtimes: those have nothing else to do.
+            // Other connections' threads wait here too, within their runtimes: those have nothing
+            // else to do.
             let Ok(job) = self.jobs.recv() else { break };
             if job.bursts == 0 {
                 stack.close().await?;

@@ -144,21 +144,27 @@ pub(super) fn report(standings: &[Standing]) -> Report {
     report
 }
 
-/// As Markdown: for each figure what all rows of it say, then a table for each pattern and load, with the verdict in words.
+/// As Markdown: for each figure what all rows of it say, then a table for each pattern and load,
+/// with the verdict in words.
 pub(super) fn markdown(standings: &[Standing]) -> String {
     let counts = |s: &Standing| {
         let [records, sends, reads] = [s.records, s.sends, s.reads].map(|count| number(count).show(Kind::Number(2)));
         format!("{records} / {sends} / {reads}")
     };
-    let beside =
-        |figure: &Figure| figure.ratio.map_or_else(String::new, |r| format!("{:.2} {}", r.median, figure.verdict));
+    let beside = |choice: Choice| {
+        move |s: &Standing| {
+            // A limit is no rival.
+            let word = if s.stack.uses_tls() { choice(s).verdict.to_string() } else { String::new() };
+            choice(s).ratio.map_or_else(String::new, |ratio| format!("{:.2} {word}", ratio.median))
+        }
+    };
     let mut text = overview(standings, Load::Fixed, "records / sends / reads for each message", counts);
-    text += &overview(standings, Load::Fixed, "sender CPU at a fixed rate, ours ÷ this", |s| beside(&s.sender));
-    text += &overview(standings, Load::Fixed, "receiver CPU at a fixed rate, ours ÷ this", |s| beside(&s.receiver));
-    text += &overview(standings, Load::Fixed, "delay at a fixed rate, ours ÷ this", |s| beside(&s.delay));
-    text += &overview(standings, Load::Full, "sender CPU at full speed, ours ÷ this", |s| beside(&s.sender));
-    text += &overview(standings, Load::Full, "receiver CPU at full speed, ours ÷ this", |s| beside(&s.receiver));
-    text += &overview(standings, Load::Full, "messages/s at full speed, ours ÷ this", |s| beside(&s.speed));
+    text += &overview(standings, Load::Fixed, "sender CPU at a fixed rate, ours ÷ this", beside(|s| &s.sender));
+    text += &overview(standings, Load::Fixed, "receiver CPU at a fixed rate, ours ÷ this", beside(|s| &s.receiver));
+    text += &overview(standings, Load::Fixed, "delay at a fixed rate, ours ÷ this", beside(|s| &s.delay));
+    text += &overview(standings, Load::Full, "sender CPU at full speed, ours ÷ this", beside(|s| &s.sender));
+    text += &overview(standings, Load::Full, "receiver CPU at full speed, ours ÷ this", beside(|s| &s.receiver));
+    text += &overview(standings, Load::Full, "messages/s at full speed, ours ÷ this", beside(|s| &s.speed));
     for group in standings.chunk_by(|a, b| (a.pattern, a.load) == (b.pattern, b.load)) {
         let Some(first) = group.first() else { continue };
         let load = if first.load == Load::Fixed { "a fixed rate" } else { "full speed" };

@@ -121,8 +121,9 @@ impl fmt::Display for Shape {
 const PERIOD: usize = 65_537;
 const LONGEST_PIECE: usize = 2 << 20;
 
-/// The stream's bytes: each depends on its position alone, so that the sender need not make or copy them and the receiver can check
-/// them. Repeats after 65,537 bytes, so that small messages stay in the cache.
+/// The stream's bytes: each depends on its position alone, so that the sender need not make or copy
+/// them and the receiver can check them. Repeats after 65,537 bytes, so that small messages stay in
+/// the cache.
 #[derive(Debug)]
 pub struct Content(Vec<u8>);
 

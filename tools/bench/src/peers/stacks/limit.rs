@@ -1,4 +1,5 @@
-//! Limits: the least that a burst takes, from one warm buffer. Sealing alone, sending alone, and both.
+//! Limits: the least that a burst takes, from one warm buffer. Sealing alone, sending alone, and
+//! both.
 
 use std::io::{self, Write};
 

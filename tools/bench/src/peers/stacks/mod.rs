@@ -1,4 +1,7 @@
 //! The stacks, each written as its users write.
+//!
+//! A new stack is a name in [`StackName`], a module with a connection and its [`Stack`], and a line
+//! in [`run`].
 
 use std::fmt;
 use std::future::Future;
@@ -42,8 +45,8 @@ mod vectored;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Capacity of every BufWriter: what fills one TLS record. With the default of 8 KiB, messages and bursts that a record could hold
-/// would be cut in two.
+/// Capacity of every BufWriter: what fills one TLS record. With the default of 8 KiB, messages and
+/// bursts that a record could hold would be cut in two.
 pub(super) const BUFFER: usize = MAX_RECORD_SIZE;
 
 /// A stack, with the way in which it is used.
@@ -52,7 +55,8 @@ pub(super) const BUFFER: usize = MAX_RECORD_SIZE;
 pub enum StackName {
     /// rustls::StreamOwned over a blocking socket: one write_all for each piece.
     Rustls,
-    /// rustls::Stream over the same (StreamOwned has no write_vectored of its own): one write_vectored for each burst.
+    /// rustls::Stream over the same (StreamOwned has no write_vectored of its own): one
+    /// write_vectored for each burst.
     RustlsVec,
     /// std::io::BufWriter over the same, flushed where ours sends without MORE.
     RustlsBuf,
@@ -60,7 +64,8 @@ pub enum StackName {
     Openssl,
     /// std::io::BufWriter over the same, flushed where ours sends without MORE.
     OpensslBuf,
-    /// tls-cork-mio: MORE on every piece but the last of a burst; polls only when the socket is full.
+    /// tls-cork-mio: MORE on every piece but the last of a burst; polls only when the socket is
+    /// full.
     OursMio,
     /// futures-rustls on async-io: one write_all for each piece.
     Futures,
@@ -84,7 +89,8 @@ pub enum StackName {
     PlainMore,
     /// No TLS: one writev(2) for each burst.
     PlainVectored,
-    /// Limit, no transport: AES-128-GCM in one warm buffer, by aws-lc-rs, in the records that a burst needs.
+    /// Limit, no transport: AES-128-GCM in one warm buffer, by aws-lc-rs, in the records that a
+    /// burst needs.
     Aead,
     /// Limit, no TLS: as many bytes, sent from one warm buffer.
     Plain,

@@ -55,7 +55,8 @@ impl Session for TlsStream {
 impl Stack for Vectored {
     async fn write(&mut self, piece: &'static [u8], last: bool) -> io::Result<()> {
         let TlsStream { conn, sock } = &mut self.stream;
-        // StreamOwned itself has only the trait's write_vectored, which writes the first piece alone.
+        // StreamOwned itself has only the trait's write_vectored, which writes the first piece
+        // alone.
         let mut stream = Stream::new(conn, sock);
         self.pieces.write(piece, last, async |left| stream.write_vectored(left)).await
     }
