@@ -6,5 +6,6 @@
 
 pub mod client;
 pub mod commands;
+pub mod measure;
 pub mod server;
 pub mod shared;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tls_cork_bench::commands::compare::{self, CompareArgs};
+use tls_cork_bench::commands::compare::{self, ClientArgs, CompareArgs};
 use tls_cork_bench::commands::grid::{self, GridArgs};
 use tls_cork_bench::commands::nbd::{self, NbdArgs};
 use tls_cork_bench::commands::peers::receiver::{self, ReceiveArgs};
@@ -35,15 +35,19 @@ struct Cli {
 enum Command {
     /// One strategy at one block size, against a server that is running.
     Nbd(NbdArgs),
-    /// Repeated alternating runs against nbdkit, beside fio; medians of paired ratios.
+    /// Alternating slices against nbdkit, beside fio; medians of paired ratios, with intervals.
     Compare(CompareArgs),
+    /// The clients of `compare`.
+    #[command(hide = true)]
+    CompareClients(ClientArgs),
     /// Networks that we do not have: policies over a model of TCP, in virtual time.
     Simulate(SimulateArgs),
     /// What qemu-img, qemu-io, nbdcopy and fio send for each write to nbdkit, beside tls-cork.
     Real,
-    /// The same traffic through this library and through others, to one receiver; medians of paired ratios.
+    /// The same traffic through this library and through others, to one receiver; medians of paired
+    /// ratios, with intervals.
     Peers(PeersArgs),
-    /// One stack's sending side.
+    /// The sending side of all stacks.
     #[command(hide = true)]
     PeersSend(SendArgs),
     /// The receiver of all stacks.
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         None => grid::run(&cli.grid),
         Some(Command::Nbd(args)) => nbd::run(args),
         Some(Command::Compare(args)) => compare::run(args),
+        Some(Command::CompareClients(args)) => compare::serve(args),
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Real) => real::run(),
         Some(Command::Peers(args)) => peers::run(args),

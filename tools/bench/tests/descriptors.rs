@@ -94,8 +94,9 @@ fn the_embedded_server_goes_on() {
 fn the_receiver_of_peers_goes_on() {
     let certs = Certs::new();
     // Standard input, output and error, and the listener: none is left for a connection.
-    let mut server = Server::start(4, &["peers-receive", "--certs", certs.dir().to_str().expect("a path in UTF-8")]);
-    let job = Job { pattern: Pattern::ALL[0], tls: false, paced: false };
+    let dir = certs.dir().to_str().expect("a path in UTF-8");
+    let mut server = Server::start(4, &["peers-receive", "--stack=plain-more", "--certs", dir]);
+    let job = Job { seat: 0, pattern: Pattern::ALL[0], bursts: 0, interval_ns: None, place: 0, spin_ns: 0.0 };
     let job = serde_json::to_string(&job).expect("JSON");
     writeln!(server.child.stdin.as_mut().expect("standard input"), "{job}").expect("written");
     drop(connect(server.port));

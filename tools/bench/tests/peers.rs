@@ -6,28 +6,35 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Output};
 
-use tls_cork_bench::commands::peers::Cell;
 use tls_cork_bench::commands::peers::receiver::{Job, Received};
 use tls_cork_bench::commands::peers::stacks::StackName;
 use tls_cork_bench::commands::peers::traffic::{Content, Pattern};
+use tls_cork_bench::commands::peers::{Load, Slice};
 use tls_cork_programs::children::Attendant;
 
 mod common;
 
 use common::{Certs, assert_fails, program};
 
-/// Few enough for the socket to take all at once, so that counts do not depend on the receiver's speed.
+/// Few enough for the socket to take all at once, so that counts do not depend on the receiver's
+/// speed.
 const BURSTS: u64 = 5;
 
 fn peers(args: &[&str]) -> Output {
     Command::new(program()).arg("peers").args(args).output().expect("the program starts")
 }
 
-fn cells(args: &[&str]) -> Vec<Cell> {
+/// Each stack, pattern and load once.
+fn slices(args: &[&str]) -> Vec<Slice> {
     let bursts = BURSTS.to_string();
-    // A hold that ends by other means: a busy machine may let more than the usual one pass between two pieces.
-    let patient = ["--runs=1", "--seconds=60", "--max-hold-ms=60000", "--json", "--bursts", &bursts];
-    let output = peers(&[&patient[..], args].concat());
+    // A hold that ends by other means: a busy machine may let more than the usual one pass between
+    // two pieces.
+    let patient = ["--max-hold-ms=60000", "--json", "--bursts", &bursts];
+    slices_of(&[&patient[..], args].concat())
+}
+
+fn slices_of(args: &[&str]) -> Vec<Slice> {
+    let output = peers(args);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     serde_json::from_slice(&output.stdout).expect("a JSON array")
@@ -39,71 +46,98 @@ fn is_built_in(stack: StackName) -> bool {
 
 #[test]
 fn every_stack_sends_every_pattern() {
-    let cells = cells(&[]);
-    for pattern in Pattern::ALL {
+    let slices = slices(&[]);
+    for (pattern, load) in Pattern::ALL.into_iter().flat_map(|pattern| Load::ALL.map(|load| (pattern, load))) {
         let shape = pattern.shape();
         for stack in StackName::ALL.into_iter().filter(|&stack| is_built_in(stack)) {
-            let mut found = cells.iter().filter(|cell| cell.stack == stack && cell.pattern == pattern);
-            let cell = found.next().unwrap_or_else(|| panic!("no {stack}, {pattern}"));
+            let is_wanted = |slice: &&Slice| (slice.stack, slice.pattern, slice.load) == (stack, pattern, load);
+            let mut found = slices.iter().filter(is_wanted);
+            let slice = found.next().unwrap_or_else(|| panic!("no {stack}, {pattern}, {load:?}"));
             assert!(found.next().is_none());
-            // That all of them arrived, and as they were sent, is what the program itself insists on.
-            assert_eq!(cell.messages, BURSTS * shape.burst as u64, "{stack}, {pattern}");
-            assert_eq!(cell.bytes, BURSTS * shape.burst_len() as u64, "{stack}, {pattern}");
-            assert_eq!(cell.records.is_some(), stack.uses_tls(), "{stack}, {pattern}");
+            // That all of them arrived, and as they were sent, is what the program itself insists
+            // on.
+            assert_eq!(slice.messages, BURSTS * shape.burst as u64, "{stack}, {pattern}");
+            assert_eq!(slice.bytes, BURSTS * shape.burst_len() as u64, "{stack}, {pattern}");
+            assert_eq!(slice.records.is_some(), stack.uses_tls(), "{stack}, {pattern}");
             // RFC 8446: a record costs 22 bytes beside its plaintext.
-            if let Some(records) = cell.records {
-                assert_eq!(cell.wire_bytes, cell.bytes + 22 * records, "{stack}, {pattern}");
+            if let Some(records) = slice.records {
+                assert_eq!(slice.wire_bytes, slice.bytes + 22 * records, "{stack}, {pattern}");
+            } else if stack == StackName::AeadPlain {
+                let records = BURSTS * (shape.burst_len() as u64).div_ceil(16_384);
+                assert_eq!(slice.wire_bytes, slice.bytes + 22 * records, "{stack}, {pattern}");
             } else if stack.has_transport() {
-                assert_eq!(cell.wire_bytes, cell.bytes, "{stack}, {pattern}");
+                assert_eq!(slice.wire_bytes, slice.bytes, "{stack}, {pattern}");
             }
-            assert_eq!(cell.sends.is_some_and(|sends| sends > 0), stack.has_transport(), "{stack}, {pattern}");
-            let delay = cell.delay_p50_us.zip(cell.delay_p999_us);
-            assert_eq!(delay.is_some_and(|(p50, p999)| 0.0 < p50 && p50 <= p999), stack.has_transport(), "{stack}");
+            for count in [slice.sends, slice.reads] {
+                assert_eq!(count.is_some_and(|count| count > 0), stack.has_transport(), "{stack}, {pattern}");
+            }
+            assert!(slice.sender_cpu_us > 0.0, "{stack}, {pattern}");
+            assert_eq!(slice.receiver_cpu_us.is_some_and(|cpu| cpu > 0.0), stack.has_transport(), "{stack}, {pattern}");
+            let has_delay = slice.delay_p50_us.is_some_and(|p50| 0.0 < p50);
+            assert_eq!(has_delay, stack.has_transport() && load == Load::Fixed, "{stack}, {pattern}");
+            assert_eq!(slice.messages_per_s.is_some_and(|speed| speed > 0.0), load == Load::Full, "{stack}, {pattern}");
         }
     }
     let expected = StackName::ALL.into_iter().filter(|&stack| is_built_in(stack)).count() * Pattern::ALL.len();
-    assert_eq!(cells.len(), expected);
+    assert_eq!(slices.len(), expected * Load::ALL.len());
 }
 
 #[test]
 fn a_small_message_is_one_record_and_one_send_for_ours_for_buffers_and_vectored_writes_and_more_for_the_others() {
     let small = ["nbd-512", "nbd-4k", "sheepdog-4k", "reply-4k", "http2", "burst"];
-    let args: Vec<&str> =
-        ["--no-delay"].into_iter().chain(small.into_iter().flat_map(|name| ["--pattern", name])).collect();
-    for cell in cells(&args) {
-        let shape = cell.pattern.shape();
+    let args: Vec<&str> = small.into_iter().flat_map(|name| ["--pattern", name]).collect();
+    for slice in slices(&args) {
+        let shape = slice.pattern.shape();
         let pieces = BURSTS * (shape.pieces.len() * shape.burst) as u64;
-        let counts = (cell.records, cell.sends);
-        // tokio makes a busy task yield; what it writes meanwhile waits, sealed, and leaves in fewer sends.
-        let on_tokio = |records| (Some(records), cell.sends.map(|sends| sends.min(records)));
-        let expected = match cell.stack {
+        let counts = (slice.records, slice.sends);
+        // tokio makes a busy task yield; what it writes meanwhile waits, sealed, and leaves in
+        // fewer sends.
+        let on_tokio = |records| (Some(records), slice.sends.map(|sends| sends.min(records)));
+        let expected = match slice.stack {
             StackName::OursMio | StackName::OursAsync => (Some(BURSTS), Some(BURSTS)),
             StackName::RustlsBuf | StackName::FuturesBuf | StackName::OpensslBuf => (Some(BURSTS), Some(BURSTS)),
             StackName::RustlsVec | StackName::FuturesVec => (Some(BURSTS), Some(BURSTS)),
             StackName::TokioBuf | StackName::TokioVec | StackName::S2nBuf => on_tokio(BURSTS),
             StackName::Rustls | StackName::Futures | StackName::Openssl => (Some(pieces), Some(pieces)),
             StackName::Tokio | StackName::S2n => on_tokio(pieces),
-            StackName::PlainVectored => (None, Some(BURSTS)),
+            StackName::PlainVectored | StackName::Plain | StackName::AeadPlain => (None, Some(BURSTS)),
             StackName::PlainMore => (None, Some(pieces)),
             StackName::Aead => (None, None),
         };
-        assert_eq!(counts, expected, "{}, {}", cell.stack, cell.pattern);
+        assert_eq!(counts, expected, "{}, {}, {:?}", slice.stack, slice.pattern, slice.load);
     }
 }
 
+#[test]
+fn both_slices_of_a_pair_follow_each_other_and_waste_is_found() {
+    let args = ["--seconds=4", "--quick", "--pattern=nbd-4k", "--stack=ours-mio", "--json"];
+    // Fifty times its CPU time: enough to be seen on any machine.
+    let slices = slices_of(&[&args[..], &["--handicap=ours-mio=5000%"]].concat());
+    assert!(slices.len() >= 4 && slices.len().is_multiple_of(4), "{}", slices.len());
+    for pair in slices.chunks(2) {
+        assert_eq!((pair[0].stack, pair[0].load), (pair[1].stack, pair[1].load));
+        assert!(pair[0].sender_cpu_us < pair[1].sender_cpu_us, "{pair:?}");
+    }
+}
+
+/// A receiver that expects one connection, without TLS.
 fn receiver(certs: &Certs) -> (Attendant, u16) {
-    let mut receiver =
-        Attendant::start(Command::new(program()).arg("peers-receive").arg("--certs").arg(certs.dir()), "receiver")
-            .expect("receiver");
+    let mut command = Command::new(program());
+    command.args(["peers-receive", "--stack=plain-more", "--certs"]).arg(certs.dir());
+    let mut receiver = Attendant::start(&mut command, "receiver").expect("receiver");
     let port = receiver.hear().expect("port").trim().parse().expect("port");
     (receiver, port)
+}
+
+fn job(interval_ns: Option<u64>) -> Job {
+    Job { seat: 0, pattern: Pattern::Nbd512, bursts: 3, interval_ns, place: 0, spin_ns: 0.0 }
 }
 
 /// What the receiver reports of `data`, sent without TLS.
 fn report_of(data: &[u8], paced: bool) -> Received {
     let certs = Certs::new();
     let (mut receiver, port) = receiver(&certs);
-    let job = Job { pattern: Pattern::Nbd512, tls: false, paced };
+    let job = job(paced.then_some(1));
     receiver.tell(&serde_json::to_string(&job).expect("JSON")).expect("tell");
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
     stream.write_all(data).expect("write");
@@ -135,10 +169,9 @@ fn the_receiver_reports_what_is_not_as_it_was_sent() {
 fn a_receiver_that_speaks_no_tls_is_told_apart() {
     let certs = Certs::new();
     let (mut receiver, port) = receiver(&certs);
-    let job = Job { pattern: Pattern::Nbd512, tls: false, paced: false };
-    receiver.tell(&serde_json::to_string(&job).expect("JSON")).expect("tell");
+    receiver.tell(&serde_json::to_string(&job(None)).expect("JSON")).expect("tell");
     let output = Command::new(program())
-        .args(["peers-send", "--stack=ours-mio", "--pattern=nbd-512", "--seconds=1"])
+        .args(["peers-send", "--stack=ours-mio"])
         .arg(format!("--connect=127.0.0.1:{port}"))
         .arg("--ca")
         .arg(certs.ca())
@@ -154,7 +187,7 @@ fn nobody_listens() {
     let certs = Certs::new();
     for stack in StackName::ALL.into_iter().filter(|&stack| is_built_in(stack) && stack.has_transport()) {
         let output = Command::new(program())
-            .args(["peers-send", "--pattern=nbd-512", "--seconds=1", "--connect=127.0.0.1:1"])
+            .args(["peers-send", "--connect=127.0.0.1:1"])
             .arg(format!("--stack={stack}"))
             .arg("--ca")
             .arg(certs.ca())
@@ -168,7 +201,8 @@ fn nobody_listens() {
 fn arguments_that_are_wrong() {
     assert_fails(&peers(&["--pattern=nbd-513"]), 2, &["usage", "nbd-513"]);
     assert_fails(&peers(&["--stack=gnutls"]), 2, &["usage", "gnutls"]);
-    assert_fails(&peers(&["--runs=0"]), 2, &["usage", "--runs"]);
+    assert_fails(&peers(&["--quick", "--full"]), 2, &["usage", "--full"]);
+    assert_fails(&peers(&["--handicap=rustls"]), 2, &["usage", "STACK=N%"]);
     assert_fails(&peers(&["--seconds=0"]), 2, &["usage", "--seconds"]);
     assert_fails(&peers(&["--bursts=0"]), 2, &["usage", "--bursts"]);
     if !cfg!(feature = "peers") {
@@ -178,7 +212,7 @@ fn arguments_that_are_wrong() {
 
 #[test]
 fn without_the_feature_one_line_says_how_to_get_all_stacks() {
-    let args = ["--runs=1", "--seconds=60", "--bursts=1", "--no-delay", "--pattern=nbd-512"];
+    let args = ["--bursts=1", "--pattern=nbd-512"];
     let output = peers(&args);
     assert!(output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
@@ -190,14 +224,23 @@ fn without_the_feature_one_line_says_how_to_get_all_stacks() {
 fn the_figures_are_kept() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let out = format!("--out={}", dir.path().display());
-    let args =
-        ["--runs=2", "--seconds=60", "--bursts=2", "--pattern=burst", "--stack=rustls", "--stack=ours-mio", &out];
-    assert!(peers(&args).status.success());
+    let stacks = ["--stack=rustls", "--stack=rustls-vec", "--stack=rustls-buf"];
+    let args = ["--seconds=1", "--quick", "--pattern=nbd-512", "--pattern=burst", &out];
+    let output = peers(&[&args[..], &stacks].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let csv = std::fs::read_to_string(dir.path().join("peers.csv")).expect("peers.csv");
     let lines: Vec<&str> = csv.lines().collect();
-    assert_eq!(lines.len(), 3, "{csv}");
-    assert!(lines[0].starts_with("pattern,stack,messages_per_s,"), "{csv}");
-    assert!(lines[1].starts_with("burst,ours-mio,") && lines[2].starts_with("burst,rustls,"), "{csv}");
-    let picture = std::fs::read_to_string(dir.path().join("peers.svg")).expect("peers.svg");
-    assert!(picture.contains("ours-mio"));
+    assert_eq!(lines.len(), 1 + 2 * 2 * 4, "{csv}");
+    assert!(lines[0].starts_with("pattern,load,stack,ours,records_per_message,"), "{csv}");
+    assert!(lines[1].starts_with("nbd-512,fixed,rustls,ours-mio,2,"), "{csv}");
+    assert!(lines[4].starts_with("nbd-512,fixed,ours-mio (A/A),ours-mio,1,"), "{csv}");
+    let text = std::fs::read_to_string(dir.path().join("peers.md")).expect("peers.md");
+    assert_eq!(text.lines().filter(|line| line.starts_with("### ")).count(), 4, "{text}");
+    let verdicts: Vec<&str> = text.lines().filter(|line| line.starts_with("- Sender CPU")).collect();
+    // Too few sittings for an interval: no word but this one.
+    for verdict in verdicts {
+        assert!(verdict.ends_with("cannot tell (rustls, rustls-vec, rustls-buf)."), "{verdict}");
+    }
+    let picture = std::fs::read_to_string(dir.path().join("readme.svg")).expect("readme.svg");
+    assert!(picture.contains("each piece written apart") && picture.contains("MORE"));
 }

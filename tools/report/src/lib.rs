@@ -39,6 +39,14 @@ impl OutArgs {
         fs::create_dir_all(dir).map_err(|e| Failure::new("create directory", dir.display(), e))?;
         tempfile::tempfile_in(dir).map(drop).map_err(|e| Failure::new("write to directory", dir.display(), e))
     }
+
+    /// Writes a file into the directory, if one was asked for.
+    pub fn write(&self, name: &str, contents: &[u8]) -> Result<(), Failure> {
+        let Some(path) = self.out.as_ref().map(|dir| dir.join(name)) else {
+            return Ok(());
+        };
+        fs::write(&path, contents).map_err(|e| Failure::new("write", path.display(), e))
+    }
 }
 
 /// One column of a report.
@@ -119,7 +127,7 @@ impl Value {
     }
 
     /// As a field of the printed table.
-    fn show(&self, kind: Kind) -> String {
+    pub fn show(&self, kind: Kind) -> String {
         match (self, kind) {
             (Self::Text(text), _) => text.clone(),
             (Self::Count(count), _) => count.to_string(),
@@ -194,9 +202,11 @@ impl Report {
         self.rows.push(values);
     }
 
-    /// The printed table.
+    /// The printed table, without columns that have no values.
     pub fn table(&self) -> String {
-        let shown: Vec<usize> = (0..self.columns.len()).filter(|&i| !self.columns[i].title.is_empty()).collect();
+        let has_values = |i: usize| self.rows.iter().any(|row| row[i] != Value::Missing);
+        let is_shown = |&i: &usize| !self.columns[i].title.is_empty() && has_values(i);
+        let shown: Vec<usize> = (0..self.columns.len()).filter(is_shown).collect();
         let mut table = Table::new();
         table.load_preset(presets::ASCII_MARKDOWN);
         table.set_header(shown.iter().map(|&i| self.columns[i].title));

@@ -56,10 +56,25 @@ pub struct Measured {
 
 /// Runs `load` over `link`, and closes it.
 pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Failure> {
+    let measured = slice(&mut link, facts, load)?;
+    finish(link)?;
+    Ok(measured)
+}
+
+/// Tells the server to disconnect, and closes.
+pub fn finish(mut link: Link) -> Result<(), Failure> {
+    let disconnect = request(CMD_DISC, 0, 0, 0);
+    let sent = link.submit(Outgoing::request(disconnect, Bytes::new()), true).and_then(|()| link.end_turn());
+    sent.map_err(|e| link.failure("NBD disconnect", e))?;
+    link.close()
+}
+
+/// As [`run`], and leaves the connection open for more.
+pub fn slice(link: &mut Link, facts: &ExportFacts, load: &Load) -> Result<Measured, Failure> {
     check_export(facts, load).map_err(|why| link.failure("use export", why))?;
     let seed = RandomState::new().hash_one(0);
     let mut engine = Engine {
-        link: &mut link,
+        link,
         outstanding: Outstanding::new(load.queue_depth),
         replies: ReplyStream::default(),
         buffer: vec![0; READ_BUFFER],
@@ -90,10 +105,6 @@ pub fn run(mut link: Link, facts: &ExportFacts, load: &Load) -> Result<Measured,
         }
         engine.run("verify", &mut requests(CMD_READ, measured.requests.min(blocks)))?;
     }
-    let disconnect = request(CMD_DISC, 0, 0, 0);
-    let sent = link.submit(Outgoing::request(disconnect, Bytes::new()), true).and_then(|()| link.end_turn());
-    sent.map_err(|e| link.failure("NBD disconnect", e))?;
-    link.close()?;
     Ok(measured)
 }
 

@@ -19,6 +19,7 @@ use crate::client::cell::Cell;
 use crate::client::link::{Link, Target};
 use crate::client::load::{self, Load};
 use crate::client::wire::{Security, Strategy};
+use crate::measure::{self, Better, Verdict};
 use crate::server::{EmbeddedServer, ExportKind};
 use crate::shared::endpoint::Endpoint;
 
@@ -84,8 +85,9 @@ const CHART: Chart = Chart {
 };
 
 const MEANING: &str = "\
-× immediate: requests per second over those of `immediate` in the same round; median of all rounds
-(lowest–highest). If the range includes 1, no difference is measurable.";
+× immediate: requests per second over those of `immediate` in the same round; median of six rounds
+(lowest–highest: a 97 % interval of the median). ahead, behind: the whole range is on one side of 1.
+level: it is within 3 % of 1. cannot tell: neither.";
 
 struct Plan {
     rounds: usize,
@@ -95,9 +97,9 @@ struct Plan {
 /// Runs the grid and prints it.
 pub fn run(args: &GridArgs) -> Result<(), Failure> {
     let plan = if args.quick {
-        Plan { rounds: 3, slice: Duration::from_millis(60) }
+        Plan { rounds: 6, slice: Duration::from_millis(30) }
     } else {
-        Plan { rounds: 5, slice: Duration::from_millis(400) }
+        Plan { rounds: 6, slice: Duration::from_millis(330) }
     };
     args.out.prepare()?;
     let certs = TemporaryCertificates::new()?;
@@ -165,26 +167,15 @@ fn report(groups: &[Group]) -> Report {
 /// What the last column says of `more`, in words.
 fn verdict(groups: &[Group]) -> String {
     let more = Strategy::More.to_string();
-    let (mut faster, mut slower, mut level) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rows = Vec::new();
     for group in groups {
         for cells in group {
             let Some(cell) = cells.first().filter(|cell| cell.strategy == more) else { continue };
-            let Some(ratio) = over(cells, &group[0]) else { continue };
-            let place = format!("{} (depth {})", report::size(cell.block_size.into()), cell.queue_depth);
-            match ratio {
-                Median { min, .. } if min > 1.0 => faster.push(place),
-                Median { max, .. } if max < 1.0 => slower.push(place),
-                _ => level.push(place),
-            }
+            let place = format!("{} at depth {}", report::size(cell.block_size.into()), cell.queue_depth);
+            rows.push((Verdict::of(over(cells, &group[0]), Better::More), place));
         }
     }
-    let list = |places: Vec<String>| if places.is_empty() { "no size".to_owned() } else { places.join(", ") };
-    format!(
-        "Verdict: `more` is faster than `immediate` at {}; slower at {}; no difference measurable at {}.",
-        list(faster),
-        list(slower),
-        list(level)
-    )
+    measure::judgement("Verdict, `more` against `immediate`", &rows)
 }
 
 /// Requests per second over those of `immediate` in the same round.
@@ -242,12 +233,16 @@ mod tests {
                 cells(Strategy::More, block_size, rates),
             ]
         };
-        let groups = [group(512, &[11.0, 40.0]), group(4096, &[11.0, 19.0]), group(65_536, &[9.0, 10.0])];
+        let groups = [
+            group(512, &[11.0, 40.0]),
+            group(4096, &[11.0, 19.0]),
+            group(32_768, &[10.2, 20.2]),
+            group(65_536, &[9.0, 10.0]),
+        ];
         assert_eq!(
             verdict(&groups),
-            "Verdict: `more` is faster than `immediate` at 512 B (depth 16); slower at 64 KiB (depth 16); \
-             no difference measurable at 4 KiB (depth 16)."
+            "Verdict, `more` against `immediate`: ahead (512 B at depth 16); level (32 KiB at depth 16); \
+             behind (64 KiB at depth 16); cannot tell (4 KiB at depth 16)."
         );
-        assert!(verdict(&groups[..1]).contains("slower at no size;"));
     }
 }

@@ -15,21 +15,27 @@ const READ_BUFFER: usize = 256 * 1024;
 /// When less than this is left behind a partial record, the record moves to the front.
 const MIN_READ: usize = 64 * 1024;
 
+/// Two addresses that are equal modulo this may collide.
+pub(crate) const ALIAS: usize = 4096;
+
 /// A blocking, ordered stream in both directions.
 pub(crate) trait Pipe {
     /// Waits for data and hands it over piece by piece, without copying: over TLS record by record. False at the end.
     fn receive(&mut self, on_data: &mut dyn FnMut(&[u8])) -> io::Result<bool>;
     fn send(&mut self, data: &[u8]) -> io::Result<()>;
+    /// Where in its buffer the next read into an empty one goes, below [`ALIAS`].
+    fn set_base(&mut self, base: usize);
 }
 
 pub(crate) struct CleartextPipe {
     stream: TcpStream,
     buffer: Vec<u8>,
+    base: usize,
 }
 
 impl CleartextPipe {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, buffer: vec![0; READ_BUFFER] }
+        Self { stream, buffer: vec![0; READ_BUFFER + ALIAS], base: 0 }
     }
 
     pub(crate) fn into_stream(self) -> TcpStream {
@@ -39,13 +45,18 @@ impl CleartextPipe {
 
 impl Pipe for CleartextPipe {
     fn receive(&mut self, on_data: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
-        let n = read(&mut self.stream, &mut self.buffer)?;
-        on_data(&self.buffer[..n]);
+        let buffer = &mut self.buffer[self.base..];
+        let n = read(&mut self.stream, buffer)?;
+        on_data(&buffer[..n]);
         Ok(n > 0)
     }
 
     fn send(&mut self, data: &[u8]) -> io::Result<()> {
         self.stream.write_all(data)
+    }
+
+    fn set_base(&mut self, base: usize) {
+        self.base = base;
     }
 }
 
@@ -54,6 +65,7 @@ pub(crate) struct TlsPipe {
     conn: UnbufferedServerConnection,
     stream: TcpStream,
     incoming: Vec<u8>,
+    base: usize,
     /// `incoming[start..end]` is received and not yet processed.
     start: usize,
     end: usize,
@@ -72,7 +84,8 @@ impl TlsPipe {
         Ok(Self {
             conn: UnbufferedServerConnection::new(config).map_err(invalid)?,
             stream,
-            incoming: vec![0; READ_BUFFER],
+            incoming: vec![0; READ_BUFFER + ALIAS],
+            base: 0,
             start: 0,
             end: 0,
             outgoing: Vec::new(),
@@ -86,7 +99,11 @@ impl TlsPipe {
         self.stream.write_all(&self.outgoing[..sealed])
     }
 
-    /// What was agreed on; `None` during the handshake.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.conn.is_handshaking()
+    }
+
+    /// What was agreed on; `None` early in the handshake.
     pub(crate) fn suite(&self) -> Option<SupportedCipherSuite> {
         self.conn.negotiated_cipher_suite()
     }
@@ -181,10 +198,10 @@ impl TlsPipe {
 impl Pipe for TlsPipe {
     fn receive(&mut self, on_data: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
         if self.start == self.end {
-            (self.start, self.end) = (0, 0);
+            (self.start, self.end) = (self.base, self.base);
         } else if self.incoming.len() - self.end < MIN_READ {
-            self.incoming.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
+            self.incoming.copy_within(self.start..self.end, self.base);
+            (self.start, self.end) = (self.base, self.base + self.end - self.start);
         }
         let n = read(&mut self.stream, &mut self.incoming[self.end..])?;
         if n == 0 {
@@ -198,6 +215,10 @@ impl Pipe for TlsPipe {
     fn send(&mut self, data: &[u8]) -> io::Result<()> {
         let sealed = self.seal(|traffic, out| traffic.encrypt(data, out))?;
         self.stream.write_all(&self.outgoing[..sealed])
+    }
+
+    fn set_base(&mut self, base: usize) {
+        self.base = base;
     }
 }
 

@@ -5,10 +5,11 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use tls_cork_report::size;
 use tls_cork_testing::content;
 
 /// A traffic pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pattern {
     /// NBD write: header of 28 B, payload of 512 B.
@@ -60,17 +61,17 @@ impl Pattern {
     /// Its shape.
     #[must_use]
     pub fn shape(self) -> Shape {
-        let shape = |pieces, burst, bursts_per_s| Shape { pieces, burst, bursts_per_s };
+        let shape = |pieces, burst| Shape { pieces, burst };
         match self {
-            Self::Nbd512 => shape(&[28, 512], 1, 2000),
-            Self::Nbd4k => shape(&[28, 4096], 1, 2000),
-            Self::Nbd64k => shape(&[28, 65_536], 1, 1000),
-            Self::Nbd2m => shape(&[28, 2 << 20], 1, 50),
-            Self::Sheepdog4k => shape(&[48, 4096], 1, 2000),
-            Self::Reply4k => shape(&[16, 4096], 1, 2000),
-            Self::Http2 => shape(&[9, 31, 9, 8192], 1, 2000),
-            Self::Burst => shape(&[120], 100, 200),
-            Self::Bulk => shape(&[1 << 20], 1, 100),
+            Self::Nbd512 => shape(&[28, 512], 1),
+            Self::Nbd4k => shape(&[28, 4096], 1),
+            Self::Nbd64k => shape(&[28, 65_536], 1),
+            Self::Nbd2m => shape(&[28, 2 << 20], 1),
+            Self::Sheepdog4k => shape(&[48, 4096], 1),
+            Self::Reply4k => shape(&[16, 4096], 1),
+            Self::Http2 => shape(&[9, 31, 9, 8192], 1),
+            Self::Burst => shape(&[120], 100),
+            Self::Bulk => shape(&[1 << 20], 1),
         }
     }
 }
@@ -89,8 +90,6 @@ pub struct Shape {
     pub pieces: &'static [usize],
     /// Messages between two flushes.
     pub burst: usize,
-    /// Bursts per second where delay is measured: far less than any stack can do.
-    pub bursts_per_s: u32,
 }
 
 impl Shape {
@@ -107,12 +106,24 @@ impl Shape {
     }
 }
 
+/// As in `28 + 512 B`, or `100 × 120 B`.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.burst > 1 {
+            write!(f, "{} × ", self.burst)?;
+        }
+        let pieces: Vec<String> = self.pieces.iter().map(|&len| size(len as u64)).collect();
+        f.write_str(&pieces.join(" + "))
+    }
+}
+
 /// A prime, so that no message length is in step with it.
 const PERIOD: usize = 65_537;
 const LONGEST_PIECE: usize = 2 << 20;
 
-/// The stream's bytes: each depends on its position alone, so that the sender need not make or copy them and the receiver can check
-/// them. Repeats after 65,537 bytes, so that small messages stay in the cache.
+/// The stream's bytes: each depends on its position alone, so that the sender need not make or copy
+/// them and the receiver can check them. Repeats after 65,537 bytes, so that small messages stay in
+/// the cache.
 #[derive(Debug)]
 pub struct Content(Vec<u8>);
 

@@ -72,7 +72,8 @@ impl<IO: tokio::io::AsyncRead + Unpin> tokio::io::AsyncRead for Counted<IO> {
     }
 }
 
-/// Counts no poll that has to wait: tokio may have asked the kernel, or made the task yield, and does not say which.
+/// Counts no poll that has to wait: tokio may have asked the kernel, or made the task yield, and
+/// does not say which.
 impl<IO: tokio::io::AsyncWrite + Unpin> tokio::io::AsyncWrite for Counted<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let sent = ready!(Pin::new(&mut self.io).poll_write(cx, buf));

@@ -10,7 +10,7 @@ use futures_util::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 
 use super::counted::Counted;
 use super::{BUFFER, Link, Stack, Way};
-use crate::commands::peers::sender::{Load, Sent};
+use crate::commands::peers::sender::Seat;
 use crate::shared::socket::Counters;
 use tls_cork_programs::tls::{self, TlsVersion};
 
@@ -23,23 +23,23 @@ struct Futures<W> {
     counters: fn(&W) -> Counters,
 }
 
-pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    async_io::block_on(async { load.send(unbuffered(connect(link).await?, Way::Pieces)).await })
+pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
+    async_io::block_on(async { seat.serve(unbuffered(connect(link).await?, Way::Pieces)).await })
 }
 
-pub(super) fn run_vectored(link: &Link, load: Load) -> io::Result<Sent> {
-    async_io::block_on(async { load.send(unbuffered(connect(link).await?, Way::vectored())).await })
+pub(super) fn run_vectored(link: &Link, seat: Seat) -> io::Result<()> {
+    async_io::block_on(async { seat.serve(unbuffered(connect(link).await?, Way::vectored())).await })
 }
 
 fn unbuffered(stream: TlsStream<Transport>, way: Way) -> Futures<TlsStream<Transport>> {
     Futures { stream, way, counters: |stream| stream.get_ref().0.counters() }
 }
 
-pub(super) fn run_buffered(link: &Link, load: Load) -> io::Result<Sent> {
+pub(super) fn run_buffered(link: &Link, seat: Seat) -> io::Result<()> {
     async_io::block_on(async {
         let stream = BufWriter::with_capacity(BUFFER, connect(link).await?);
         let counters = |stream: &BufWriter<TlsStream<Transport>>| stream.get_ref().get_ref().0.counters();
-        load.send(Futures { stream, way: Way::Buffer, counters }).await
+        seat.serve(Futures { stream, way: Way::Buffer, counters }).await
     })
 }
 

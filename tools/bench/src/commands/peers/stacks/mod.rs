@@ -1,4 +1,7 @@
 //! The stacks, each written as its users write.
+//!
+//! A new stack is a name in [`StackName`], a module with a connection and its [`Stack`], and a line
+//! in [`run`].
 
 use std::fmt;
 use std::future::Future;
@@ -14,19 +17,19 @@ use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tls_cork::{CorkConfig, MAX_RECORD_SIZE};
 
-use super::sender::{Load, Sent};
+use super::sender::Seat;
 use crate::shared::endpoint::Endpoint;
 use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 use tls_cork_programs::Failure;
 use tls_cork_programs::tls::SERVER_NAMES;
 
-mod aead;
 mod blocking;
 #[cfg(feature = "peers")]
 mod counted;
 #[cfg(feature = "peers")]
 mod futures;
+pub(super) mod limit;
 #[cfg(feature = "peers")]
 mod openssl;
 #[cfg(feature = "peers")]
@@ -42,101 +45,113 @@ mod vectored;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Capacity of every BufWriter: what fills one TLS record. With the default of 8 KiB, messages and bursts that a record could hold
-/// would be cut in two.
+/// Capacity of every BufWriter: what fills one TLS record. With the default of 8 KiB, messages and
+/// bursts that a record could hold would be cut in two.
 pub(super) const BUFFER: usize = MAX_RECORD_SIZE;
 
 /// A stack, with the way in which it is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StackName {
-    /// tls-cork-mio: MORE on every piece but the last of a burst; polls only when the socket is full.
-    OursMio,
-    /// tls-cork-async-std on async-io: as above.
-    OursAsync,
     /// rustls::StreamOwned over a blocking socket: one write_all for each piece.
     Rustls,
+    /// rustls::Stream over the same (StreamOwned has no write_vectored of its own): one
+    /// write_vectored for each burst.
+    RustlsVec,
     /// std::io::BufWriter over the same, flushed where ours sends without MORE.
     RustlsBuf,
-    /// rustls::Stream over the same (StreamOwned has no write_vectored of its own): one write_vectored for each burst.
-    RustlsVec,
-    /// futures-rustls on async-io: one write_all for each piece.
-    Futures,
-    /// futures::io::BufWriter over the same, flushed where ours sends without MORE.
-    FuturesBuf,
-    /// futures-rustls: one write_vectored for each burst.
-    FuturesVec,
-    /// tokio-rustls on a current-thread runtime: one write_all for each piece.
-    Tokio,
-    /// tokio::io::BufWriter over the same, flushed where ours sends without MORE.
-    TokioBuf,
-    /// tokio-rustls: one write_vectored for each burst.
-    TokioVec,
     /// OpenSSL over a blocking socket: one SSL_write for each piece.
     Openssl,
     /// std::io::BufWriter over the same, flushed where ours sends without MORE.
     OpensslBuf,
+    /// tls-cork-mio: MORE on every piece but the last of a burst; polls only when the socket is
+    /// full.
+    OursMio,
+    /// futures-rustls on async-io: one write_all for each piece.
+    Futures,
+    /// futures-rustls: one write_vectored for each burst.
+    FuturesVec,
+    /// futures::io::BufWriter over the same, flushed where ours sends without MORE.
+    FuturesBuf,
+    /// tokio-rustls on a current-thread runtime: one write_all for each piece.
+    Tokio,
+    /// tokio-rustls: one write_vectored for each burst.
+    TokioVec,
+    /// tokio::io::BufWriter over the same, flushed where ours sends without MORE.
+    TokioBuf,
     /// s2n-tls-tokio, preferring throughput: one write_all for each piece.
     S2n,
     /// tokio::io::BufWriter over the same, flushed where ours sends without MORE.
     S2nBuf,
+    /// tls-cork-async-std on async-io: MORE on every piece but the last of a burst.
+    OursAsync,
     /// No TLS: send(2), MSG_MORE on every piece but the last of a burst.
     PlainMore,
     /// No TLS: one writev(2) for each burst.
     PlainVectored,
-    /// No transport: AES-128-GCM in place, by aws-lc-rs, in the records that a burst needs.
+    /// Limit, no transport: AES-128-GCM in one warm buffer, by aws-lc-rs, in the records that a
+    /// burst needs.
     Aead,
+    /// Limit, no TLS: as many bytes, sent from one warm buffer.
+    Plain,
+    /// Limit: both together.
+    AeadPlain,
 }
 
 impl StackName {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 18] = [
-        Self::OursMio,
-        Self::OursAsync,
+    pub const ALL: [Self; 20] = [
         Self::Rustls,
-        Self::RustlsBuf,
         Self::RustlsVec,
-        Self::Futures,
-        Self::FuturesBuf,
-        Self::FuturesVec,
-        Self::Tokio,
-        Self::TokioBuf,
-        Self::TokioVec,
+        Self::RustlsBuf,
         Self::Openssl,
         Self::OpensslBuf,
+        Self::OursMio,
+        Self::Futures,
+        Self::FuturesVec,
+        Self::FuturesBuf,
+        Self::Tokio,
+        Self::TokioVec,
+        Self::TokioBuf,
         Self::S2n,
         Self::S2nBuf,
+        Self::OursAsync,
         Self::PlainMore,
         Self::PlainVectored,
         Self::Aead,
+        Self::Plain,
+        Self::AeadPlain,
     ];
+
+    /// What a user of this stack would get from this project; for one of ours, itself.
+    #[must_use]
+    pub fn ours(self) -> Self {
+        match self {
+            Self::OursAsync | Self::Futures | Self::FuturesVec | Self::FuturesBuf => Self::OursAsync,
+            Self::Tokio | Self::TokioVec | Self::TokioBuf | Self::S2n | Self::S2nBuf => Self::OursAsync,
+            _ => Self::OursMio,
+        }
+    }
 
     /// Whether it needs the cargo feature `peers`.
     #[must_use]
     pub fn needs_feature(self) -> bool {
-        matches!(
-            self,
-            Self::OursAsync
-                | Self::Futures
-                | Self::FuturesBuf
-                | Self::FuturesVec
-                | Self::Tokio
-                | Self::TokioBuf
-                | Self::TokioVec
-                | Self::Openssl
-                | Self::OpensslBuf
-                | Self::S2n
-                | Self::S2nBuf
-        )
+        self.ours() == Self::OursAsync || matches!(self, Self::Openssl | Self::OpensslBuf)
     }
 
     /// Whether it sends TLS records.
     #[must_use]
     pub fn uses_tls(self) -> bool {
-        !matches!(self, Self::PlainMore | Self::PlainVectored | Self::Aead)
+        !self.is_limit() && !matches!(self, Self::PlainMore | Self::PlainVectored)
     }
 
-    /// Whether there is a receiver.
+    /// Whether it sends (or only seals) the same buffer over and over.
+    #[must_use]
+    pub fn is_limit(self) -> bool {
+        matches!(self, Self::Aead | Self::Plain | Self::AeadPlain)
+    }
+
+    /// Whether there is a connection.
     #[must_use]
     pub fn has_transport(self) -> bool {
         self != Self::Aead
@@ -212,46 +227,48 @@ impl Link {
     }
 }
 
-/// Sends `load` by `name`.
+/// Connects `name`, and does the jobs of `seat`.
 ///
 /// # Errors
 ///
 /// When it was not built in, or the connection fails.
-pub(super) fn run(name: StackName, link: &Link, load: Load) -> Result<Sent, Failure> {
-    let sent = match name {
-        StackName::OursMio => ours_mio::run(link, load),
-        StackName::Rustls => std_rustls::run(link, load),
-        StackName::RustlsBuf => std_rustls::run_buffered(link, load),
-        StackName::RustlsVec => std_rustls::run_vectored(link, load),
-        StackName::PlainMore => plain::run(link, load),
-        StackName::PlainVectored => plain::run_vectored(link, load),
-        StackName::Aead => aead::run(load),
+pub(super) fn run(name: StackName, link: &Link, seat: Seat) -> Result<(), Failure> {
+    let served = match name {
+        StackName::OursMio => ours_mio::run(link, seat),
+        StackName::Rustls => std_rustls::run(link, seat),
+        StackName::RustlsBuf => std_rustls::run_buffered(link, seat),
+        StackName::RustlsVec => std_rustls::run_vectored(link, seat),
+        StackName::PlainMore => plain::run(link, seat),
+        StackName::PlainVectored => plain::run_vectored(link, seat),
+        StackName::Aead => limit::run_aead(seat),
+        StackName::Plain => limit::run_plain(link, seat),
+        StackName::AeadPlain => limit::run_aead_plain(link, seat),
         #[cfg(feature = "peers")]
-        StackName::OursAsync => ours_async::run(link, load),
+        StackName::OursAsync => ours_async::run(link, seat),
         #[cfg(feature = "peers")]
-        StackName::Futures => futures::run(link, load),
+        StackName::Futures => futures::run(link, seat),
         #[cfg(feature = "peers")]
-        StackName::FuturesBuf => futures::run_buffered(link, load),
+        StackName::FuturesBuf => futures::run_buffered(link, seat),
         #[cfg(feature = "peers")]
-        StackName::FuturesVec => futures::run_vectored(link, load),
+        StackName::FuturesVec => futures::run_vectored(link, seat),
         #[cfg(feature = "peers")]
-        StackName::Tokio => tokio::run(link, load),
+        StackName::Tokio => tokio::run(link, seat),
         #[cfg(feature = "peers")]
-        StackName::TokioBuf => tokio::run_buffered(link, load),
+        StackName::TokioBuf => tokio::run_buffered(link, seat),
         #[cfg(feature = "peers")]
-        StackName::TokioVec => tokio::run_vectored(link, load),
+        StackName::TokioVec => tokio::run_vectored(link, seat),
         #[cfg(feature = "peers")]
-        StackName::Openssl => openssl::run(link, load),
+        StackName::Openssl => openssl::run(link, seat),
         #[cfg(feature = "peers")]
-        StackName::OpensslBuf => openssl::run_buffered(link, load),
+        StackName::OpensslBuf => openssl::run_buffered(link, seat),
         #[cfg(feature = "peers")]
-        StackName::S2n => s2n::run(link, load),
+        StackName::S2n => s2n::run(link, seat),
         #[cfg(feature = "peers")]
-        StackName::S2nBuf => s2n::run_buffered(link, load),
+        StackName::S2nBuf => s2n::run_buffered(link, seat),
         #[cfg(not(feature = "peers"))]
         _ => return Err(Failure::usage("--stack", format!("{name} needs a build with --features peers"))),
     };
-    sent.map_err(|e| Failure::new(format!("send with {name}"), &link.endpoint, e))
+    served.map_err(|e| Failure::new(format!("send with {name}"), &link.endpoint, e))
 }
 
 /// Runs a future that never waits.

@@ -6,17 +6,17 @@ use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVersion};
 
 use super::blocking::{Buffered, Session, Unbuffered};
 use super::{Link, now};
-use crate::commands::peers::sender::{Load, Sent};
+use crate::commands::peers::sender::Seat;
 use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 use tls_cork_programs::tls::SERVER_NAMES;
 
-pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Unbuffered(connect(link)?)))
+pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Unbuffered(connect(link)?)))
 }
 
-pub(super) fn run_buffered(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Buffered::new(connect(link)?)))
+pub(super) fn run_buffered(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Buffered::new(connect(link)?)))
 }
 
 fn connect(link: &Link) -> io::Result<SslStream<CountingSocket>> {

@@ -11,18 +11,18 @@ use tls_cork_async_std::client::TlsStream;
 
 use super::counted::Counted;
 use super::{Link, Stack};
-use crate::commands::peers::sender::{Load, Sent};
+use crate::commands::peers::sender::Seat;
 use crate::shared::socket::Counters;
 use tls_cork_programs::tls::{self, TlsVersion};
 
 struct Ours(TlsStream<Counted<Async<TcpStream>>>);
 
-pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
+pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
     async_io::block_on(async {
         let config = tls::client_config(&link.ca, Some(TlsVersion::Tls13)).map_err(io::Error::other)?;
         let transport = Counted::new(Async::new(link.connect()?)?);
         let connector = TlsConnector::from(config).with_cork(link.cork.clone()).map_err(io::Error::other)?;
-        load.send(Ours(connector.connect(link.server_name()?, transport).await?)).await
+        seat.serve(Ours(connector.connect(link.server_name()?, transport).await?)).await
     })
 }
 

@@ -7,7 +7,7 @@ use tls_cork::SendFlags;
 use tls_cork_mio::TlsStream;
 
 use super::{Link, Stack, now};
-use crate::commands::peers::sender::{Load, Sent};
+use crate::commands::peers::sender::Seat;
 use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 use tls_cork_programs::tls::{self, TlsVersion};
@@ -18,8 +18,8 @@ struct Ours {
     events: Events,
 }
 
-pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(connect(link)?))
+pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(connect(link)?))
 }
 
 fn connect(link: &Link) -> io::Result<Ours> {

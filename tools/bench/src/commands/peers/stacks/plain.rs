@@ -6,7 +6,7 @@ use tls_cork_mio::Transport;
 
 use super::vectored::Pieces;
 use super::{Link, Stack, now};
-use crate::commands::peers::sender::{Load, Sent};
+use crate::commands::peers::sender::Seat;
 use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 
@@ -17,12 +17,12 @@ struct Vectored {
     pieces: Pieces,
 }
 
-pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(More(link.counting()?)))
+pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(More(link.counting()?)))
 }
 
-pub(super) fn run_vectored(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Vectored { socket: link.counting()?, pieces: Pieces::default() }))
+pub(super) fn run_vectored(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Vectored { socket: link.counting()?, pieces: Pieces::default() }))
 }
 
 impl Stack for More {

@@ -10,21 +10,21 @@ use tokio::io::BufWriter;
 
 use super::tokio::{Tokio, Transport, block_on, transport};
 use super::{BUFFER, Link, Way};
-use crate::commands::peers::sender::{Load, Sent};
+use crate::commands::peers::sender::Seat;
 use tls_cork_programs::tls::SERVER_NAMES;
 
-pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
+pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
     block_on(async {
         let stream = connect(link).await?;
-        load.send(Tokio { stream, way: Way::Pieces, counters: |stream| stream.get_ref().counters() }).await
+        seat.serve(Tokio { stream, way: Way::Pieces, counters: |stream| stream.get_ref().counters() }).await
     })
 }
 
-pub(super) fn run_buffered(link: &Link, load: Load) -> io::Result<Sent> {
+pub(super) fn run_buffered(link: &Link, seat: Seat) -> io::Result<()> {
     block_on(async {
         let stream = BufWriter::with_capacity(BUFFER, connect(link).await?);
         let counters = |stream: &BufWriter<TlsStream<Transport>>| stream.get_ref().get_ref().counters();
-        load.send(Tokio { stream, way: Way::Buffer, counters }).await
+        seat.serve(Tokio { stream, way: Way::Buffer, counters }).await
     })
 }
 

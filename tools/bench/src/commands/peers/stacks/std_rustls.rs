@@ -7,7 +7,7 @@ use rustls::{ClientConnection, Stream, StreamOwned};
 use super::blocking::{Buffered, Session, Unbuffered};
 use super::vectored::Pieces;
 use super::{Link, Stack, now};
-use crate::commands::peers::sender::{Load, Sent};
+use crate::commands::peers::sender::Seat;
 use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 use tls_cork_programs::tls::{self, TlsVersion};
@@ -19,16 +19,16 @@ struct Vectored {
     pieces: Pieces,
 }
 
-pub(super) fn run(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Unbuffered(connect(link)?)))
+pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Unbuffered(connect(link)?)))
 }
 
-pub(super) fn run_buffered(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Buffered::new(connect(link)?)))
+pub(super) fn run_buffered(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Buffered::new(connect(link)?)))
 }
 
-pub(super) fn run_vectored(link: &Link, load: Load) -> io::Result<Sent> {
-    now(load.send(Vectored { stream: connect(link)?, pieces: Pieces::default() }))
+pub(super) fn run_vectored(link: &Link, seat: Seat) -> io::Result<()> {
+    now(seat.serve(Vectored { stream: connect(link)?, pieces: Pieces::default() }))
 }
 
 fn connect(link: &Link) -> io::Result<TlsStream> {
@@ -55,7 +55,8 @@ impl Session for TlsStream {
 impl Stack for Vectored {
     async fn write(&mut self, piece: &'static [u8], last: bool) -> io::Result<()> {
         let TlsStream { conn, sock } = &mut self.stream;
-        // StreamOwned itself has only the trait's write_vectored, which writes the first piece alone.
+        // StreamOwned itself has only the trait's write_vectored, which writes the first piece
+        // alone.
         let mut stream = Stream::new(conn, sock);
         self.pieces.write(piece, last, async |left| stream.write_vectored(left)).await
     }

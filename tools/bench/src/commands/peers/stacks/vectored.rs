@@ -7,7 +7,8 @@ use std::io::{self, IoSlice};
 pub(super) struct Pieces(Vec<IoSlice<'static>>);
 
 impl Pieces {
-    /// Keeps `piece`; with the last one hands all of them to `write`, and again what a short write left.
+    /// Keeps `piece`; with the last one hands all of them to `write`, and again what a short write
+    /// left.
     pub(super) async fn write(
         &mut self,
         piece: &'static [u8],
