@@ -12,7 +12,7 @@ pub(crate) fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
     }
 }
 
-/// Whether it was ready.
+/// Maps `Ready` to true and `Pending` to false.
 pub(crate) fn or_pending(poll: Poll<io::Result<()>>) -> io::Result<bool> {
     match poll {
         Poll::Ready(done) => done.map(|()| true),
@@ -20,7 +20,7 @@ pub(crate) fn or_pending(poll: Poll<io::Result<()>>) -> io::Result<bool> {
     }
 }
 
-/// A poll for bytes as a non-blocking read: `Pending` is `WouldBlock`.
+/// Adapts [`Transport::poll_read`] to [`Read`]: `Pending` becomes `WouldBlock`.
 #[derive(Debug)]
 pub struct Reader<'a, 'b, IO> {
     io: &'a mut IO,
@@ -28,7 +28,7 @@ pub struct Reader<'a, 'b, IO> {
 }
 
 impl<'a, 'b, IO> Reader<'a, 'b, IO> {
-    /// Reads from `io`, for the task of `cx`.
+    /// A reader of `io` that wakes the task of `cx`.
     pub fn new(io: &'a mut IO, cx: &'a mut Context<'b>) -> Self {
         Self { io, cx }
     }
@@ -40,7 +40,7 @@ impl<IO: Transport> Read for Reader<'_, '_, IO> {
     }
 }
 
-/// A poll for room as a non-blocking write.
+/// Adapts [`Transport::poll_send`] to [`Write`]: `Pending` becomes `WouldBlock`.
 pub(crate) struct Writer<'a, 'b, IO> {
     pub(crate) io: &'a mut IO,
     pub(crate) cx: &'a mut Context<'b>,

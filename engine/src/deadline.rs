@@ -1,15 +1,15 @@
-//! A timer that is armed only while something is due, and seldom.
+//! `Deadline`: a timer that is armed only while something is due, and as seldom as possible.
 
 use std::time::Instant;
 
 use crate::Timer;
 use crate::wakers::Wakers;
 
-/// Wakes at or before the time asked for, and never later.
+/// A timer that wakes at the requested time or earlier.
 ///
-/// Arming can cost a wake-up of a reactor's thread. A timer that is armed for an earlier time is
-/// left alone, whatever has become of what it was armed for; so a stream that holds and releases
-/// all the time arms it once in each `max_hold`.
+/// Arming can cost a wake-up of a reactor's thread. A timer armed for an earlier time therefore
+/// stays, even if that earlier deadline no longer exists. A stream that holds and releases all the
+/// time arms it once in each `max_hold`.
 #[derive(Debug)]
 pub(crate) struct Deadline<T> {
     armed: Option<T>,
@@ -22,7 +22,7 @@ impl<T> Deadline<T> {
 }
 
 impl<T: Timer> Deadline<T> {
-    /// Whoever waits is woken at `at` at the latest, or now if that is past.
+    /// Has the waiting tasks woken at `at` at the latest, or now if `at` is past.
     pub(crate) fn wake_by(&mut self, now: Instant, at: Instant, wakers: &Wakers) {
         if self.armed.as_ref().is_some_and(|armed| now < armed.at() && armed.at() <= at) {
             return;
@@ -33,7 +33,7 @@ impl<T: Timer> Deadline<T> {
         }
     }
 
-    /// Nothing is due.
+    /// Drops a timer that has fired. Call it when nothing is due.
     pub(crate) fn rest(&mut self, now: Instant) {
         self.armed.take_if(|armed| armed.at() <= now);
     }

@@ -1,4 +1,4 @@
-//! What the futures of connectors and acceptors have in common.
+//! `Handshake`: the common part of the futures of connectors and acceptors.
 
 use std::io;
 use std::mem;
@@ -10,17 +10,17 @@ use tls_cork::{Connection, ConnectionError};
 use crate::adapt::Writer;
 use crate::{Engine, Timer, Transport};
 
-/// A TLS handshake over `IO`, which may have been refused before it began.
+/// A TLS handshake over `IO`. It may have been refused before its start.
 #[derive(Debug)]
 pub struct Handshake<IO, T>(State<IO, T>);
 
-/// How a [`Handshake`] ends: an error comes with the transport.
+/// The result of a [`Handshake`]: an engine, or an error and the transport.
 pub type Outcome<IO, T> = Result<Engine<IO, Connection, T>, (io::Error, IO)>;
 
 #[derive(Debug)]
 enum State<IO, T> {
     Going(Box<Engine<IO, Connection, T>>),
-    /// Refused; the peer is told first.
+    /// Refused; the alert is sent first.
     Alert {
         io: IO,
         alert: Box<AcceptedAlert>,
@@ -34,7 +34,8 @@ enum State<IO, T> {
 }
 
 impl<IO, T> Handshake<IO, T> {
-    /// The handshake of `connection` over `io`; an error is returned by the first poll.
+    /// The handshake of `connection` over `io`. If `connection` is an error, the first poll returns
+    /// it.
     pub fn new(io: IO, connection: Result<Connection, ConnectionError>) -> Self {
         Self(match connection {
             Ok(connection) => State::Going(Box::new(Engine::new(io, connection))),
@@ -42,17 +43,17 @@ impl<IO, T> Handshake<IO, T> {
         })
     }
 
-    /// One whose session could not be set up: `error` is returned by the first poll.
+    /// A handshake whose session could not be set up: the first poll returns `error`.
     pub fn refused(io: IO, error: rustls::Error) -> Self {
         Self(State::Refused { io, error: io::Error::other(error) })
     }
 
-    /// As [`refused`](Self::refused), after `alert` has been sent.
+    /// As [`refused`](Self::refused), but `alert` is sent before `error` is returned.
     pub fn alert(io: IO, alert: AcceptedAlert, error: rustls::Error) -> Self {
         Self(State::Alert { io, alert: Box::new(alert), error: io::Error::other(error) })
     }
 
-    /// The transport; `None` after the end.
+    /// The transport; `None` after [`poll`](Self::poll) was ready.
     pub fn io(&self) -> Option<&IO> {
         match &self.0 {
             State::Going(engine) => Some(engine.io()),
@@ -72,15 +73,15 @@ impl<IO, T> Handshake<IO, T> {
 }
 
 impl<IO: Transport, T: Timer> Handshake<IO, T> {
-    /// Ready with the engine when the handshake is done and all that it had to say has left.
+    /// Ready with the engine when the handshake is complete and its messages have been transmitted.
     ///
     /// # Errors
     ///
-    /// The transport comes back with the error.
+    /// Those of the transport and of TLS, together with the transport.
     ///
     /// # Panics
     ///
-    /// If it is polled again after its end.
+    /// If polled again after it was ready.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<IO, T>> {
         let state = &mut self.0;
         let pending = match state {
@@ -106,8 +107,9 @@ impl<IO: Transport, T: Timer> Handshake<IO, T> {
     }
 }
 
-/// Sends `alert` as far as the transport takes it; its errors do not count beside the one that
-/// caused the alert.
+/// Sends `alert`. Ready when the transport has taken and flushed it, or has failed.
+///
+/// An error of the transport is ignored: the caller has the error that caused the alert.
 pub fn poll_alert<IO: Transport>(io: &mut IO, alert: &mut AcceptedAlert, cx: &mut Context<'_>) -> Poll<()> {
     loop {
         match alert.write(&mut Writer { io, cx }) {

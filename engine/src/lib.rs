@@ -1,8 +1,8 @@
 //! The part of tls-cork that drivers for poll-based runtimes share.
 //!
-//! An [`Engine`] is one [`tls_cork`] session over one transport: it moves bytes, wakes the tasks
-//! that wait, and has deadlines fire. It knows no runtime. A driver crate, such as
-//! `tls-cork-async-std`, adds four things:
+//! An [`Engine`] is one [`tls_cork`] session over one transport. It moves bytes, wakes the tasks
+//! that wait, and fires deadlines. It depends on no runtime. A driver crate, such as
+//! `tls-cork-async-std` or `tls-cork-tokio`, adds four things:
 //!
 //! 1. its runtime's sockets or I/O traits as a [`Transport`],
 //! 2. its runtime's timers as a [`Timer`],
@@ -26,8 +26,8 @@
 //! }
 //! ```
 //!
-//! Programs use a driver; this crate is for those who write one. ARCHITECTURE.md in the repository
-//! lists what a driver must do.
+//! Programs use a driver; this crate is for authors of drivers. ARCHITECTURE.md in the repository
+//! lists the duties of a driver.
 
 mod adapt;
 mod deadline;

@@ -1,4 +1,4 @@
-//! What the engine needs of a session.
+//! `Session`: what the engine needs of a TLS session.
 
 use std::io::{self, IoSlice, Read};
 use std::time::Instant;
@@ -6,18 +6,18 @@ use std::time::Instant;
 use bytes::Bytes;
 use tls_cork::{Connection, ReceiveError, SendFlags, TransmitError, Transmitted, WriteError};
 
-/// A session without I/O: a TLS [`Connection`], or a test's stand-in that needs no handshake.
+/// A session without I/O: a TLS [`Connection`], or a replacement for tests without a handshake.
 ///
-/// Each method does what the one of [`Connection`] with that name does.
+/// Each method does the same as the method of [`Connection`] with that name.
 pub trait Session {
-    /// Accepts a prefix of `bufs`, as one write, and returns its length.
+    /// Writes `bufs` as one write, and returns the number of bytes accepted, from the front.
     ///
     /// # Errors
     ///
     /// As [`Connection::write`].
     fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, WriteError>;
 
-    /// Accepts a prefix of `data`, splits it off, and returns its length.
+    /// Writes `data`, splits the accepted bytes off its front, and returns their number.
     ///
     /// # Errors
     ///
@@ -33,25 +33,28 @@ pub trait Session {
     /// Releases everything.
     fn flush(&mut self, now: Instant);
 
-    /// Releases everything, and ends the stream behind it.
+    /// Releases everything, puts the end of the stream behind the last byte, and refuses writes.
     fn close(&mut self, now: Instant);
 
-    /// Gives up what is not sealed yet, and returns how many accepted bytes that costs.
+    /// Discards plaintext that is not sealed and refuses writes. Returns the number of accepted
+    /// bytes discarded.
     fn abort(&mut self) -> usize;
 
-    /// Releases what is held if its deadline has come.
+    /// Releases held bytes if their deadline has come.
     fn handle_timeout(&mut self, now: Instant);
 
-    /// Releases what is held, since the caller is about to sleep until the peer sends.
+    /// Releases held bytes, because the caller is about to sleep until the peer sends.
     fn handle_read_wait(&mut self, now: Instant);
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
+    /// The time at which to call [`handle_timeout`](Self::handle_timeout); `None` if nothing is
+    /// due.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// Whether something may leave.
+    /// Whether a transmit would do something: offer output, seal plaintext, or return an error.
     fn wants_transmit(&self) -> bool;
 
-    /// Passes what may leave to `send`, about `limit` bytes of it, until `send` says `WouldBlock`.
+    /// Passes output to `send` until nothing may leave, about `limit` bytes have left, or `send`
+    /// returns `WouldBlock`.
     ///
     /// # Errors
     ///
@@ -62,39 +65,40 @@ pub trait Session {
         send: impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
     ) -> Result<Transmitted, TransmitError>;
 
-    /// Reads once from `reader` and returns how many bytes that were; zero is the transport's end.
+    /// Reads once from `reader` and returns the number of bytes; zero is the transport's end.
     ///
     /// # Errors
     ///
     /// As [`Connection::receive_from`]: those of `reader` as [`ReceiveError::Io`], `WouldBlock` and
-    /// `Interrupted` included. After any other, what may leave still leaves.
+    /// `Interrupted` included. After any other error, output such as an alert can still leave.
     fn receive_from(&mut self, now: Instant, reader: &mut dyn Read) -> Result<usize, ReceiveError>;
 
-    /// Gives received plaintext.
+    /// Copies received plaintext into `buf` and returns the number of bytes.
     ///
     /// # Errors
     ///
     /// As [`Connection::read`]: `WouldBlock` if there is none yet.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Shows received plaintext, the same until a read or [`consume`](Self::consume) takes it.
+    /// Received plaintext, the same until a read or [`consume`](Self::consume) takes bytes of it.
     ///
     /// # Errors
     ///
     /// As [`Connection::fill_buf`]: `WouldBlock` if there is none yet.
     fn fill_buf(&mut self) -> io::Result<&[u8]>;
 
-    /// Takes the first `len` bytes of what [`fill_buf`](Self::fill_buf) shows, or all of them if
-    /// they are fewer.
+    /// Takes the first `len` bytes of those that [`fill_buf`](Self::fill_buf) returns, or all of
+    /// them if they are fewer.
     fn consume(&mut self, len: usize);
 
-    /// How many bytes the next write accepts.
+    /// Room in the buffer for plaintext, in bytes.
     fn send_capacity(&self) -> usize;
 
     /// Accepted bytes that are not sealed yet.
     fn waiting(&self) -> usize;
 
-    /// Whether the stream was closed and all of it, with its end, has left.
+    /// Whether a close is complete: all accepted bytes and the end of the stream have been
+    /// transmitted.
     fn is_finished(&self) -> bool;
 
     /// Whether writes are refused: after a close, an abort or a failure.
@@ -103,7 +107,7 @@ pub trait Session {
     /// Whether the handshake is still going on.
     fn is_handshaking(&self) -> bool;
 
-    /// As [`Connection::lost_bytes`].
+    /// Accepted bytes that a failure has discarded.
     fn lost_bytes(&self) -> usize;
 }
 

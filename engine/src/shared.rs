@@ -1,4 +1,4 @@
-//! Engines that more than one task reaches.
+//! `Shared`: an engine that several tasks use, and its `DeadlineTask`.
 
 use std::fmt;
 use std::future::Future;
@@ -11,23 +11,22 @@ use std::task::{Context, Poll};
 use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::{Engine, Session, Shown, Timer, Transport};
 
-/// A handle of an engine that several tasks reach, each under a lock: split halves, and a
-/// [`DeadlineTask`].
+/// A handle of an engine that several tasks use under a lock: split halves and a [`DeadlineTask`].
 pub struct Shared<IO, S, T> {
     state: Arc<Mutex<State<IO, S, T>>>,
     shown: Shown,
 }
 
-/// Makes the deadlines of a shared engine fire while nothing else polls it.
+/// A future that fires the deadlines of a shared engine while nothing else polls the engine.
 ///
-/// The future ends when the engine has no [`Shared`] any more. It sleeps unless something is due.
+/// It ends when the last [`Shared`] of the engine has been dropped or taken apart.
 #[must_use = "futures do nothing unless spawned or polled"]
 pub struct DeadlineTask<IO, S, T>(Arc<Mutex<State<IO, S, T>>>);
 
 struct State<IO, S, T> {
-    /// There while there is a [`Shared`].
+    /// `Some` while a [`Shared`] exists.
     engine: Option<Engine<IO, S, T>>,
-    /// How many of them there are.
+    /// The number of [`Shared`]s.
     handles: usize,
 }
 
@@ -35,13 +34,15 @@ struct State<IO, S, T> {
 struct Guard<'a, IO, S, T>(MutexGuard<'a, State<IO, S, T>>);
 
 impl<IO, S, T> Shared<IO, S, T> {
-    /// The first handle of `engine`.
+    /// Creates the first handle of `engine`.
     pub fn new(engine: Engine<IO, S, T>) -> Self {
         let state = State { engine: Some(engine), handles: 1 };
         Self { state: Arc::new(Mutex::new(state)), shown: Shown::default() }
     }
 
-    /// The engine, for one call: no call keeps the lock longer than its share of work (R16).
+    /// Locks the engine, and waits while another call has the lock.
+    ///
+    /// Hold the lock for one poll only, whose work is bounded (R16).
     pub fn lock(&self) -> impl DerefMut<Target = Engine<IO, S, T>> {
         Guard(lock(&self.state))
     }
@@ -60,16 +61,16 @@ impl<IO, S, T> Shared<IO, S, T> {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
-    /// A task for this engine's deadlines, to be spawned.
+    /// A task for this engine's deadlines; spawn it.
     pub fn deadline_task(&self) -> DeadlineTask<IO, S, T> {
         DeadlineTask(Arc::clone(&self.state))
     }
 
-    /// Gives the engine back if this is its last handle, and ends its [`DeadlineTask`]s.
+    /// Returns the engine if this is its last handle, and ends its [`DeadlineTask`]s.
     ///
     /// # Errors
     ///
-    /// This handle, unchanged, if there is another one. A [`DeadlineTask`] is none.
+    /// This handle, unchanged, if another one exists. A [`DeadlineTask`] does not count as one.
     pub fn into_inner(self) -> Result<Engine<IO, S, T>, Self> {
         let mut state = lock(&self.state);
         let last = state.handles == 1;
@@ -86,10 +87,10 @@ impl<IO, S, T> Shared<IO, S, T> {
 }
 
 impl<IO: Transport, S: Session, T: Timer> Shared<IO, S, T> {
-    /// As [`Engine::poll_fill_buf`], of a copy: a borrow of the session could not leave the lock.
+    /// As [`Engine::poll_fill_buf`], but returns a copy, because a borrow cannot leave the lock.
     ///
-    /// The session keeps the bytes until they are taken, so that a handle that is dropped loses
-    /// none. The copy is one record at most, and goes when it is taken.
+    /// The session keeps the bytes until they are taken, so a handle that is dropped loses none.
+    /// The copy is one record at most, and is freed when all of it has been taken.
     ///
     /// # Errors
     ///
@@ -107,7 +108,7 @@ impl<IO: Transport, S: Session, T: Timer> Shared<IO, S, T> {
 }
 
 impl<IO, S, T> Clone for Shared<IO, S, T> {
-    /// Another handle of the same engine.
+    /// Creates another handle of the same engine.
     fn clone(&self) -> Self {
         lock(&self.state).handles += 1;
         Self { state: Arc::clone(&self.state), shown: Shown::default() }
@@ -122,7 +123,7 @@ impl<IO, S, T> Drop for Shared<IO, S, T> {
         let engine = state.engine.take_if(|_| last);
         drop(state);
         if let Some(engine) = engine {
-            // Lets a deadline task see that there is nothing left to do.
+            // A deadline task ends at its next poll.
             engine.wake();
         }
     }
@@ -142,7 +143,7 @@ impl<IO: Transport, S: Session, T: Timer> Future for DeadlineTask<IO, S, T> {
     }
 }
 
-/// One short line: the session, or that another call has the lock.
+/// Prints the session, or `in use` while another call has the lock, on one short line.
 impl<IO, S: fmt::Debug, T> fmt::Debug for Shared<IO, S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.try_lock() {

@@ -1,4 +1,4 @@
-//! Plaintext that is shown outside of a lock.
+//! `Shown`: a copy of received plaintext that can leave a lock.
 
 use std::fmt;
 use std::io;
@@ -6,22 +6,22 @@ use std::task::{Context, Poll};
 
 use crate::{Engine, Session, Timer, Transport};
 
-/// A copy of plaintext that the session still has: a borrow of it could not leave a lock.
+/// A copy of plaintext that the session still has, because a borrow cannot leave a lock.
 ///
-/// The session keeps the bytes until they are taken, so that a handle that is dropped loses none.
-/// The copy is one record at most, and goes when it is taken.
+/// The session keeps the bytes until they are taken, so a handle that is dropped loses none. The
+/// copy is one record at most, and is freed when all of it has been taken.
 #[derive(Default)]
 pub struct Shown {
     copy: Vec<u8>,
     /// Bytes of `copy` that have been taken.
     taken: usize,
-    /// What reads had taken of the stream then ([`Engine::taken`]). Other reads make the copy
-    /// stale.
+    /// [`Engine::taken`] at the first byte that is left of the copy. Other reads of the stream make
+    /// the copy stale.
     at: u64,
 }
 
 impl Shown {
-    /// As [`Engine::poll_fill_buf`], of a copy.
+    /// As [`Engine::poll_fill_buf`], but returns a copy.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Shown {
         Poll::Ready(Ok(self.get()))
     }
 
-    /// What the last [`poll_fill_buf`](Self::poll_fill_buf) returned.
+    /// The part of the last [`poll_fill_buf`](Self::poll_fill_buf) that has not been taken.
     pub fn get(&self) -> &[u8] {
         &self.copy[self.taken..]
     }
@@ -65,7 +65,7 @@ impl Shown {
     }
 }
 
-/// How many bytes are shown.
+/// Prints the number of bytes.
 impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Shown({} bytes)", self.get().len())

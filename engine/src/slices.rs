@@ -1,19 +1,21 @@
-//! What is left of a list of slices.
+//! `Rest`: the slices of a vectored write that have not been accepted.
 
 use std::borrow::Cow;
 use std::io::IoSlice;
 
 /// The slices of a vectored write that have not been accepted.
 ///
-/// They are handed over in steps of so many bytes. However little of a step is accepted at a time, each slice is looked at a few times.
+/// They are written in steps of a limited number of bytes. Each slice is looked at only a few
+/// times, even if a step is accepted in many small parts (R16).
 pub(crate) struct Rest<'a, 'b> {
-    /// What follows the step.
+    /// The slices after the step.
     bufs: &'a [IoSlice<'b>],
-    /// Bytes of the first of `bufs` that belong to steps before.
+    /// Bytes of the first of `bufs` that belong to earlier steps.
     taken: usize,
     step: Cow<'a, [IoSlice<'a>]>,
-    /// Slices of the step that have been accepted, and bytes of it that have not.
+    /// Slices of the step that have been accepted.
     accepted: usize,
+    /// Bytes of the step that have not been accepted.
     left: usize,
 }
 
@@ -22,7 +24,8 @@ impl<'a, 'b> Rest<'a, 'b> {
         Self { bufs, taken: 0, step: Cow::Borrowed(&[]), accepted: 0, left: 0 }
     }
 
-    /// What is left of the step, or a new step of `limit` bytes (or all that are left); how many bytes that is, and whether it is all.
+    /// The rest of the step, or a new step of at most `limit` bytes; its length in bytes; and
+    /// whether no slices follow it.
     pub(crate) fn part(&mut self, limit: usize) -> (&[IoSlice<'a>], usize, bool) {
         if self.left == 0 {
             self.next_step(limit);
@@ -30,7 +33,7 @@ impl<'a, 'b> Rest<'a, 'b> {
         (&self.step[self.accepted..], self.left, self.bufs.is_empty())
     }
 
-    /// `len` bytes of the step were accepted.
+    /// Removes `len` accepted bytes from the step.
     pub(crate) fn advance(&mut self, len: usize) {
         self.left -= len;
         if len == 0 || self.left == 0 {
@@ -78,7 +81,7 @@ impl<'a, 'b> Rest<'a, 'b> {
     }
 }
 
-/// For the unit tests: a look at a slice.
+/// Counts one look at a slice, for the unit tests.
 #[inline]
 fn count_step() {
     #[cfg(test)]

@@ -1,7 +1,7 @@
-//! What threads meet at: locks, flags and counted pointers. They are those of std.
+//! The types that threads share: locks, flags and counted pointers of std.
 //!
-//! `tests/interleavings` is compiled into the unit tests with loom's in their place, and explores
-//! the orders in which threads can come to them.
+//! Under `cfg(tls_cork_loom)` the unit tests use loom's types instead, and `tests/interleavings`
+//! explores the orders in which threads can reach them.
 
 #[cfg(not(all(test, tls_cork_loom)))]
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic::AtomicBool};

@@ -1,4 +1,4 @@
-//! Who is to be woken when the transport takes bytes again, or a deadline comes.
+//! `Wakers`: the tasks to wake when the transport takes bytes again, or when a deadline comes.
 
 use std::mem;
 use std::sync::atomic::Ordering;
@@ -16,13 +16,13 @@ pub(crate) enum Role {
     Deadline,
 }
 
-/// One waker for the transport's writing side, which wakes whoever waits.
+/// One waker for the transport's writing side, which wakes all tasks that wait.
 ///
-/// A transport remembers only the last waker that it was polled with. Reads write too (alerts,
-/// KeyUpdate answers, deadlines), and would displace the writer's waker with their own.
+/// A transport keeps only the waker of its last poll. Reads also write (alerts, KeyUpdate answers,
+/// deadlines), and would replace the writer's waker with their own.
 ///
-/// A call of the transport that was `Pending` is not repeated before the transport has woken us
-/// (R16).
+/// A call of the transport that was `Pending` is not repeated before the transport has woken this
+/// waker (R16).
 #[derive(Debug)]
 pub(crate) struct Wakers {
     shared: Arc<Shared>,
@@ -32,10 +32,10 @@ pub(crate) struct Wakers {
 #[derive(Debug)]
 struct Shared {
     waiting: Mutex<[Option<Waker>; 3]>,
-    /// Not after a write that was `Pending`, until the transport has woken us.
+    /// False after a send that was `Pending`, until the transport wakes the waker.
     writable: AtomicBool,
-    /// Not after a flush or a close that was `Pending`, until the transport has woken us or taken
-    /// more.
+    /// False after a flush or a close that was `Pending`, until the transport wakes the waker or
+    /// takes more bytes.
     flushable: AtomicBool,
 }
 
@@ -49,18 +49,18 @@ impl Wakers {
         Self { waker: Waker::from(Arc::clone(&shared)), shared }
     }
 
-    /// The waker to poll the transport's writing side with.
+    /// The waker with which to poll the transport's writing side.
     pub(crate) fn waker(&self) -> &Waker {
         &self.waker
     }
 
-    /// A waker for a timer: wakes whoever waits, and says nothing of the transport.
+    /// A waker for a timer: wakes all tasks that wait, and leaves the flags of the transport alone.
     pub(crate) fn alarm(&self) -> Waker {
         Waker::from(Arc::new(Alarm(Arc::clone(&self.shared))))
     }
 
-    /// `waker` is to be woken too. To be called before the transport is polled, or before one of
-    /// the flags below is looked at: a wake-up in between would be lost.
+    /// Adds `waker` to those that are woken. Call it before the transport is polled and before one
+    /// of the flags below is read: otherwise a wake-up in between is lost.
     pub(crate) fn register(&self, role: Role, waker: &Waker) {
         let mut waiting = self.shared.waiting();
         match &mut waiting[role as usize] {
@@ -74,24 +74,24 @@ impl Wakers {
         self.shared.writable.load(Ordering::Acquire)
     }
 
-    /// To be called with false before the transport is polled, and with true if it was not
+    /// Call it with false before the transport is polled, and with true if the poll was not
     /// `Pending`.
     pub(crate) fn set_writable(&self, writable: bool) {
         self.shared.writable.store(writable, Ordering::Release);
     }
 
-    /// Whether a flush or a close of the transport may get on.
+    /// Whether a flush or a close of the transport is worth a poll.
     pub(crate) fn is_flushable(&self) -> bool {
         self.shared.flushable.load(Ordering::Acquire)
     }
 
-    /// As [`set_writable`](Self::set_writable), for a flush or a close; and with true when the
-    /// transport has taken more to be flushed.
+    /// As [`set_writable`](Self::set_writable), for a flush or a close. Also call it with true when
+    /// the transport has taken more bytes.
     pub(crate) fn set_flushable(&self, flushable: bool) {
         self.shared.flushable.store(flushable, Ordering::Release);
     }
 
-    /// Wakes whoever waits.
+    /// Wakes all tasks that wait.
     pub(crate) fn wake(&self) {
         self.shared.wake_all();
     }
@@ -120,7 +120,7 @@ impl Wake for Shared {
     }
 }
 
-/// What a timer wakes.
+/// The waker of a timer.
 struct Alarm(Arc<Shared>);
 
 impl Wake for Alarm {

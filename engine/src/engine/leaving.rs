@@ -1,4 +1,4 @@
-//! Flushes, closes, and what leaves by itself.
+//! Flushes, closes, and the transmits of reads and deadlines.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -10,16 +10,17 @@ use crate::adapt::or_would_block;
 use crate::wakers::Role;
 use crate::{Session, Timer, Transport};
 
-/// What is read at a time while a stream ends, to be discarded.
+/// Bytes that are read and discarded at a time while a stream ends.
 const DISCARD: usize = 4 * 1024;
 
 impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
-    /// Releases everything. Ready when the transport has taken all of it and is flushed itself. A
-    /// cork stays on.
+    /// Releases everything (R10). Ready when the transport has taken all of it and has been
+    /// flushed. A cork stays on.
     ///
     /// # Errors
     ///
-    /// Those of the transport and of the session.
+    /// Those of the transport and of the session. `BrokenPipe` if a failure has discarded accepted
+    /// bytes.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.take_failure()?;
         self.session.flush(T::now());
@@ -31,15 +32,16 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         self.poll_flush_io(cx, Role::Writer)
     }
 
-    /// Releases everything, ends the session behind it, and closes the transport. Reading may go
-    /// on.
+    /// Releases everything, sends `close_notify` behind the last byte, and closes the transport
+    /// (R11). Reading goes on.
     ///
-    /// Ready when the transport has taken all of it, which does not promise that the peer gets it:
-    /// see [`poll_close_gracefully`](Self::poll_close_gracefully).
+    /// Ready when the transport has taken all of it and is closed. The peer may still not receive
+    /// it: see [`poll_close_gracefully`](Self::poll_close_gracefully).
     ///
     /// # Errors
     ///
-    /// Those of the transport and of the session.
+    /// Those of the transport and of the session. `BrokenPipe` if a failure has discarded accepted
+    /// bytes.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let earlier = self.take_failure();
         self.session.close(T::now());
@@ -51,10 +53,11 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Poll::Ready(Ok(self.check_lost_bytes()?))
     }
 
-    /// Gives up what is not sealed yet, transmits the rest as far as the transport takes it, and refuses further writes.
+    /// Discards all plaintext that is not sealed, refuses further writes, and transmits sealed
+    /// records as far as the transport takes them (R11).
     ///
-    /// Returns how many accepted bytes that costs. The peer gets an end of the stream only if it costs none: otherwise it has to see that the
-    /// stream was cut.
+    /// Returns the number of accepted bytes discarded. A `close_notify` follows only if no byte was
+    /// discarded: without one, the peer sees that the stream was cut.
     ///
     /// # Errors
     ///
@@ -65,17 +68,18 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Ok(lost)
     }
 
-    /// Releases everything, and transmits it as far as the transport takes it, for a task that waits
-    /// for nothing else; an error is kept for the next call. A cork stays on.
+    /// Releases everything and transmits it as far as the transport takes it (R10). An error is
+    /// kept for the next call. A cork stays on.
     ///
-    /// For a driver that takes the engine away from its [`attend`](Self::attend)ing task.
+    /// For a driver that takes the engine away from the task that calls [`attend`](Self::attend).
     pub fn release(&mut self, cx: &mut Context<'_>) {
         self.session.flush(T::now());
         self.transmit_or_keep(cx, Role::Deadline);
         self.flush_io_if_sent(cx, Role::Deadline);
     }
 
-    /// Returns an error if a failure that another call returned has cost accepted bytes.
+    /// Returns an error if a failure has discarded accepted bytes; an earlier call may have
+    /// returned the failure itself.
     pub(super) fn check_lost_bytes(&self) -> Result<(), WriteError> {
         if self.session.lost_bytes() > 0 { Err(WriteError::Failed) } else { Ok(()) }
     }
@@ -93,17 +97,18 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         self.wakers.set_flushable(true);
         self.closed = closed.is_ok();
         match closed {
-            // The peer was faster.
+            // The peer has closed first.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             done => Poll::Ready(done),
         }
     }
 
-    /// Closes, then reads and discards until the peer's end.
+    /// Closes as [`poll_close`](Self::poll_close) does, then reads and discards until the peer's
+    /// end of the stream.
     ///
     /// # Errors
     ///
-    /// Those of the transport and of the session. An end without `close_notify` is none.
+    /// Those of the transport and of the session. An end without `close_notify` is not an error.
     pub fn poll_close_gracefully(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = self.poll_close(cx)?;
         let mut discarded = 0;
@@ -112,7 +117,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
             match ready!(self.poll_read(cx, &mut buf)) {
                 Ok(n) if n > 0 => discarded += n,
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
-                // The peer has ended; what it has not taken yet, it still may.
+                // The peer's direction has ended. Ours may still be pending.
                 _ => return closed.map(Ok),
             }
         }
@@ -120,7 +125,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Poll::Pending
     }
 
-    /// Fires a deadline that has come, and transmits; keeps an error for the next call.
+    /// Fires a deadline that has come (R5) and transmits. An error is kept for the next call.
     pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, role: Role) {
         self.session.handle_timeout(T::now());
         self.transmit_or_keep(cx, role);
@@ -135,8 +140,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// True if not everything has left: the transport pushed back, or the poll has done its share.
-    /// `role` is woken to go on.
+    /// Transmits at most one poll's share (R16). Returns true if output remains: the transport
+    /// pushed back, or the share is used up. `role` is woken to go on.
     pub(super) fn transmit(&mut self, cx: &mut Context<'_>, role: Role) -> io::Result<bool> {
         Ok(self.try_transmit(cx, role)?)
     }
@@ -173,9 +178,11 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Ok(sent.blocked)
     }
 
-    /// Not while a write is `Pending`: the transport may forget whom to wake for it once it is
-    /// flushed, as async-net's sockets do. `role` waits for that write too; it is woken, writes the
-    /// rest, and flushes then.
+    /// Flushes the transport if it took bytes, and keeps an error for the next call.
+    ///
+    /// Does nothing while a send is `Pending`: a flush can make a transport forget the waker of
+    /// that send, as async-net's sockets do. `role` waits for the send too; its task is woken,
+    /// sends the rest and flushes then.
     pub(super) fn flush_io_if_sent(&mut self, cx: &mut Context<'_>, role: Role) {
         if self.session.wants_transmit() && !self.wakers.is_writable() {
             return;
@@ -185,7 +192,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// Flushes the transport if it took bytes since it was last flushed.
+    /// Flushes the transport if it took bytes since the last flush.
     pub(super) fn poll_flush_io(&mut self, cx: &mut Context<'_>, role: Role) -> Poll<io::Result<()>> {
         if self.unflushed {
             self.wakers.register(role, cx.waker());
@@ -195,7 +202,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
             self.wakers.set_flushable(false);
             let flushed = ready!(self.io.poll_flush(&mut Context::from_waker(self.wakers.waker())));
             self.wakers.set_flushable(true);
-            // Tried once, also if it failed: a reader goes on reading.
+            // Also after an error, so that a reader can go on reading.
             self.unflushed = false;
             flushed?;
         }

@@ -1,4 +1,4 @@
-//! Moves bytes between a transport and a session, and wakes whoever waits.
+//! `Engine`: moves bytes between a transport and a session, and wakes the tasks that wait.
 
 mod leaving;
 mod writing;
@@ -14,26 +14,28 @@ use crate::deadline::Deadline;
 use crate::wakers::{Role, Wakers};
 use crate::{Session, Timer, Transport};
 
-/// R16: after this many bytes, one poll leaves the rest to the next.
+/// R16: one poll moves about this many bytes at most and leaves the rest to the next poll.
 const CALL_LIMIT: usize = 256 * 1024;
 
-/// One session over one transport, with what wakes the tasks that wait for either.
+/// One session over one transport, and the wakers of the tasks that wait for either.
 ///
-/// Three tasks may use it: one that reads, one that writes, and one that keeps deadlines
-/// ([`attend`](Self::attend)). Each method that takes a [`Context`] works for one poll, and moves
-/// about 256 KiB at most (R16). One that returns `Pending` has arranged for the task to be woken.
+/// Three tasks may use an engine: one that reads, one that writes, and one that keeps deadlines
+/// ([`attend`](Self::attend)). Each method that takes a [`Context`] works for one poll and moves
+/// about 256 KiB at most (R16). A method that returns `Pending` has arranged for the task of its
+/// context to be woken.
 pub struct Engine<IO, S, T> {
     io: IO,
     session: S,
     wakers: Wakers,
     deadline: Deadline<T>,
-    /// The task whose write was held last.
+    /// The task whose write last left plaintext waiting.
     holder: Option<Waker>,
     /// A deferred error, returned by the next call.
     failure: Option<io::Error>,
-    /// The reader was told that sending fails; it goes on reading, and does not try again.
+    /// A read has returned a send error. Reads and deadlines do not transmit until the next call
+    /// that sends.
     reads_only: bool,
-    /// The transport took bytes since it was last flushed.
+    /// The transport took bytes since the last flush.
     unflushed: bool,
     /// The transport has been closed.
     closed: bool,
@@ -46,7 +48,7 @@ pub struct Engine<IO, S, T> {
 }
 
 impl<IO, S, T> Engine<IO, S, T> {
-    /// An engine for a `session` over `io`, of which nothing has been transmitted.
+    /// Creates an engine for a new `session` over `io`.
     pub fn new(io: IO, session: S) -> Self {
         Self {
             io,
@@ -74,17 +76,18 @@ impl<IO, S, T> Engine<IO, S, T> {
         &self.session
     }
 
-    /// Both; reading from the transport or writing to it breaks the stream.
+    /// The transport and the session. Reading from the transport or writing to it breaks the
+    /// stream.
     pub fn parts_mut(&mut self) -> (&mut IO, &S) {
         (&mut self.io, &self.session)
     }
 
-    /// Takes the engine apart. What waits is still in the session.
+    /// Returns the transport and the session. Bytes that were not transmitted are in the session.
     pub fn into_parts(self) -> (IO, S) {
         (self.io, self.session)
     }
 
-    /// Wakes whoever waits, once more.
+    /// Wakes the tasks that wait.
     pub(crate) fn wake(&self) {
         self.wakers.wake();
     }
@@ -95,7 +98,7 @@ impl<IO, S, T> Engine<IO, S, T> {
     }
 }
 
-/// One short line: the session.
+/// Prints the session, on one short line.
 impl<IO, S: fmt::Debug, T> fmt::Debug for Engine<IO, S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Engine({:?})", self.session)
@@ -103,7 +106,7 @@ impl<IO, S: fmt::Debug, T> fmt::Debug for Engine<IO, S, T> {
 }
 
 impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
-    /// Ready when the handshake is done and all that it had to say has left.
+    /// Ready when the handshake is complete and its messages have been transmitted and flushed.
     ///
     /// # Errors
     ///
@@ -131,8 +134,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
                     unsent = kept;
                     taken += bytes;
                 }
-                // What the peer said last, such as the alert for which it closed, counts before the
-                // failure of sending.
+                // The peer may have closed after an alert. The alert is the cause: return it in
+                // place of the send error.
                 (Poll::Ready(Err(error)), Some(_)) if error.kind() == io::ErrorKind::InvalidData => {
                     return Poll::Ready(Err(error));
                 }
@@ -146,31 +149,33 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// Whether all that the handshake has to say has left.
+    /// Whether all messages of the handshake so far have been transmitted and flushed.
     fn poll_transmitted(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let blocked = self.transmit(cx, Role::Writer)?;
         Ok(!blocked && or_pending(self.poll_flush_io(cx, Role::Writer))?)
     }
 
-    /// Reads plaintext. Zero is the stream's proper end, `UnexpectedEof` one without
-    /// `close_notify`.
+    /// Reads plaintext and returns its length in bytes. Zero is the end of the stream after
+    /// `close_notify` (RFC 8446, section 6.1).
     ///
-    /// Fires a deadline that has come, and before it waits, releases what the same task holds
-    /// (R12).
+    /// Fires a deadline that has come (R5). Before the read waits, the bytes that the same task
+    /// holds are released (R12).
     ///
     /// # Errors
     ///
-    /// Those of the transport and of the session.
+    /// `UnexpectedEof` for an end without `close_notify`; otherwise those of the transport and of
+    /// the session. An error of an earlier send is returned when the read would wait.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let read = ready!(self.poll_plaintext(cx, |session| session.read(buf)))?;
         self.taken += read as u64;
         Poll::Ready(Ok(read))
     }
 
-    /// Shows plaintext where it was decrypted, for `AsyncBufRead`: what is left of one record.
+    /// Returns received plaintext without a copy, for `AsyncBufRead`: the rest of one record.
     ///
-    /// The same bytes again until [`consume`](Self::consume) or a read takes them. An empty slice is
-    /// the stream's proper end. In all else this is [`poll_read`](Self::poll_read).
+    /// Further calls return the same bytes until [`consume`](Self::consume) or a read takes them.
+    /// An empty slice is the end of the stream after `close_notify`. Otherwise the same as
+    /// [`poll_read`](Self::poll_read).
     ///
     /// # Errors
     ///
@@ -180,8 +185,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Poll::Ready(self.session.fill_buf())
     }
 
-    /// Takes the first `len` bytes of what [`poll_fill_buf`](Self::poll_fill_buf) has shown, or all
-    /// of them if they are fewer.
+    /// Takes the first `len` bytes of those that [`poll_fill_buf`](Self::poll_fill_buf) returned,
+    /// or all of them if they are fewer.
     pub fn consume(&mut self, len: usize) {
         let shown = self.session.fill_buf().map_or(0, <[u8]>::len);
         let len = len.min(shown);
@@ -221,8 +226,10 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// Does what is due, for a task that waits for nothing else, and has it woken for what is due
-    /// next.
+    /// Fires a deadline that has come, transmits and flushes, for a task that only keeps deadlines.
+    ///
+    /// The task of `cx` is woken when the next deadline comes, and when bytes that are due can
+    /// leave. An error is kept for the next call.
     pub fn attend(&mut self, cx: &mut Context<'_>) {
         self.attended = true;
         self.wakers.register(Role::Deadline, cx.waker());
@@ -231,7 +238,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         self.wake_in_time();
     }
 
-    /// Nothing to read: gets ready to sleep.
+    /// Prepares the reading task for its sleep: releases (R12), transmits, and arms the timer.
     fn wait_to_read<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         // A reader in another task is no reason to release what a writer gathers: that reader waits
         // all the time.
@@ -250,7 +257,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Poll::Pending
     }
 
-    /// One read from the transport; zero is its end.
+    /// Reads once from the transport. Returns the number of bytes; zero is the transport's end.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let received = loop {
             let mut reader = Reader::new(&mut self.io, cx);
@@ -264,7 +271,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
             Err(ReceiveError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
             Err(ReceiveError::Io(error)) => Poll::Ready(Err(error)),
             Err(error) => {
-                // The alert leaves if it can; the error that caused it counts.
+                // Sends an alert as far as the transport takes it. The error that caused the alert
+                // is returned.
                 let _ = self.transmit(cx, Role::Reader);
                 self.flush_io_if_sent(cx, Role::Reader);
                 Poll::Ready(Err(match error {
@@ -277,7 +285,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// Has whoever waits woken when something is due.
+    /// Has the waiting tasks woken when the session is due.
     fn wake_in_time(&mut self) {
         let now = T::now();
         match self.session.poll_timeout() {
@@ -286,7 +294,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// Keeps `error` for the next call. A reader that waits is woken: its answer would never come.
+    /// Keeps `error` for the next call. A reader that waits is woken to return it: after a failed
+    /// send, no answer may come.
     fn keep(&mut self, error: io::Error) {
         if self.failure.is_none() {
             self.failure = Some(error);

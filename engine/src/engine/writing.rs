@@ -1,4 +1,4 @@
-//! Writes: what is accepted, and what leaves behind it.
+//! Writes, and the transmits that follow them.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
@@ -12,18 +12,23 @@ use crate::slices::Rest;
 use crate::wakers::Role;
 use crate::{Session, Timer, Transport};
 
-/// R7: what a write without flags hands over at a time, as rustls's buffer limit makes plain drivers do.
+/// R7: the most bytes that a write for `AsyncWrite` gives to the session at a time. Plain drivers
+/// of rustls have the same step, by rustls's default buffer limit.
 const PLAIN_STEP: usize = 64 * 1024;
 
 impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
-    /// Writes as send(2) does: without [`SendFlags::MORE`] the data leaves in the call, as far as the transport takes it.
+    /// Writes `data` as send(2) does: without [`SendFlags::MORE`] the data leaves in the call, as
+    /// far as the transport takes it (R2, R3).
     ///
-    /// Returns how many bytes were accepted. `Pending` only if none can be.
+    /// Returns the number of bytes accepted, from the front of `data`: all of them, unless the
+    /// transport pushes back or they are more than about 256 KiB (R16). `Pending` if no byte can be
+    /// accepted, or if one poll's share has to leave before the write.
     ///
     /// # Errors
     ///
-    /// `BrokenPipe` after a close or a fatal error; otherwise those of the transport and of the session. An error that was met
-    /// after bytes had been accepted is returned by the next call.
+    /// `BrokenPipe` after a close or a fatal error, `InvalidData` if the session cannot seal;
+    /// otherwise those of the transport. An error of the transport after bytes have been accepted
+    /// is returned by the next call.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
         self.poll_write_parts(cx, |session, now, done| {
             let accepted = session.write(now, &[IoSlice::new(&data[done..])], flags)?;
@@ -31,7 +36,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         })
     }
 
-    /// As [`poll_send`](Self::poll_send), from several slices that make one write.
+    /// As [`poll_send`](Self::poll_send), from several slices that make one write (R4).
     ///
     /// # Errors
     ///
@@ -45,10 +50,12 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         self.poll_write_slices(cx, bufs, flags, CALL_LIMIT)
     }
 
-    /// As [`poll_send`](Self::poll_send) without flags, for `AsyncWrite`: while the transport pushes back and bytes wait, nothing is accepted.
+    /// As [`poll_send`](Self::poll_send) without flags, for `AsyncWrite`: while the transport
+    /// pushes back and bytes wait, nothing is accepted.
     ///
-    /// R7's exception. A program on `AsyncWrite` does not poll this stream again while it has nothing to write, as `io::copy` does not: what was
-    /// accepted and is kept back then stays for good. Other drivers of rustls accept up to 64 KiB.
+    /// This is the exception of R7. A program on `AsyncWrite`, such as `io::copy`, may not poll the
+    /// stream while it has nothing to write: accepted bytes that the transport has not taken would
+    /// then stay. Plain drivers of rustls accept up to 64 KiB there.
     ///
     /// # Errors
     ///
@@ -77,16 +84,17 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         self.poll_write_slices(cx, bufs, SendFlags::NONE, PLAIN_STEP)
     }
 
+    /// Ready when the transport has taken all output (R7).
     fn poll_nothing_waits(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.take_failure()?;
-        // After a close or a failure, the write itself says so.
+        // After a close or a failure, the write itself returns the error.
         if !self.session.is_write_closed() && self.transmit(cx, Role::Writer)? {
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Writes `bufs`, of which no more than `step` bytes are handed over at a time.
+    /// Writes `bufs`, at most `step` bytes at a time.
     fn poll_write_slices(
         &mut self,
         cx: &mut Context<'_>,
@@ -106,7 +114,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         })
     }
 
-    /// As [`poll_send`](Self::poll_send), of owned bytes: what is accepted is split off the front of `data`.
+    /// As [`poll_send`](Self::poll_send), for owned bytes: accepted bytes are split off the front
+    /// of `data`.
     ///
     /// # Errors
     ///
@@ -123,8 +132,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         })
     }
 
-    /// As [`poll_send`](Self::poll_send), until all of `data` is accepted: what is accepted is cut
-    /// off its front, and `Pending` leaves the rest for the next poll.
+    /// As [`poll_send`](Self::poll_send), until all of `data` is accepted. Accepted bytes are cut
+    /// off the front of `data`; after `Pending`, poll again with the rest.
     ///
     /// # Errors
     ///
@@ -135,8 +144,8 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         if data.is_empty() { Poll::Ready(Ok(())) } else { next_turn(cx) }
     }
 
-    /// As [`poll_send_bytes`](Self::poll_send_bytes), until all of `data` is accepted: `Pending`
-    /// leaves the rest for the next poll.
+    /// As [`poll_send_bytes`](Self::poll_send_bytes), until all of `data` is accepted. After
+    /// `Pending`, poll again with the rest.
     ///
     /// # Errors
     ///
@@ -151,17 +160,21 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         if data.is_empty() { Poll::Ready(Ok(())) } else { next_turn(cx) }
     }
 
-    /// Holds the tail of every write until [`poll_uncork`](Self::poll_uncork), flags or none.
+    /// Holds the tail of every write, whatever its flags, until [`poll_uncork`](Self::poll_uncork)
+    /// (R10).
     pub fn cork(&mut self) {
         self.session.cork(T::now());
     }
 
-    /// Ends [`cork`](Self::cork), releases everything and transmits. Does not wait for the transport: what it does not take leaves later.
-    /// `Pending` only while it takes everything and more is left than one poll's share.
+    /// Ends [`cork`](Self::cork), releases everything and transmits (R10). Does not wait for a
+    /// transport that pushes back: the rest leaves later.
+    ///
+    /// `Pending` only if one poll's share (R16) has left and the transport still takes bytes.
     ///
     /// # Errors
     ///
-    /// Those of the transport and of the session.
+    /// Those of the transport and of the session. `BrokenPipe` if a failure has discarded accepted
+    /// bytes.
     pub fn poll_uncork(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.take_failure()?;
         self.session.uncork(T::now());
@@ -171,16 +184,19 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Poll::Ready(Ok(self.check_lost_bytes()?))
     }
 
-    /// Writes until all is accepted, the transport pushes back, or the poll has done its share.
+    /// Writes until everything is accepted, the transport pushes back, or the poll's share is used
+    /// up (R16).
     ///
-    /// `write` is told how much has been accepted; it returns how much it accepted, and whether that was the last.
+    /// `write` gets the number of bytes accepted so far. It returns the number that it accepted,
+    /// and whether they were the last.
     fn poll_write_parts(
         &mut self,
         cx: &mut Context<'_>,
         mut write: impl FnMut(&mut S, Instant, usize) -> Result<(usize, bool), WriteError>,
     ) -> Poll<io::Result<usize>> {
         self.take_failure()?;
-        // More than one poll's share waits: it leaves first, as far as the transport takes it, so that this write can leave in its call.
+        // If more than one poll's share waits, transmit first, so that this write can leave in its
+        // own call.
         if self.session.waiting() > CALL_LIMIT && self.transmit(cx, Role::Writer)? && self.wakers.is_writable() {
             return Poll::Pending;
         }
@@ -203,7 +219,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
                     }
                 }
                 Err(WriteError::Failed) => {
-                    // The reason may not have been told yet.
+                    // Returns the cause, unless an earlier call has returned it.
                     let _ = self.transmit(cx, Role::Writer)?;
                     return Poll::Ready(Err(WriteError::Failed.into()));
                 }
@@ -218,12 +234,15 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Poll::Ready(Ok(done))
     }
 
-    /// Transmits behind a write that accepted `done` bytes.
+    /// Transmits after a write that accepted `done` bytes in all. Returns true if the transport
+    /// pushes back or has failed.
     ///
-    /// They are accepted: an error of the transport belongs to the next call. One of the session is told now, because they are lost.
+    /// The bytes are accepted, so an error of the transport is kept for the next call. An error of
+    /// the session is returned now, because it discarded them.
     fn transmit_after(&mut self, cx: &mut Context<'_>, done: usize) -> io::Result<bool> {
         if !self.wakers.is_writable() {
-            // The bytes join what waits; an operation that waits for the transport goes on trying.
+            // The bytes wait with others. The operation that waits for the transport transmits
+            // them.
             return Ok(true);
         }
         match self.try_transmit(cx, Role::Writer) {
@@ -248,7 +267,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     }
 }
 
-/// R16: lets others have their turn, and goes on in the next.
+/// R16: wakes the task at once and returns `Pending`, so that other tasks can run in between.
 fn next_turn<T>(cx: &Context<'_>) -> Poll<T> {
     cx.waker().wake_by_ref();
     Poll::Pending
