@@ -27,7 +27,7 @@ use tls_cork_mio::TlsStream;
 const USAGE: &str = "usage: echo server ADDRESS:PORT [--cert-out FILE]\n       echo client ADDRESS:PORT FILE MESSAGE";
 const LISTENER: Token = Token(0);
 const CLIENT: Token = Token(1);
-/// How long the other end may take to end the stream after us.
+/// How long the peer may take to end its direction of the stream.
 const END_LIMIT: Duration = Duration::from_secs(5);
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// How long the server waits after a failed `accept`.
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A self-signed certificate for `localhost`; it is written to `cert_out`.
+/// Makes a self-signed certificate for `localhost` and writes it to `cert_out`.
 fn test_config(cert_out: Option<&str>) -> Outcome<Arc<ServerConfig>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     if let Some(file) = cert_out {
@@ -70,23 +70,24 @@ fn test_config(cert_out: Option<&str>) -> Outcome<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// A connection of the server, and what it read and has not yet sent back.
+/// A connection of the server, and the bytes that it has read and not yet sent back.
 struct Echo {
     stream: TlsStream,
     pending: Bytes,
     ended: bool,
-    /// When it is dropped, though its client does not end it.
+    /// When the server drops a connection that the client has not ended.
     give_up: Option<Instant>,
 }
 
 impl Echo {
-    /// Sends back what arrives, until the socket has no more or takes no more; true when all is done.
+    /// Sends received bytes back until a call returns `WouldBlock`. Returns true when the stream
+    /// has ended.
     fn go_on(&mut self) -> io::Result<bool> {
         let mut buf = BytesMut::zeroed(16 * 1024);
         while !self.ended {
             while !self.pending.is_empty() {
                 match self.stream.send_bytes(&mut self.pending, SendFlags::NONE) {
-                    // The client sends on only if it reads: wait for it.
+                    // The client must read before the server reads on.
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                     sent => drop(sent?),
                 }
@@ -119,7 +120,7 @@ fn server(address: &str, cert_out: Option<&str>) -> Outcome<()> {
     let mut door = Door { listener, config, next: LISTENER.0 + 1, retry_at: None, reported: None };
     let mut events = Events::with_capacity(256);
     let mut echoes: HashMap<Token, Echo> = HashMap::new();
-    // Streams that have something to do of which no event will tell.
+    // Streams with work that no event will announce.
     let mut pressing = Vec::new();
     loop {
         let mut timeout = door.before_poll(&poll, &mut echoes);
@@ -160,7 +161,7 @@ fn server(address: &str, cert_out: Option<&str>) -> Outcome<()> {
     }
 }
 
-/// Lets a connection go on, and forgets it when it is done or fails.
+/// Continues a connection, and removes it when it has ended or failed.
 fn go_on(token: Token, echoes: &mut HashMap<Token, Echo>) {
     let Some(echo) = echoes.get_mut(&token) else { return };
     if echo.go_on().unwrap_or_else(|error| !report(token, &error)) {
@@ -168,13 +169,13 @@ fn go_on(token: Token, echoes: &mut HashMap<Token, Echo>) {
     }
 }
 
-/// Says why a connection ended; false, as it is not to be kept.
+/// Prints why a connection ended. Returns false: the connection is not kept.
 fn report(token: Token, error: &io::Error) -> bool {
     eprintln!("connection {}: {error}", token.0);
     false
 }
 
-/// Where connections come in.
+/// The listener, and when to call `accept` again.
 struct Door {
     listener: TcpListener,
     config: Arc<ServerConfig>,
@@ -188,7 +189,7 @@ struct Door {
 }
 
 impl Door {
-    /// Retries `accept` if it is time to; returns how long until the next retry.
+    /// Retries `accept` if the time has come. Returns how long until the next retry.
     fn before_poll(&mut self, poll: &Poll, echoes: &mut HashMap<Token, Echo>) -> Option<Duration> {
         let now = Instant::now();
         if self.retry_at.is_some_and(|at| at <= now) {
@@ -254,7 +255,8 @@ fn client(address: &str, file: &str, message: &str) -> Outcome<()> {
 
 /// Sends a header and `message`, and returns the echo.
 fn exchange(poll: &mut Poll, stream: &mut TlsStream, message: &[u8]) -> io::Result<Vec<u8>> {
-    // Small enough to be accepted even before the handshake has ended. The body follows: one record, one send.
+    // The header is accepted even before the handshake has ended, because it is small. It leaves
+    // with the body: one record, one send.
     let header = format!("{} bytes: ", message.len());
     let accepted = stream.send(header.as_bytes(), SendFlags::MORE)?;
     debug_assert_eq!(accepted, header.len());

@@ -1,4 +1,5 @@
-//! Many streams in one mio loop: each sends a queue of pieces, reads its answer and ends gracefully.
+//! Many streams in one mio loop: each sends a queue of pieces, reads its answer and ends
+//! gracefully.
 //!
 //!     cargo run -p tls-cork-mio --example echo -- server 127.0.0.1:4433 --cert-out /tmp/echo.pem
 //!     cargo run -p tls-cork-mio --example many_streams -- 127.0.0.1:4433 /tmp/echo.pem
@@ -20,7 +21,7 @@ pub(crate) struct Peer {
     wanted: usize,                       // the length of the answer
     pub(crate) answer: Vec<u8>,
     limit: Instant,                                 // the time to give up
-    pub(crate) sleep: io::Result<Option<Duration>>, // zero: there may be work; `None`: it has ended
+    pub(crate) sleep: io::Result<Option<Duration>>, // zero: work is possible; `None`: it has ended
 }
 
 impl Peer {
@@ -36,7 +37,7 @@ impl Peer {
             match self.stream.send_bytes(piece, *flags) {
                 Ok(_) if piece.is_empty() => drop(self.queue.pop_front()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                sent => drop(sent?), // a short count: offer the rest again, with the same flags
+                sent => drop(sent?), // a short count: send the rest again, with the same flags
             }
         }
         while self.answer.len() < self.wanted {
@@ -48,7 +49,7 @@ impl Peer {
         self.stream.close_gracefully()
     }
 
-    /// Works if there may be work. Returns how long to sleep at most, or `None` at the end.
+    /// Works if work is possible. Returns how long to sleep at most, or `None` at the end.
     fn turn(&mut self, ready: bool, buf: &mut [u8]) -> io::Result<Option<Duration>> {
         if ready {
             match self.work(buf) {
@@ -57,7 +58,7 @@ impl Peer {
             }
         }
         let left = self.limit.checked_duration_since(Instant::now()).ok_or(ErrorKind::TimedOut)?;
-        // `before_poll` returns zero if there is work that no event will announce.
+        // `before_poll` returns zero if work is left that no event will announce.
         Ok(self.stream.before_poll()?.into_iter().chain([left]).min())
     }
 

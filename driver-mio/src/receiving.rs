@@ -9,23 +9,29 @@ use tls_cork::{Connection, ReceiveError};
 use crate::Transport;
 use crate::stream::{CALL_LIMIT, TlsStream};
 
-/// What is read at a time while a stream ends, to be discarded.
+/// Bytes that are read and discarded at a time while a stream ends.
 const DISCARD: usize = 4 * 1024;
 
 impl<T: Transport> TlsStream<T> {
-    /// Ends the stream so that nothing is lost: [`close`](Self::close), then reads and discards until the peer's end.
+    /// Ends the stream without loss: [`close`](Self::close), then reads and discards until the
+    /// peer's end of the stream.
     ///
-    /// Closing and dropping a stream can cost what the transport has taken: if received bytes are unread then, and TLS 1.3 tickets are
-    /// enough, the kernel answers the peer's next segment with a reset, and the peer's kernel discards what its program has not read.
-    /// Behind the `close_notify` this also ends the transport's sending direction ([`Transport::close_write`]).
+    /// When the `close_notify` has been sent, this call also ends the transport's sending direction
+    /// ([`Transport::close_write`]).
     ///
-    /// Call it first when there is nothing more to send, then after the stream's events, until it returns `Ok`. The peer decides how
-    /// long that takes: set a time limit, and drop the stream when it has passed.
+    /// A stream that is closed and dropped can lose bytes that the transport has taken. If received
+    /// bytes, such as TLS 1.3 tickets, are unread then, the kernel sends a reset to the peer. The
+    /// peer's kernel then discards the bytes that its program has not read.
+    ///
+    /// Call it first when nothing is left to send, then after each of the stream's events, until it
+    /// returns `Ok`. The peer decides how long this takes: set a time limit, and drop the stream
+    /// when the limit has passed.
     ///
     /// ```no_run
     /// # use std::{io::{self, ErrorKind}, time::{Duration, Instant}};
     /// # use mio::{Events, Poll};
-    /// # fn example(mut stream: tls_cork_mio::TlsStream, poll: &mut Poll, events: &mut Events) -> io::Result<()> {
+    /// # use tls_cork_mio::TlsStream;
+    /// # fn example(mut stream: TlsStream, poll: &mut Poll, events: &mut Events) -> io::Result<()> {
     /// let limit = Instant::now() + Duration::from_secs(5);
     /// while Instant::now() < limit {
     ///     match stream.close_gracefully() {
@@ -45,14 +51,15 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` until the peer's end has come and the transport has taken everything; those of [`close`](Self::close) and of reading, after
-    /// which the peer may not have got everything. An end without `close_notify` is none: what is received does not count any more.
+    /// `WouldBlock` until the peer's end has come and the transport has taken everything. Otherwise
+    /// those of [`close`](Self::close) and of reading; the peer may then have lost bytes. An end
+    /// without `close_notify` is not an error, because received bytes are discarded anyway.
     pub fn close_gracefully(&mut self) -> io::Result<()> {
         self.close()?;
         if self.is_finished() && !self.write_closed {
             self.write_closed = true;
             match self.transport.close_write() {
-                // The peer was faster.
+                // The peer has closed first.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
                 done => done?,
             }
@@ -72,7 +79,7 @@ impl<T: Transport> TlsStream<T> {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    /// Moves the handshake on with what the transport has.
+    /// Continues the handshake with the bytes that the transport has.
     pub(crate) fn shake_hands(&mut self) -> io::Result<()> {
         let mut taken = 0;
         while self.connection.is_handshaking() && taken < CALL_LIMIT {
@@ -82,18 +89,19 @@ impl<T: Transport> TlsStream<T> {
                 _ => return Ok(()),
             }
         }
-        // What is left to take, no event will announce.
+        // No event will announce the bytes that are left.
         self.unseen |= taken >= CALL_LIMIT;
         Ok(())
     }
 
-    /// Whether a read might give something that no event will announce.
+    /// Whether a read may return bytes or an end that no event will announce.
     pub(crate) fn has_unseen(&self) -> bool {
         let plaintext = !self.connection.wants_receive() && !self.connection.is_handshaking();
         self.unseen && (self.readable || !self.early.is_empty() || plaintext)
     }
 
-    /// Takes what the transport has, and returns how much that was; `None` if it has nothing.
+    /// Receives once and returns the number of bytes of ciphertext; `None` if the transport has
+    /// none.
     fn receive(&mut self) -> io::Result<Option<usize>> {
         let now = Instant::now();
         let received = if !self.early.is_empty() {
@@ -105,7 +113,8 @@ impl<T: Transport> TlsStream<T> {
         } else if self.readable || self.broken {
             let mut reader = Watched { transport: &mut self.transport, short: false };
             let received = self.connection.receive_from(now, &mut reader);
-            // Not before the first event: an end that came before this stream was made is not announced again.
+            // Not before the first event: an end that came before this stream existed is not
+            // announced again.
             let announced = self.announced && !self.ended;
             if reader.short && announced && self.transport.is_drained_by_short_read() {
                 self.readable = false;
@@ -129,7 +138,8 @@ impl<T: Transport> TlsStream<T> {
             },
             Err(error) => {
                 self.broken = true;
-                // The alert leaves if it can; the error that caused it counts.
+                // Sends the alert as far as the transport takes it. The error that caused it is
+                // returned.
                 let _ = self.transmit();
                 Err(self.cause(error.into()))
             }
@@ -138,31 +148,33 @@ impl<T: Transport> TlsStream<T> {
 }
 
 impl<T: Transport> Read for TlsStream<T> {
-    /// Reads plaintext; `Ok(0)` is the stream's proper end, `UnexpectedEof` one without `close_notify`.
+    /// Reads plaintext and returns its length in bytes. `Ok(0)` is the end of the stream after
+    /// `close_notify` (RFC 8446, section 6.1), `UnexpectedEof` an end without it.
     ///
-    /// `WouldBlock`: read again after the next event, or in the next turn of the loop if [`before_poll`](TlsStream::before_poll) returns zero.
+    /// After `WouldBlock`, read again after the next event, or in the next turn of the loop if
+    /// [`before_poll`](TlsStream::before_poll) returns zero.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.plaintext(|connection| connection.read(buf))
     }
 }
 
 impl<T: Transport> BufRead for TlsStream<T> {
-    /// Shows plaintext where it was decrypted, what is left of one record; an empty slice is the
-    /// stream's proper end.
+    /// Returns received plaintext without a copy: the rest of one record. An empty slice is the end
+    /// of the stream after `close_notify`.
     ///
-    /// The same bytes again until they are taken, by [`consume`](BufRead::consume) or by a read.
-    /// `WouldBlock` and other errors are those of a read. `read_until` keeps what it has in its
-    /// buffer, so that it can be called again after `WouldBlock`.
+    /// Further calls return the same bytes until [`consume`](BufRead::consume) or a read takes
+    /// them. `WouldBlock` and other errors are those of a read. `read_until` can be called again
+    /// after `WouldBlock`: the bytes read so far are in its buffer.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
     /// use std::io::{self, BufRead, ErrorKind};
     ///
-    /// /// The next line, with its end, after an event of the stream; `None` if more has to come first.
+    /// /// The next line, with its end, after an event; `None` if it has not arrived in full.
     /// fn next_line(stream: &mut TlsStream, begun: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     ///     match stream.read_until(b'\n', begun) {
-    ///         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None), // the rest joins `begun`
-    ///         done => done.map(|_| Some(std::mem::take(begun))), // an empty one: the peer has closed
+    ///         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None), // call again
+    ///         done => done.map(|_| Some(std::mem::take(begun))), // empty: the peer has closed
     ///     }
     /// }
     /// # fn main() -> io::Result<()> {
@@ -187,8 +199,8 @@ impl<T: Transport> BufRead for TlsStream<T> {
         self.connection.fill_buf()
     }
 
-    /// Takes the first `len` bytes of what [`fill_buf`](BufRead::fill_buf) has shown, or all of them
-    /// if they are fewer.
+    /// Takes the first `len` bytes of those that [`fill_buf`](BufRead::fill_buf) returned, or all
+    /// of them if they are fewer.
     fn consume(&mut self, len: usize) {
         self.connection.consume(len);
         self.unseen |= len > 0;
@@ -196,7 +208,8 @@ impl<T: Transport> BufRead for TlsStream<T> {
 }
 
 impl<T: Transport> TlsStream<T> {
-    /// Receives until `take` finds plaintext, of which it returns the length, or the end.
+    /// Receives until `take` finds plaintext and returns its length, or finds the end of the
+    /// stream.
     fn plaintext(&mut self, mut take: impl FnMut(&mut Connection) -> io::Result<usize>) -> io::Result<usize> {
         self.reads = true;
         let mut taken = 0;
@@ -209,7 +222,7 @@ impl<T: Transport> TlsStream<T> {
                     return done.map_err(|error| self.cause(error));
                 }
             }
-            // R16: records without plaintext could keep this loop busy as long as the peer sends them.
+            // R16: a peer that sends records without plaintext could keep this loop busy.
             if taken >= CALL_LIMIT {
                 self.unseen = true;
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -226,7 +239,7 @@ impl<T: Transport> TlsStream<T> {
     }
 }
 
-/// Tells whether the transport gave less than it could have.
+/// A reader that notes whether the last read filled only a part of its buffer.
 struct Watched<'a, T> {
     transport: &'a mut T,
     short: bool,

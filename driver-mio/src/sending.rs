@@ -1,4 +1,4 @@
-//! Sending: writes with flags, what they leave to the transport, and the close.
+//! Sending: writes with flags, transmits, flushes and the close.
 
 use std::io::{self, IoSlice, Write};
 use std::time::Instant;
@@ -9,25 +9,32 @@ use tls_cork::{Connection, SendFlags, TransmitError, WriteError, Written};
 use crate::Transport;
 use crate::stream::{CALL_LIMIT, TlsStream};
 
-/// So many held writes in turn are joined without a reading of the clock.
+/// The number of held writes in a row that may join the tail without a reading of the clock.
 const JOINS_WITHOUT_CLOCK: u8 = 15;
 
 impl<T: Transport> TlsStream<T> {
-    /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as the transport takes it.
+    /// Sends `data` as send(2) does: without [`SendFlags::MORE`] the data leaves in the call, as
+    /// far as the transport takes it (R2, R3). Empty data without `MORE` releases held bytes.
     ///
-    /// Returns how many bytes were accepted, counted from the front: all of them, unless the transport
-    /// pushes back or they are more than about 256 KiB, the share of one call. Offer the rest again at
-    /// once, with the same flags, until all are accepted or `WouldBlock` comes: a short count does not
-    /// mean that the transport is full, and no event may follow. A loop that serves other streams first
-    /// does so in its next turn, for which [`before_poll`](Self::before_poll) returns zero. Empty data
-    /// without `MORE` releases what is held.
+    /// Returns the number of bytes accepted, from the front of `data`: all of them, unless the
+    /// transport pushes back or they are more than about 256 KiB, the share of one call (R16).
+    ///
+    /// After a short count, send the rest with the same flags, until all is accepted or
+    /// `WouldBlock` comes. A short count does not mean that the transport is full, and no event may
+    /// follow. A loop that serves other streams first sends the rest in its next turn, for which
+    /// [`before_poll`](Self::before_poll) returns zero.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if nothing could be accepted, `BrokenPipe` after a close; `InvalidData` if the session's keys are used up, which
-    /// costs what was waiting; otherwise those of the transport, one call late if this one had accepted bytes before it failed.
+    /// - `WouldBlock`: no byte could be accepted.
+    /// - `BrokenPipe`: after a close, an abort or a fatal error.
+    /// - `InvalidData`: the session's keys are used up; accepted bytes that were not sealed are
+    ///   lost.
+    /// - Those of the transport. If the failing call has accepted bytes, the next call that sends
+    ///   returns the error.
     pub fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
-        // Without a reading of the clock; but a turn may be long, and a deadline come in it.
+        // No reading of the clock. `joins` limits these calls, so that a deadline is met in a long
+        // turn.
         if self.joins < JOINS_WITHOUT_CLOCK && self.failure.is_none() && self.connection.join_held(data, flags) {
             self.joins += 1;
             return Ok(data.len());
@@ -37,7 +44,7 @@ impl<T: Transport> TlsStream<T> {
         })
     }
 
-    /// As [`send`](Self::send), from several slices that make one write.
+    /// As [`send`](Self::send), from several slices that make one write (R4).
     ///
     /// # Errors
     ///
@@ -65,10 +72,10 @@ impl<T: Transport> TlsStream<T> {
         Ok(accepted)
     }
 
-    /// As [`send`](Self::send), for owned bytes; large ones are never copied.
+    /// As [`send`](Self::send), for owned bytes; more than 1 KiB is kept without a copy.
     ///
-    /// What is accepted is split off the front of `data`, and its length is returned: offer the rest
-    /// again, or use [`send_all_bytes`](Self::send_all_bytes). Shared bytes keep their whole
+    /// Accepted bytes are split off the front of `data`, and their number is returned. Send the
+    /// rest again, or use [`send_all_bytes`](Self::send_all_bytes). Shared bytes keep their whole
     /// allocation alive until they are sealed.
     ///
     /// # Errors
@@ -80,10 +87,10 @@ impl<T: Transport> TlsStream<T> {
 
     /// As [`send_bytes`](Self::send_bytes), repeated until all of `data` is accepted.
     ///
-    /// `WouldBlock`: call again with the rest, which is still in `data`, and the same flags. Do so
-    /// after the next event, or in the next turn of the loop if [`before_poll`](Self::before_poll)
-    /// returns zero: one call accepts about 256 KiB. There is no such call for a slice, since
-    /// `WouldBlock` has no room for how much of it was accepted.
+    /// One call accepts about 256 KiB (R16). After `WouldBlock`, call again with the rest, which is
+    /// still in `data`, and the same flags: after the next event, or in the next turn of the loop
+    /// if [`before_poll`](Self::before_poll) returns zero. No such call exists for a slice, because
+    /// `WouldBlock` cannot carry the number of bytes accepted.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
@@ -93,12 +100,16 @@ impl<T: Transport> TlsStream<T> {
     /// use bytes::Bytes;
     /// use tls_cork_mio::SendFlags;
     ///
-    /// /// Sends what waits in `queue`, after each event of the stream.
-    /// fn send_queued(stream: &mut TlsStream, queue: &mut VecDeque<(Bytes, SendFlags)>) -> io::Result<()> {
+    /// /// Sends the pieces in `queue`, after each event of the stream.
+    /// fn send_queued(
+    ///     stream: &mut TlsStream,
+    ///     queue: &mut VecDeque<(Bytes, SendFlags)>,
+    /// ) -> io::Result<()> {
     ///     while let Some((piece, flags)) = queue.front_mut() {
     ///         match stream.send_all_bytes(piece, *flags) {
     ///             Ok(()) => drop(queue.pop_front()),
-    ///             Err(error) if error.kind() == ErrorKind::WouldBlock => break, // `piece` is the rest
+    ///             // `piece` is the rest.
+    ///             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
     ///             Err(error) => return Err(error),
     ///         }
     ///     }
@@ -107,7 +118,8 @@ impl<T: Transport> TlsStream<T> {
     /// # fn main() -> io::Result<()> {
     /// # let (mut poll, mut client, mut server) = connected()?;
     /// # let piece = |len| Bytes::from(vec![7; len]);
-    /// # let mut queue = VecDeque::from([(piece(7), SendFlags::MORE), (piece(1 << 20), SendFlags::NONE)]);
+    /// # let (header, body) = ((piece(7), SendFlags::MORE), (piece(1 << 20), SendFlags::NONE));
+    /// # let mut queue = VecDeque::from([header, body]);
     /// # let (mut left, mut buf) = (7 + (1 << 20), [0; 4096]);
     /// # while left > 0 {
     /// #     send_queued(&mut client, &mut queue)?;
@@ -122,7 +134,7 @@ impl<T: Transport> TlsStream<T> {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), but `WouldBlock` if not everything could be accepted.
+    /// As [`send`](Self::send), but `WouldBlock` if not all of `data` could be accepted.
     pub fn send_all_bytes(&mut self, data: &mut Bytes, flags: SendFlags) -> io::Result<()> {
         let mut accepted = 0;
         loop {
@@ -138,30 +150,35 @@ impl<T: Transport> TlsStream<T> {
         }
     }
 
-    /// Holds the tail of every write until [`uncork`](Self::uncork); limits and deadline stay in force.
+    /// Holds the tail of every write until [`uncork`](Self::uncork) (R10). Limits and the deadline
+    /// stay in force.
     pub fn cork(&mut self) {
         self.connection.cork(Instant::now());
     }
 
-    /// Ends [`cork`](Self::cork), releases everything and transmits. Never blocks.
+    /// Ends [`cork`](Self::cork), releases everything and transmits (R10). Never blocks.
     ///
     /// # Errors
     ///
-    /// Those of the transport and of TLS; `BrokenPipe` if a failure, told elsewhere, cost accepted bytes.
+    /// Those of the transport and of TLS. `BrokenPipe` if a failure that another call returned has
+    /// discarded accepted bytes.
     pub fn uncork(&mut self) -> io::Result<()> {
         self.take_failure()?;
         let _ = self.connection.uncork(Instant::now());
         self.transmit_and_check()
     }
 
-    /// Releases everything, then `close_notify`, and transmits; reading goes on.
+    /// Releases everything, puts `close_notify` behind the last byte, transmits, and refuses
+    /// further writes (R11). Reading goes on.
     ///
-    /// Done when [`is_finished`](Self::is_finished); until then, go on with events. Then the transport has taken everything, which does not
-    /// promise that the peer gets it: end a stream with [`close_gracefully`](Self::close_gracefully), which waits for the peer.
+    /// The close is complete when [`is_finished`](Self::is_finished) is true; until then, continue
+    /// with events. The transport has then taken everything. The peer may still not receive it: end
+    /// a stream with [`close_gracefully`](Self::close_gracefully), which waits for the peer.
     ///
     /// # Errors
     ///
-    /// Those of the transport and of TLS; `BrokenPipe` if a failure, told elsewhere, cost accepted bytes.
+    /// Those of the transport and of TLS. `BrokenPipe` if a failure that another call returned has
+    /// discarded accepted bytes.
     pub fn close(&mut self) -> io::Result<()> {
         let earlier = self.take_failure();
         let _ = self.connection.close(Instant::now());
@@ -169,12 +186,13 @@ impl<T: Transport> TlsStream<T> {
         self.transmit_and_check()
     }
 
-    /// Refreshes the keys of a TLS 1.3 session ([`Connection::refresh_traffic_keys`]) and transmits.
+    /// Refreshes the keys of a TLS 1.3 session ([`Connection::refresh_traffic_keys`]) and
+    /// transmits.
     ///
     /// # Errors
     ///
-    /// `NotConnected` during the handshake, `Unsupported` with TLS 1.2, `BrokenPipe` after a close or a
-    /// failure; those of the transport one call late.
+    /// `NotConnected` during the handshake, `Unsupported` with TLS 1.2, `BrokenPipe` after a close
+    /// or a failure. An error of the transport is returned by the next call that sends.
     pub fn refresh_traffic_keys(&mut self) -> io::Result<()> {
         self.take_failure()?;
         self.connection.refresh_traffic_keys()?;
@@ -182,7 +200,12 @@ impl<T: Transport> TlsStream<T> {
         Ok(())
     }
 
-    /// Gives up what is not yet sealed; returns how many accepted bytes that costs.
+    /// Discards all plaintext that is not sealed, refuses further writes, and transmits sealed
+    /// records as far as the transport takes them (R11). Returns the number of accepted bytes
+    /// discarded.
+    ///
+    /// A `close_notify` follows only if no byte was discarded: without one, the peer sees that the
+    /// stream was cut.
     ///
     /// # Errors
     ///
@@ -193,7 +216,8 @@ impl<T: Transport> TlsStream<T> {
         Ok(discarded)
     }
 
-    /// Writes until all is accepted, the transport pushes back, or the call has done its share.
+    /// Writes until all is accepted, the transport pushes back, or the call's share is used up
+    /// (R16).
     fn send_parts(
         &mut self,
         offered: usize,
@@ -212,7 +236,8 @@ impl<T: Transport> TlsStream<T> {
                         if done == 0 {
                             self.transmit()?;
                         } else {
-                            // Bytes were accepted: an error of the transport belongs to the next call.
+                            // Bytes were accepted: an error of the transport belongs to the next
+                            // call.
                             self.transmit_or_keep()?;
                         }
                     }
@@ -225,7 +250,7 @@ impl<T: Transport> TlsStream<T> {
                     }
                 }
                 Err(WriteError::Failed) if done == 0 => {
-                    // The reason may not have been told yet.
+                    // Returns the cause, unless an earlier call has returned it.
                     self.transmit()?;
                     return Err(WriteError::Failed.into());
                 }
@@ -244,7 +269,7 @@ impl<T: Transport> TlsStream<T> {
         }
     }
 
-    /// R16: no more than a call's share at a time; `before_poll` asks for the rest.
+    /// Transmits at most one call's share (R16). `before_poll` returns zero while more can leave.
     pub(crate) fn transmit(&mut self) -> Result<(), TransmitError> {
         if !self.writable || !self.connection.wants_transmit() {
             return Ok(());
@@ -255,7 +280,7 @@ impl<T: Transport> TlsStream<T> {
                 self.writable = !sent.blocked;
                 Ok(())
             }
-            // A connect(2) that has not ended yet.
+            // A connect(2) that is still in progress.
             Err(TransmitError::Io(error)) if error.kind() == io::ErrorKind::NotConnected => {
                 self.writable = false;
                 Ok(())
@@ -264,12 +289,11 @@ impl<T: Transport> TlsStream<T> {
         }
     }
 
-    /// An error if a failure, told elsewhere, has cost accepted bytes.
+    /// Returns an error if a failure that another call returned has discarded accepted bytes.
     pub(crate) fn check_lost_bytes(&self) -> io::Result<()> {
         if self.connection.lost_bytes() > 0 { Err(WriteError::Failed.into()) } else { Ok(()) }
     }
 
-    /// Transmits; an error if a failure, told elsewhere, has cost accepted bytes.
     fn transmit_and_check(&mut self) -> io::Result<()> {
         self.transmit()?;
         self.check_lost_bytes()
@@ -294,13 +318,14 @@ impl<T: Transport> TlsStream<T> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// A connection that was refused or reset says so to whoever asks first, which may have been a send; to others it has just ended.
+    /// Returns the kept error of a send in place of an unexpected end: a refused or reset
+    /// connection reports its cause once, and here a send has received it.
     pub(crate) fn cause(&mut self, error: io::Error) -> io::Error {
         if error.kind() == io::ErrorKind::UnexpectedEof { self.failure.take().unwrap_or(error) } else { error }
     }
 }
 
-/// How many of `bufs` it takes to make `len` bytes, or all of them.
+/// The number of `bufs` that make at least `len` bytes, or of all `bufs` if they are shorter.
 fn slices_of(bufs: &[IoSlice<'_>], len: usize) -> usize {
     let mut sum = 0;
     let last = bufs.iter().position(|buf| {
@@ -321,8 +346,8 @@ impl<T: Transport> Write for TlsStream<T> {
         self.send_vectored(bufs, SendFlags::NONE)
     }
 
-    /// Releases everything and transmits; `WouldBlock` while the transport has not taken all of it, and during the handshake if
-    /// something was written.
+    /// Releases everything and transmits (R10). `WouldBlock` while the transport has not taken all
+    /// of it, and during the handshake if data was written.
     fn flush(&mut self) -> io::Result<()> {
         self.take_failure()?;
         let _ = self.connection.flush(Instant::now());

@@ -1,4 +1,4 @@
-//! `TlsStream`: moves bytes and time.
+//! `TlsStream`: its construction, its part in the event loop, and its getters.
 
 use std::fmt;
 use std::io;
@@ -16,24 +16,24 @@ use tls_cork::{Connection, CorkConfig, Stats};
 
 use crate::Transport;
 
-/// R16: after this many bytes, one call leaves the rest to the next.
+/// R16: one call moves about this many bytes at most and leaves the rest to the next call.
 pub(crate) const CALL_LIMIT: usize = 256 * 1024;
 
 /// A TLS stream over a non-blocking transport, with a flag on each write.
 ///
-/// `Read` and `Write` behave as on a non-blocking socket: `WouldBlock` means that the call is worth repeating after the next event.
-/// `Write::write` is [`send`](Self::send) without flags.
+/// `Read` and `Write` behave as on a non-blocking socket: after `WouldBlock`, repeat the call after
+/// the next event. `Write::write` is [`send`](Self::send) without flags.
 ///
-/// Dropping a stream discards what is held and what the transport has not taken. End it with
-/// [`close_gracefully`](Self::close_gracefully) first.
+/// A stream that is dropped discards held bytes and all others that the transport has not taken.
+/// End it with [`close_gracefully`](Self::close_gracefully) first.
 pub struct TlsStream<T = TcpStream> {
     pub(crate) connection: Connection,
     pub(crate) transport: T,
-    /// Received before TLS began; read before the transport.
+    /// Bytes received before TLS began; they are read before the transport.
     pub(crate) early: Bytes,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The peer has closed, or the transport failed: no further event will say so.
+    /// The peer has closed, or the transport has failed: no further event will announce that.
     pub(crate) ended: bool,
     /// An event has come.
     pub(crate) announced: bool,
@@ -41,9 +41,9 @@ pub struct TlsStream<T = TcpStream> {
     pub(crate) reader_waits: bool,
     /// A read was tried since the last `before_poll`.
     pub(crate) reads: bool,
-    /// There may be something to read that no event will announce.
+    /// A read may return something that no event will announce.
     pub(crate) unseen: bool,
-    /// The last send stopped at `CALL_LIMIT`, which no event will announce either.
+    /// The last send stopped at `CALL_LIMIT`. No event will announce that it can go on.
     pub(crate) cut_short: bool,
     /// Held writes since the clock was last read.
     pub(crate) joins: u8,
@@ -51,11 +51,11 @@ pub struct TlsStream<T = TcpStream> {
     pub(crate) write_closed: bool,
     /// A deferred error, returned by the next call that sends.
     pub(crate) failure: Option<io::Error>,
-    /// TLS has failed: what is received no longer matters.
+    /// TLS has failed: received bytes no longer matter.
     pub(crate) broken: bool,
 }
 
-/// One short line, as that of the [`Connection`].
+/// Prints the [`Connection`], on one short line.
 impl<T> fmt::Debug for TlsStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TlsStream({:?})", self.connection)
@@ -63,7 +63,8 @@ impl<T> fmt::Debug for TlsStream<T> {
 }
 
 impl TlsStream<TcpStream> {
-    /// The client side over a TCP stream, connected or connecting; sets TCP_NODELAY.
+    /// Creates the client side over a TCP stream, connected or connecting. Sets `TCP_NODELAY` of
+    /// tcp(7).
     ///
     /// # Errors
     ///
@@ -77,7 +78,7 @@ impl TlsStream<TcpStream> {
         Self::client_with(transport, config, name, cork)
     }
 
-    /// The server side over an accepted TCP stream; sets TCP_NODELAY.
+    /// Creates the server side over an accepted TCP stream. Sets `TCP_NODELAY` of tcp(7).
     ///
     /// # Errors
     ///
@@ -88,7 +89,7 @@ impl TlsStream<TcpStream> {
 }
 
 impl<T: Transport> TlsStream<T> {
-    /// The client side over any transport.
+    /// Creates the client side over any transport.
     ///
     /// # Errors
     ///
@@ -102,7 +103,7 @@ impl<T: Transport> TlsStream<T> {
         Self::new(transport, Connection::client(config, name, cork)?)
     }
 
-    /// The server side over any transport.
+    /// Creates the server side over any transport.
     ///
     /// # Errors
     ///
@@ -111,14 +112,14 @@ impl<T: Transport> TlsStream<T> {
         Self::new(transport, Connection::server(config, cork)?)
     }
 
-    /// A connection that was set up elsewhere.
+    /// Creates a stream from a connection that was set up elsewhere.
     ///
     /// # Errors
     ///
     /// Those of [`Transport::prepare`].
     pub fn new(mut transport: T, connection: Connection) -> io::Result<Self> {
         transport.prepare()?;
-        // Both directions are tried once; WouldBlock tells.
+        // Both directions are tried once, without an event.
         Ok(Self {
             connection,
             transport,
@@ -129,7 +130,7 @@ impl<T: Transport> TlsStream<T> {
             announced: false,
             reader_waits: false,
             reads: false,
-            // An edge that came before this stream was made is not announced again.
+            // An edge that came before this stream existed is not announced again.
             unseen: true,
             cut_short: false,
             joins: 0,
@@ -139,7 +140,8 @@ impl<T: Transport> TlsStream<T> {
         })
     }
 
-    /// Hands over bytes that were received before TLS began, as after STARTTLS.
+    /// Adds bytes of TLS that were received before this stream existed, as after STARTTLS. They are
+    /// read before the transport.
     #[must_use]
     pub fn with_received(mut self, data: Bytes) -> Self {
         self.early = data;
@@ -147,12 +149,13 @@ impl<T: Transport> TlsStream<T> {
         self
     }
 
-    /// Takes readiness in, transmits what waits, and moves the handshake on.
+    /// Notes the readiness in `event`, transmits output that waits, and continues the handshake.
     ///
     /// # Errors
     ///
-    /// Those of TLS, and those of receiving during the handshake; all are final. That the transport takes no more is left to the
-    /// next [`before_poll`](Self::before_poll) or write: what the peer said last can still be read.
+    /// Those of TLS, and those of receiving during the handshake; all are final. An error of
+    /// sending is returned by the next [`before_poll`](Self::before_poll) or write, so that the
+    /// peer's last bytes can still be read.
     pub fn handle_event(&mut self, event: &Event) -> io::Result<()> {
         self.announced = true;
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
@@ -162,18 +165,30 @@ impl<T: Transport> TlsStream<T> {
         self.shake_hands()
     }
 
-    /// Call right before `Poll::poll`, and give it the timeout that this returns.
+    /// Prepares the stream for a wait. Call it right before `Poll::poll`, and pass the returned
+    /// timeout on.
     ///
-    /// Fires a deadline that is due, releases what is held if the peer's answer may be waiting for it
-    /// ([`flush_on_read_wait`](CorkConfig::flush_on_read_wait)), transmits, and moves the handshake on.
+    /// Fires a deadline that has come (R5), transmits, and continues the handshake. Releases held
+    /// bytes if the program may wait for the peer's answer (R12,
+    /// [`flush_on_read_wait`](CorkConfig::flush_on_read_wait)): if the last read had to wait, or if
+    /// any read was tried since the last `before_poll`. The second condition serves a loop that
+    /// reads exactly its answer and never meets `WouldBlock`.
     ///
-    /// The peer's answer may be waiting if the last read had to wait, or if any read was tried since the last `before_poll`: a loop that reads
-    /// exactly its answer meets no `WouldBlock`. A loop that reads until `WouldBlock` in each turn gathers within its turns alone. One that only
-    /// writes keeps gathering across turns until the deadline; so does the first request of a stream on which no read was tried yet.
+    /// A loop that reads until `WouldBlock` in each turn therefore gathers only within a turn. A
+    /// loop that only writes gathers across turns until the deadline. So does a stream before its
+    /// first read.
     ///
-    /// Returns zero if no event will announce what there is to do: bytes that came before the stream was registered or before TLS began, plaintext
-    /// that the last read left, the rest of a [`send`](Self::send) that was cut short, or an error that the next call returns. Read until `WouldBlock` and offer the rest
-    /// again then. A loop that does not is asked once for each such read or send, and may sleep after that.
+    /// Returns the time until the next deadline; `None` if nothing is due. Returns zero if work is
+    /// left that no event will announce:
+    ///
+    /// - bytes that came before the stream was registered or before TLS began,
+    /// - plaintext that the last read left,
+    /// - the rest of a [`send`](Self::send) that was cut short, or output that the transport still
+    ///   takes,
+    /// - an error that the next call returns.
+    ///
+    /// Then read until `WouldBlock` and send the rest. Zero is returned once for each such read or
+    /// send.
     ///
     /// # Errors
     ///
@@ -193,9 +208,11 @@ impl<T: Transport> TlsStream<T> {
         Ok(self.connection.poll_timeout().map(|at| at.saturating_duration_since(Instant::now())))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due: for loops that keep their own timers. Changes with every other call.
+    /// The time at which to call [`handle_timeout`](Self::handle_timeout), for loops that keep
+    /// their own timers; `None` if nothing is due. Every other call can change it.
     ///
-    /// In the past if it is due now, which includes all for which [`before_poll`](Self::before_poll) returns zero.
+    /// The time is not in the future if work is due now, which includes all cases in which
+    /// [`before_poll`](Self::before_poll) returns zero.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.is_pressing() {
             return Some(Instant::now());
@@ -203,7 +220,8 @@ impl<T: Transport> TlsStream<T> {
         self.connection.poll_timeout()
     }
 
-    /// Fires a deadline that is due, transmits, and moves the handshake on. Read until `WouldBlock` after it, as after an event.
+    /// Fires a deadline that has come (R5), transmits, and continues the handshake. Read until
+    /// `WouldBlock` afterwards, as after an event.
     ///
     /// # Errors
     ///
@@ -217,13 +235,13 @@ impl<T: Transport> TlsStream<T> {
         Ok(())
     }
 
-    /// Whether there is something to do that no event will announce.
+    /// Whether work is left that no event will announce.
     fn is_pressing(&self) -> bool {
         let transmits = self.writable && self.connection.wants_transmit();
         transmits || self.failure.is_some() || self.cut_short || self.has_unseen()
     }
 
-    /// The same; what is the caller's to do counts once.
+    /// As [`is_pressing`](Self::is_pressing), but work that only the caller can do counts once.
     fn take_pressing(&mut self) -> bool {
         let pressing = self.is_pressing();
         self.cut_short = false;
@@ -233,30 +251,32 @@ impl<T: Transport> TlsStream<T> {
         pressing
     }
 
-    /// Whether something waits for the transport.
+    /// Whether output waits for the transport. Every other call can change it.
     pub fn wants_transmit(&self) -> bool {
         self.connection.wants_transmit()
     }
 
-    /// Whether a [`close`](Self::close) is through: the transport has taken all that was accepted and the `close_notify`.
+    /// Whether a [`close`](Self::close) is complete: the transport has taken all accepted bytes and
+    /// the `close_notify`.
     ///
-    /// Also true when an abort or a failure has nothing left to send. What the transport has taken may still be lost, if the stream is dropped
-    /// before the peer has read it: see [`close_gracefully`](Self::close_gracefully).
+    /// Also true after an abort or a failure, once nothing is left to send. Bytes that the
+    /// transport has taken can still be lost if the stream is dropped before the peer has read
+    /// them: see [`close_gracefully`](Self::close_gracefully).
     pub fn is_finished(&self) -> bool {
         self.connection.is_finished()
     }
 
-    /// Whether the handshake is still going on.
+    /// Whether the handshake is still in progress.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 
-    /// The session: what was agreed on, and what waits.
+    /// The session: its negotiated parameters, and how many bytes wait.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// What was counted so far.
+    /// The counters of this stream so far.
     pub fn stats(&self) -> Stats {
         self.connection.stats()
     }
@@ -268,12 +288,13 @@ impl<T> TlsStream<T> {
         &self.transport
     }
 
-    /// The transport, for instance to shut it down. Reading from it or writing to it breaks the TLS stream.
+    /// The transport, for example to shut it down. Reading from it or writing to it breaks the TLS
+    /// stream.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.transport
     }
 
-    /// Gives the transport back; what is held or waits for the transport is lost.
+    /// Returns the transport. Held bytes and all others that the transport has not taken are lost.
     pub fn into_inner(self) -> T {
         self.transport
     }

@@ -1,4 +1,4 @@
-//! What a stream needs of the transport below it.
+//! `Transport`: what a stream needs of the transport below it.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -6,16 +6,19 @@ use std::net::Shutdown;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token, event};
 
-/// A non-blocking byte stream that can be told that more is coming.
+/// A non-blocking byte stream, with a hint on each send that more bytes follow.
 pub trait Transport: Read {
-    /// Sends from `bufs`, in order, and returns how many bytes were taken; `more` as `MSG_MORE` of `send(2)`.
+    /// Sends from `bufs`, in order, and returns the number of bytes taken.
+    ///
+    /// `more` means `MSG_MORE` of send(2): more bytes follow at once (R8). A transport may ignore
+    /// the hint.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if nothing could be taken.
+    /// `WouldBlock` if no byte could be taken; otherwise those of the transport.
     fn send(&mut self, bufs: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
 
-    /// Called once when a stream takes the transport over.
+    /// Prepares the transport. A stream calls it once, when it is created. Does nothing by default.
     ///
     /// # Errors
     ///
@@ -24,19 +27,24 @@ pub trait Transport: Read {
         Ok(())
     }
 
-    /// Ends the sending direction, as shutdown(2) does with `SHUT_WR`. Called when everything has been sent and the stream is to end gracefully.
+    /// Ends the sending direction, as shutdown(2) does with `SHUT_WR`.
+    /// [`close_gracefully`](crate::TlsStream::close_gracefully) calls it once, when everything has
+    /// been sent.
     ///
-    /// Does nothing by default: `close_notify` has ended the stream already, for a peer that looks at it.
+    /// Does nothing by default: the `close_notify` has already ended the TLS stream.
     ///
     /// # Errors
     ///
-    /// Those of shutdown(2); `NotConnected` is passed over.
+    /// Those of shutdown(2); the stream ignores `NotConnected`.
     fn close_write(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Whether a read that fills only a part of its buffer means that a new event will tell of further bytes, as epoll(7) has it
-    /// for streams; saves the read that would say `WouldBlock`. False by default, which is always right.
+    /// Whether a read that fills only a part of its buffer has drained the transport, so that a new
+    /// event announces further bytes.
+    ///
+    /// epoll(7) guarantees this for stream sockets. True saves the read that would return
+    /// `WouldBlock`. The default, false, is correct for every transport.
     fn is_drained_by_short_read(&self) -> bool {
         false
     }
@@ -59,7 +67,7 @@ impl Transport for TcpStream {
         self.write_vectored(bufs)
     }
 
-    /// Sets TCP_NODELAY: Nagle's algorithm would be one more delay.
+    /// Sets `TCP_NODELAY` of tcp(7): Nagle's algorithm would add a delay.
     fn prepare(&mut self) -> io::Result<()> {
         self.set_nodelay(true)
     }
@@ -74,10 +82,11 @@ impl Transport for TcpStream {
     }
 }
 
-/// Limits the unsent bytes that the kernel takes before it pushes back (`TCP_NOTSENT_LOWAT` of tcp(7)).
+/// Limits the unsent bytes in the kernel's buffer to `bytes`, by the socket option
+/// `TCP_NOTSENT_LOWAT`.
 ///
-/// With it, plaintext waits in the stream, where later writes can join its records, instead of in the kernel. Does nothing where the
-/// platform has no such option.
+/// Beyond the limit the socket pushes back. Plaintext then waits in the stream, where later writes
+/// can join its records (R7). Does nothing on platforms other than Linux and Android.
 ///
 /// # Errors
 ///
@@ -92,7 +101,7 @@ pub fn set_notsent_lowat(socket: &TcpStream, bytes: u32) -> io::Result<()> {
     }
 }
 
-/// Any other `Read + Write` as a transport; it cannot be told that more is coming.
+/// Adapts any `Read + Write` to [`Transport`]. It ignores the hint `more`.
 #[derive(Debug)]
 pub struct PlainTransport<T>(pub T);
 

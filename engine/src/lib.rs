@@ -13,16 +13,24 @@
 //! # use std::{io::{self, IoSlice}, task::{Context, Poll}};
 //! # use tls_cork_engine::Transport;
 //! struct Io<T>(T); // the transport of a driver for the runtime whose trait is `Stream`
-//! # trait Stream { fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>; }
+//! # type Done<T> = Poll<io::Result<T>>;
+//! # trait Stream {
+//! #     fn poll_write_vectored(&mut self, cx: &mut Context, bufs: &[IoSlice]) -> Done<usize>;
+//! # }
 //!
 //! impl<T: Stream> Transport for Io<T> {
-//!     fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>], _more: bool) -> Poll<io::Result<usize>> {
-//!         self.0.poll_write_vectored(cx, bufs) // a socket would pass `more` on as MSG_MORE
+//!     fn poll_send(
+//!         &mut self,
+//!         cx: &mut Context<'_>,
+//!         bufs: &[IoSlice<'_>],
+//!         _more: bool,
+//!     ) -> Poll<io::Result<usize>> {
+//!         self.0.poll_write_vectored(cx, bufs) // a socket passes `more` on as MSG_MORE
 //!     }
 //!     // …
-//! #   fn poll_read(&mut self, _cx: &mut Context<'_>, _buf: &mut [u8]) -> Poll<io::Result<usize>> { Poll::Pending }
-//! #   fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> { Poll::Ready(Ok(())) }
-//! #   fn poll_close(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> { Poll::Ready(Ok(())) }
+//! #   fn poll_read(&mut self, _: &mut Context, _: &mut [u8]) -> Done<usize> { Poll::Pending }
+//! #   fn poll_flush(&mut self, _: &mut Context) -> Done<()> { Poll::Ready(Ok(())) }
+//! #   fn poll_close(&mut self, _: &mut Context) -> Done<()> { Poll::Ready(Ok(())) }
 //! }
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! What the examples share.
+//! Code that the examples share.
 
 #![allow(dead_code, reason = "each example uses a part")]
 
@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tls_cork::CorkConfig;
 use tls_cork_mio::TlsStream;
 
-/// Streams to the server that the command line names.
+/// Connects `count` streams to the server that the command line names.
 pub(crate) fn streams(count: usize) -> Result<Vec<TlsStream>, Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [address, file] = &args[..] else { return Err("the arguments are ADDRESS:PORT FILE".into()) };
@@ -22,7 +22,7 @@ pub(crate) fn streams(count: usize) -> Result<Vec<TlsStream>, Box<dyn Error>> {
     Ok((0..count).map(|_| connect(address, &config)).collect::<Result<_, _>>()?)
 }
 
-/// An address and a port.
+/// Parses an IP address and a port.
 pub(crate) fn parse(address: &str) -> Result<SocketAddr, Box<dyn Error>> {
     address.parse().map_err(|_| format!("{address:?} is not an IP address and a port, such as 127.0.0.1:4433").into())
 }
@@ -36,7 +36,7 @@ pub(crate) fn client_config(file: &str) -> Result<Arc<ClientConfig>, Box<dyn Err
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// Begins to connect to the server `localhost` at `address`.
+/// Starts a connection to the server `localhost` at `address`.
 pub(crate) fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<TlsStream> {
     let name = "localhost".try_into().map_err(io::Error::other)?;
     TlsStream::client(TcpStream::connect(address)?, Arc::clone(config), name, CorkConfig::default())
