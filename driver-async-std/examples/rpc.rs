@@ -16,7 +16,7 @@ use tls_cork_async_std::{TlsAcceptor, TlsConnector, TlsStream};
 
 const MAX_BODY: usize = 1 << 20;
 
-/// `work`, or an error after 10 seconds: tls-cork itself has no limits on time.
+/// Runs `work`, with an error after 10 seconds: tls-cork has no time limit on handshakes and reads.
 async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let late = async {
         smol::Timer::after(Duration::from_secs(10)).await;
@@ -26,12 +26,12 @@ async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> 
 }
 
 async fn send(tls: &mut TlsStream<TcpStream>, mut body: Bytes) -> io::Result<()> {
-    tls.send_all(&(body.len() as u32).to_be_bytes(), SendFlags::MORE).await?; // held: more is coming
-    tls.send_all_bytes(&mut body, SendFlags::NONE).await?; // both leave together; a large body is not copied
+    tls.send_all(&(body.len() as u32).to_be_bytes(), SendFlags::MORE).await?; // held
+    tls.send_all_bytes(&mut body, SendFlags::NONE).await?; // both leave; a large body is not copied
     Ok(())
 }
 
-/// `None` after the last message.
+/// Receives a message; `None` after the last one.
 async fn receive(tls: &mut TlsStream<TcpStream>) -> io::Result<Option<Vec<u8>>> {
     let mut header = [0; 4];
     if tls.read(&mut header[..1]).await? == 0 {
@@ -66,11 +66,11 @@ pub(crate) async fn call(connector: TlsConnector, tcp: TcpStream, requests: &[By
         in_time(send(&mut tls, request.clone())).await?;
         replies.push(in_time(receive(&mut tls)).await?.ok_or(ErrorKind::UnexpectedEof)?);
     }
-    in_time(tls.close_gracefully()).await?; // the server has received all
+    in_time(tls.close_gracefully()).await?; // the server has received everything
     Ok(replies)
 }
 
-/// Both sides' configurations, with a certificate that an authority of their own has signed.
+/// The configurations of both sides, with a certificate from a new certificate authority.
 pub(crate) fn configs() -> Result<(ClientConfig, ServerConfig), Box<dyn std::error::Error>> {
     let (authority_key, key) = (KeyPair::generate()?, KeyPair::generate()?);
     let mut authority = CertificateParams::default();

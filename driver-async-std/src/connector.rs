@@ -14,8 +14,8 @@ use tls_cork::{ConfigError, Connection, CorkConfig, client_without_early_data};
 use crate::client::TlsStream;
 use crate::io::{Handshake, Io};
 
-/// Makes client-side streams from one TLS configuration. Early data is not offered, whatever that
-/// says.
+/// Makes client-side streams from one TLS configuration. Early data is not offered, whatever the
+/// configuration allows.
 #[derive(Clone, Debug)]
 pub struct TlsConnector {
     config: Arc<ClientConfig>,
@@ -29,7 +29,7 @@ impl From<Arc<ClientConfig>> for TlsConnector {
 }
 
 impl TlsConnector {
-    /// The same connector, whose streams hold, release and seal as `cork` says.
+    /// Sets the cork settings of the streams that this connector makes.
     ///
     /// # Errors
     ///
@@ -40,9 +40,10 @@ impl TlsConnector {
         Ok(self)
     }
 
-    /// Shakes hands over `stream`, with the server that `domain` names.
+    /// Performs the handshake over `stream`, with the server that `domain` names.
     ///
-    /// Without a limit on time: put one around the future; dropping it drops `stream`.
+    /// The handshake has no time limit: set one around the future. A future that is dropped drops
+    /// `stream`.
     pub fn connect<IO>(&self, domain: ServerName<'static>, stream: IO) -> Connect<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -50,11 +51,11 @@ impl TlsConnector {
         self.connect_with(domain, stream, |_| ())
     }
 
-    /// As [`connect`](Self::connect), with a look at the session before its first byte leaves.
+    /// As [`connect`](Self::connect), but calls `f` with the session before its first byte leaves.
     ///
-    /// The closure is for settings. Plaintext that it writes leaves at the end of the handshake and
-    /// is not counted; rustls's buffer limit is lifted afterwards,
-    /// [`CorkConfig::send_buffer_limit`] takes its place. Early data is out of scope.
+    /// Use `f` for settings only. Plaintext that `f` writes leaves at the end of the handshake and
+    /// is not counted. A buffer limit that `f` sets is replaced by
+    /// [`CorkConfig::send_buffer_limit`]. Early data is not supported.
     pub fn connect_with<IO, F>(&self, domain: ServerName<'static>, stream: IO, f: F) -> Connect<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -73,27 +74,27 @@ impl TlsConnector {
     }
 }
 
-/// A handshake that gives a [`client::TlsStream`](TlsStream), or an error.
+/// A future of a handshake: returns a [`client::TlsStream`](TlsStream) or an error.
 ///
-/// The error holds the [`rustls::Error`] if TLS failed, or a [`ReceiveError`](tls_cork::ReceiveError)
-/// if the peer does not seem to speak TLS: see [`io::Error::get_ref`]. Dropping it
-/// drops the transport.
+/// The error holds the [`rustls::Error`] if TLS failed, or a
+/// [`ReceiveError`](tls_cork::ReceiveError) if the peer's bytes are not TLS: see
+/// [`io::Error::get_ref`]. A future that is dropped drops the transport.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Connect<IO>(Handshake<IO>);
 
-/// As [`Connect`], but gives the transport back with an error.
+/// As [`Connect`], but returns the transport with an error.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct FallibleConnect<IO>(Handshake<IO>);
 
 impl<IO> Connect<IO> {
-    /// The same handshake, which gives the transport back with an error.
+    /// The same handshake, but the transport is returned with an error.
     pub fn into_fallible(self) -> FallibleConnect<IO> {
         FallibleConnect(self.0)
     }
 
-    /// The transport; `None` after the end.
+    /// The transport; `None` after the future was ready.
     pub fn get_ref(&self) -> Option<&IO> {
         self.0.io().map(|io| &io.inner)
     }

@@ -1,4 +1,4 @@
-//! Ways to an engine: a stream that has one to itself, and those that share one.
+//! `Handle`: how a stream reaches its engine, alone or with others.
 
 use std::fmt;
 use std::io;
@@ -9,26 +9,26 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::io::{Engine, Shared};
 
-/// What a [`Stream`](crate::Stream) is made of. Sealed.
+/// The way of a [`Stream`](crate::Stream) to its engine. Sealed.
 pub trait Handle {
     /// The transport.
     type Io;
 
-    /// Gives the engine to `f`, under its lock if it has one.
+    /// Calls `f` with the engine, under its lock if it has one.
     fn with<R>(&mut self, f: impl FnOnce(&mut Engine<Self::Io>) -> R) -> R;
 
-    /// As [`with`](Self::with), for a look.
+    /// As [`with`](Self::with), with a shared reference.
     fn look<R>(&self, f: impl FnOnce(&Engine<Self::Io>) -> R) -> R;
 }
 
 /// A handle for reading.
 pub trait Reads: Handle {
-    /// Shows plaintext.
+    /// As [`Engine::poll_fill_buf`].
     fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>>
     where
         Self::Io: AsyncRead + AsyncWrite + Unpin;
 
-    /// Takes some of it.
+    /// As [`Engine::consume`].
     fn consume(&mut self, len: usize)
     where
         Self::Io: AsyncRead + AsyncWrite + Unpin;
@@ -37,7 +37,7 @@ pub trait Reads: Handle {
 /// A handle for writing.
 pub trait Writes: Handle {}
 
-/// What a handle of a shared engine is for.
+/// The use of a handle of a shared engine.
 pub trait Part {
     /// The alias of such a stream.
     const NAME: &'static str;
@@ -60,7 +60,7 @@ pub struct Client;
 #[derive(Clone, Copy, Debug)]
 pub struct Server;
 
-/// A share of an engine that several tasks reach.
+/// A handle of an engine that several tasks use.
 pub struct Share<IO, Part> {
     pub(crate) engine: Shared<IO>,
     part: PhantomData<Part>,
@@ -170,14 +170,14 @@ impl Part for Writing {
 impl ReadingPart for Whole {}
 impl ReadingPart for Reading {}
 
-/// One short line, as that of the connection.
+/// Prints the connection, on one short line.
 impl<IO, Side> fmt::Debug for Own<IO, Side> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TlsStream({:?})", self.engine.session())
     }
 }
 
-/// One short line, as that of the connection. Another task may be using it.
+/// Prints the connection, or `in use` while another task has the lock, on one short line.
 impl<IO, P: Part> fmt::Debug for Share<IO, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.engine.try_lock() {

@@ -1,4 +1,4 @@
-//! `futures_io` and async-io as the engine takes them.
+//! The engine's `Transport` over `futures_io`, and its `Timer` over async-io.
 
 use std::fmt;
 use std::future::Future;
@@ -18,10 +18,11 @@ pub(crate) type Engine<IO> = tls_cork_engine::Engine<Io<IO>, Connection, Alarm>;
 pub(crate) type Handshake<IO> = tls_cork_engine::Handshake<Io<IO>, Alarm>;
 pub(crate) type Shared<IO> = tls_cork_engine::Shared<Io<IO>, Connection, Alarm>;
 
-/// A transport, which can be told that more bytes follow if it is a [`Socket`].
+/// A transport; its sends can carry `MSG_MORE` if it is a [`Socket`].
 pub struct Io<IO> {
     pub(crate) inner: IO,
-    /// For sends behind which more bytes wait. Not bound to [`Socket`]: most transports are none.
+    /// The send for bytes behind which more bytes wait; `None` unless the transport is a
+    /// [`Socket`].
     send_more: Option<SendMore<IO>>,
 }
 
@@ -73,7 +74,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Transport for Io<IO> {
     }
 }
 
-/// A timer of async-io, whose one reactor thread serves the whole process.
+/// A timer of async-io. One reactor thread of async-io serves the whole process.
 #[derive(Debug)]
 pub struct Alarm(Box<(Instant, Timer)>);
 

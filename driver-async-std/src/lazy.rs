@@ -1,4 +1,4 @@
-//! The server side, with a configuration chosen after the client has said what it wants.
+//! The server side, with a configuration chosen after the ClientHello has arrived.
 
 use std::fmt;
 use std::future::Future;
@@ -16,15 +16,17 @@ use tls_cork_engine::{Reader, poll_alert};
 use crate::Accept;
 use crate::io::{Handshake, Io};
 
-/// Reads the client's first message, so that its wishes can choose the configuration.
+/// A future that reads the ClientHello, so that the program can choose a configuration by it.
 ///
-/// It waits for that message without a limit on time: put one around the future, and around that of
-/// [`StartHandshake`].
+/// It waits without a time limit: set one around this future, and around that of
+/// [`StartHandshake::into_stream`].
 ///
 /// ```no_run
 /// # use std::{io, sync::Arc};
 /// # use tls_cork_async_std::{LazyConfigAcceptor, rustls::{ServerConfig, server::Acceptor}};
-/// # async fn example(tcp: async_std::net::TcpStream, choose: fn(Option<&str>) -> Arc<ServerConfig>) -> io::Result<()> {
+/// # use async_std::net::TcpStream;
+/// # type Choose = fn(Option<&str>) -> Arc<ServerConfig>;
+/// # async fn example(tcp: TcpStream, choose: Choose) -> io::Result<()> {
 /// let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
 /// let config = choose(start.client_hello().server_name());
 /// let stream = start.into_stream(config).await?;
@@ -39,13 +41,13 @@ pub struct LazyConfigAcceptor<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> LazyConfigAcceptor<IO> {
-    /// Reads from `io` what `acceptor` asks for.
+    /// Creates the future; `acceptor` parses the bytes that are read from `io`.
     pub fn new(acceptor: Acceptor, io: IO) -> Self {
         Self { acceptor, io: Some(Io::new(io)), alert: None }
     }
 
-    /// Gives the transport back, for instance after an error; `None` once a [`StartHandshake`] has
-    /// it.
+    /// Returns the transport, for example after an error; `None` if a [`StartHandshake`] has it, or
+    /// if it was taken before.
     pub fn take_io(&mut self) -> Option<IO> {
         self.io.take().map(|io| io.inner)
     }
@@ -58,7 +60,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for LazyConfigAcceptor<IO> {
         let this = &mut *self;
         loop {
             let Some(io) = &mut this.io else {
-                return Poll::Ready(Err(io::Error::other("the acceptor has given its transport away")));
+                return Poll::Ready(Err(io::Error::other("the transport was taken from the acceptor")));
             };
             if let Some((_, alert)) = &mut this.alert {
                 ready!(poll_alert(io, alert, cx));
@@ -92,7 +94,7 @@ impl<IO: fmt::Debug> fmt::Debug for LazyConfigAcceptor<IO> {
     }
 }
 
-/// A handshake whose first message has arrived, and which waits for a configuration.
+/// A handshake whose ClientHello has arrived; it waits for a configuration.
 pub struct StartHandshake<IO> {
     accepted: Accepted,
     io: IO,
@@ -100,7 +102,7 @@ pub struct StartHandshake<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
-    /// What the client wants: server name, application protocols, cipher suites.
+    /// The ClientHello: server name, application protocols, cipher suites.
     pub fn client_hello(&self) -> ClientHello<'_> {
         self.accepted.client_hello()
     }
@@ -110,7 +112,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         &self.io
     }
 
-    /// The same handshake, whose stream holds, releases and seals as `cork` says.
+    /// Sets the cork settings of the stream that this handshake makes.
     ///
     /// # Errors
     ///
@@ -121,15 +123,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         Ok(self)
     }
 
-    /// Goes on with `config`. Early data is refused; a `config` that accepts some is copied each
-    /// time.
+    /// Continues the handshake with `config`. Early data is refused; a `config` that accepts early
+    /// data is copied in each call.
     pub fn into_stream(self, config: Arc<ServerConfig>) -> Accept<IO> {
         self.into_stream_with(config, |_| ())
     }
 
-    /// As [`into_stream`](Self::into_stream), with a look at the session before it answers.
+    /// As [`into_stream`](Self::into_stream), but calls `f` with the session before it answers.
     ///
-    /// The closure is for settings, as in
+    /// Use `f` for settings only, as in
     /// [`TlsAcceptor::accept_with`](crate::TlsAcceptor::accept_with).
     pub fn into_stream_with<F>(self, config: Arc<ServerConfig>, f: F) -> Accept<IO>
     where

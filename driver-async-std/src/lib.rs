@@ -1,93 +1,96 @@
 //! [`tls_cork`] for async-std, smol and every other program on [`futures_io`].
 //!
 //! [`TlsConnector`], [`TlsAcceptor`], [`LazyConfigAcceptor`] and [`TlsStream`] have the shape of
-//! futures-rustls 0.26: a program moves over by changing its `use` lines. Its writes leave as
-//! before, and gain the core's batches. On top, each write takes flags:
+//! futures-rustls 0.26: a program moves over by changing its `use` lines. Its writes leave without
+//! a flush, as before. In addition, each write takes flags:
 //!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use futures_util::{AsyncReadExt, AsyncWriteExt};
 //! # async fn example(
-//! #     config: Arc<rustls::ClientConfig>, header: &[u8], mut body: bytes::Bytes, mut buf: [u8; 100],
+//! #     config: Arc<rustls::ClientConfig>, header: &[u8],
+//! #     mut body: bytes::Bytes, mut buf: [u8; 100],
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! use tls_cork_async_std::{SendFlags, TlsConnector}; // was: use futures_rustls::TlsConnector;
 //!
 //! let tcp = async_std::net::TcpStream::connect("example.org:443").await?;
 //! let mut stream = TlsConnector::from(config).connect("example.org".try_into()?, tcp).await?;
 //! stream.send_all(&header, SendFlags::MORE).await?; // held: more is coming
-//! stream.send_all_bytes(&mut body, SendFlags::NONE).await?; // both leave in one record; `body` was not copied
+//! stream.send_all_bytes(&mut body, SendFlags::NONE).await?; // both leave in one record
 //! stream.write_all(b"as before").await?; // leaves without a flush
-//! let n = stream.read(&mut buf).await?; // if it has to wait, what this task holds leaves first
-//! let (stream, deadlines) = stream.with_deadline_task(); // for a task that holds, then does something else:
-//! async_std::task::spawn(deadlines); // the 10 ms are kept though nobody polls
+//! let n = stream.read(&mut buf).await?; // before the read waits, held bytes leave
+//! let (stream, deadlines) = stream.with_deadline_task(); // for tasks that hold and do not read:
+//! async_std::task::spawn(deadlines); // held bytes leave after 10 ms while nothing polls
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # When bytes leave
 //!
-//! - A write without flags keeps a socket's promise: it leaves without a flush, in the call, as far
-//!   as the transport takes it. What the transport did not take leaves when any operation is polled
-//!   after the transport has woken the task, reads included, or unpolled if there is a
-//!   [`DeadlineTask`].
+//! - A write without flags leaves without a flush, in the call, as far as the transport takes it.
+//!   The rest leaves when any operation, such as a read, is polled after the transport has woken
+//!   the task, or without a poll if the stream has a [`DeadlineTask`].
 //! - `AsyncWrite` accepts nothing while the transport pushes back and bytes wait. A caller that
-//!   polls its stream only to write, such as `io::copy`, leaves behind the end of one write at
-//!   most, and 64 KiB. `send` and its like accept up to
+//!   polls its stream only to write, such as `io::copy`, leaves at most the end of one write
+//!   waiting, and at most 64 KiB. The `send` methods accept up to
 //!   [`send_buffer_limit`](tls_cork::CorkConfig::send_buffer_limit), so that small writes share
 //!   records.
-//! - One poll accepts and transmits about 256 KiB at most, then lets others have their turn.
-//! - What [`MORE`](tls_cork::SendFlags::MORE) holds leaves with the last piece, by `flush` or
-//!   `close`, or at its deadline ([`max_hold`](tls_cork::CorkConfig::max_hold)). The deadline fires
-//!   when any operation is polled, and wakes a read that waits. A task that holds, then does
-//!   something else while nobody reads, needs a [`DeadlineTask`].
-//! - A read that has to wait releases what *the same task* holds
-//!   ([`flush_on_read_wait`](tls_cork::CorkConfig::flush_on_read_wait)): its answer cannot come
-//!   otherwise. Tasks are told apart by their wakers, so that a reader in another task does not cut
-//!   short what a writer gathers. Within `FuturesUnordered` and its like each future counts as a
-//!   task.
-//! - Dropping a stream discards what is held and what the transport has not taken. A stream that is
-//!   closed and dropped can still lose what the transport has taken: end it with
-//!   `close_gracefully`, which waits for the peer's end.
+//! - One poll accepts and transmits about 256 KiB at most, so that other tasks can run.
+//! - Bytes held by [`MORE`](tls_cork::SendFlags::MORE) leave with the last piece, by `flush` or
+//!   `close`, or at their deadline ([`max_hold`](tls_cork::CorkConfig::max_hold)). The deadline
+//!   fires when any operation is polled, and wakes a read that waits. A task that holds bytes and
+//!   then awaits something else while no task reads needs a [`DeadlineTask`].
+//! - Before a read waits, the bytes that *the same task* holds are released
+//!   ([`flush_on_read_wait`](tls_cork::CorkConfig::flush_on_read_wait)), because the peer's answer
+//!   may depend on them. Tasks are identified by their wakers. A reader in another task therefore
+//!   does not release the bytes that a writer gathers. Each future in a `FuturesUnordered` or a
+//!   similar collection counts as a task.
+//! - A stream that is dropped discards held bytes and all others that the transport has not taken.
+//!   A stream that is closed and dropped can still lose bytes that the transport has taken: end it
+//!   with `close_gracefully`, which waits for the peer's end of the stream.
 //!
 //! # What differs from futures-rustls
 //!
-//! - The rustls connection is not handed out: it would accept plaintext behind the cork. `get_ref`
-//!   and `into_inner` give a [`tls_cork::Connection`] in its place, with getters of the same names
-//!   for what was agreed on (but not `tls13_tickets_received` and `ech_status`); `get_mut` gives it
-//!   shared. Settings that need `&mut` go in the closure of
-//!   [`connect_with`](TlsConnector::connect_with), [`accept_with`](TlsAcceptor::accept_with) and
+//! - The rustls connection is not accessible, because it would accept plaintext past the cork.
+//!   `get_ref` and `into_inner` return a [`tls_cork::Connection`] in its place. It has getters of
+//!   the same names for the negotiated parameters, except `tls13_tickets_received` and
+//!   `ech_status`. `get_mut` returns it as a shared reference. Settings that need `&mut` go in the
+//!   closure of [`connect_with`](TlsConnector::connect_with),
+//!   [`accept_with`](TlsAcceptor::accept_with) and
 //!   [`into_stream_with`](StartHandshake::into_stream_with).
-//! - Early data is out of scope: a client offers none, and a server refuses it, so that the client
+//! - Early data is not supported: a client offers none, and a server refuses it, so that the client
 //!   sends it again. There is no `TlsConnector::early_data`.
-//! - A KeyUpdate that asks for an answer is answered at once, and not with the next write.
+//! - A KeyUpdate that requests an answer is answered at once, not with the next write (RFC 8446,
+//!   section 4.6.3).
 //! - No crypto provider is enabled by default: choose the feature `aws-lc-rs` or `ring`, or one of
 //!   rustls's own. TLS 1.2 is the feature `tls12`.
-//! - Errors of the transport come through unchanged. Those of TLS hold the [`rustls::Error`], or,
-//!   if accepted plaintext was lost with the connection, a [`tls_cork::ReceiveError`] or
-//!   [`tls_cork::TransmitError`] that says how much. If the peer does not seem to speak TLS, it is a
-//!   `ReceiveError` too, which says so.
+//! - Errors of the transport are returned unchanged. Errors of TLS hold the [`rustls::Error`]. If
+//!   accepted plaintext was lost with the connection, they hold a [`tls_cork::ReceiveError`] or
+//!   [`tls_cork::TransmitError`] with the number of bytes. If the peer's bytes are not TLS, they
+//!   hold a `ReceiveError`.
 //! - An end without `close_notify` is `UnexpectedEof` at every read, not only the first.
 //!
 //! # Which runtime
 //!
-//! Any. Streams are made of whatever implements the traits of `futures_io`: async-std's, smol's and
-//! async-net's sockets do, and tokio's behind `tokio_util::compat`. Timers are those of async-io,
-//! whose one reactor thread serves the whole process. async-std itself is no longer developed; its
-//! maintainers point to smol.
+//! Any runtime. A stream takes every transport that implements the traits of `futures_io`: the
+//! sockets of async-std, smol and async-net, and those of tokio behind `tokio_util::compat`. For
+//! tokio, `tls-cork-tokio` is the better choice: it uses tokio's timers and sends `MSG_MORE`.
+//! Timers here are those of async-io, whose one reactor thread serves the whole process. async-std
+//! itself is no longer developed; its maintainers recommend smol.
 //!
-//! The transport should take vectored writes: with the default `poll_write_vectored`, and with
-//! tokio's compatibility layer, each record is a write of its own. A [`Socket`] can be told that
-//! more follows ([`with_msg_more`](Stream::with_msg_more)), other transports cannot. Set
-//! TCP_NODELAY on a socket, since Nagle's algorithm would be one more delay.
+//! The transport should implement `poll_write_vectored`. With its default, and with tokio's
+//! compatibility layer, each record is a write of its own. Only the sends of a [`Socket`] can carry
+//! `MSG_MORE` ([`with_msg_more`](Stream::with_msg_more)). Set `TCP_NODELAY` of tcp(7) on a socket:
+//! Nagle's algorithm would add a delay.
 //!
 //! # Features
 //!
 //! `aws-lc-rs`, `ring`, `fips`, `tls12`, `logging`: the features of rustls with these names. No
-//! crypto provider is enabled by default. `async-net`: [`Socket`] for the sockets of async-net, which
-//! are those of smol.
+//! crypto provider is enabled by default. `async-net`: [`Socket`] for the sockets of async-net,
+//! which are those of smol.
 //!
-//! This crate re-exports [`rustls`], [`pki_types`], [`bytes`] and [`tls_cork`], and the types of every
-//! program: [`SendFlags`], [`CorkConfig`], [`Stats`].
+//! This crate re-exports [`rustls`], [`pki_types`], [`bytes`] and [`tls_cork`], and three types of
+//! the core: [`SendFlags`], [`CorkConfig`], [`Stats`].
 
 mod acceptor;
 mod connector;

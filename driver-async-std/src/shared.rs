@@ -1,4 +1,4 @@
-//! Streams that more than one task reaches.
+//! Streams that several tasks use: halves, and streams with a deadline task.
 
 use std::fmt;
 use std::future::Future;
@@ -12,7 +12,7 @@ use crate::Stream;
 use crate::handle::{Handle, Own, Reading, Share, Whole, Writing};
 use crate::io::{Alarm, Io, Shared};
 
-/// A TLS stream whose deadlines a [`DeadlineTask`] keeps, and which can be split for two tasks.
+/// A TLS stream with a [`DeadlineTask`]; it can be split into halves for two tasks.
 pub type SharedStream<IO> = Stream<Share<IO, Whole>>;
 
 /// The reading half of a stream, for a task of its own.
@@ -20,15 +20,16 @@ pub type ReadHalf<IO> = Stream<Share<IO, Reading>>;
 
 /// The writing half of a stream, for a task of its own.
 ///
-/// Dropping it does not close the stream; [`poll_close`](AsyncWrite::poll_close) does.
+/// A half that is dropped does not close the stream; [`poll_close`](AsyncWrite::poll_close) does.
 pub type WriteHalf<IO> = Stream<Share<IO, Writing>>;
 
-/// Makes the deadlines of a stream fire while nothing of it is polled: spawn it on any executor.
+/// A future that fires the deadlines of a stream while nothing polls the stream (R15). Spawn it on
+/// any executor.
 ///
-/// Held bytes leave within [`max_hold`](tls_cork::CorkConfig::max_hold) plus scheduling, and so
-/// does what the transport did not take at once. It ends when the stream is dropped. It sleeps
-/// unless something is due; a stream that holds and releases all the time wakes it about once in
-/// each `max_hold`. An error of the transport is told by the stream's next call.
+/// Held bytes leave within [`max_hold`](tls_cork::CorkConfig::max_hold) plus the executor's delay.
+/// Bytes that the transport did not take at once leave when it has room. The task ends when the
+/// stream is dropped. A stream that holds and releases all the time wakes it about once in each
+/// `max_hold`. An error of the transport is returned by the stream's next call.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless spawned or polled"]
 pub struct DeadlineTask<IO>(tls_cork_engine::DeadlineTask<Io<IO>, Connection, Alarm>);
@@ -66,16 +67,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, Side> Stream<Own<IO, Side>> {
 
 /// Streams and halves that share a session.
 impl<IO, Part> Stream<Share<IO, Part>> {
-    /// Looks at the transport and at the session: what was agreed on, and what waits. `f` must not
-    /// use the stream itself.
+    /// Calls `f` with the transport and the session: its negotiated parameters, and how many bytes
+    /// wait. `f` runs under the stream's lock, so it must not use the stream itself.
     pub fn with_ref<R>(&self, f: impl FnOnce(&IO, &Connection) -> R) -> R {
         self.0.look(|engine| f(&engine.io().inner, engine.session()))
     }
 
-    /// Takes the stream apart if this is its only handle, and ends its [`DeadlineTask`].
+    /// Returns the transport and the session if this is the stream's only handle, and ends its
+    /// [`DeadlineTask`].
     ///
-    /// A [`SharedStream`] is the only one; a half is, when the other one was dropped. What waits, in
-    /// either direction, is in the connection still.
+    /// A [`SharedStream`] is the only handle; so is a half after the other half was dropped. Bytes
+    /// that wait, in either direction, are still in the connection.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
@@ -91,7 +93,7 @@ impl<IO, Part> Stream<Share<IO, Part>> {
     /// let (tcp, connection) = stream.into_inner()?;
     /// assert_eq!(connection.waiting(), 0);
     /// deadlines.await; // has ended
-    /// tcp.get_ref().shutdown(std::net::Shutdown::Write)?; // without `close_notify`: the peer sees a cut
+    /// tcp.get_ref().shutdown(std::net::Shutdown::Write)?; // no `close_notify`: a cut
     /// # Ok(())
     /// # })
     /// # }
@@ -99,7 +101,7 @@ impl<IO, Part> Stream<Share<IO, Part>> {
     ///
     /// # Errors
     ///
-    /// If there is another half; the error holds this one, unchanged.
+    /// If another half exists; the error holds this one, unchanged.
     pub fn into_inner(self) -> Result<(IO, Connection), IntoInnerError<Self>> {
         match self.0.into_engine() {
             Ok(engine) => {
@@ -111,8 +113,9 @@ impl<IO, Part> Stream<Share<IO, Part>> {
     }
 }
 
-/// The transport's descriptor. There is no `AsFd`, since a borrow of the transport cannot leave the
-/// lock. Keep it no longer than the stream. Reading from it or writing to it breaks the stream.
+/// The transport's descriptor. `AsFd` is not implemented, because a borrow of the transport cannot
+/// leave the lock. Use the descriptor no longer than the stream exists. Reading from it or writing
+/// to it breaks the stream.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
@@ -135,9 +138,9 @@ impl<IO: std::os::fd::AsRawFd, Part> std::os::fd::AsRawFd for Stream<Share<IO, P
     }
 }
 
-/// The transport's socket. There is no `AsSocket`, since a borrow of the transport cannot leave the
-/// lock. Keep it no longer than the stream. Reading from it or writing to it breaks the
-/// stream.
+/// The transport's socket. `AsSocket` is not implemented, because a borrow of the transport cannot
+/// leave the lock. Use the socket no longer than the stream exists. Reading from it or writing to
+/// it breaks the stream.
 #[cfg(windows)]
 impl<IO: std::os::windows::io::AsRawSocket, Part> std::os::windows::io::AsRawSocket for Stream<Share<IO, Part>> {
     fn as_raw_socket(&self) -> std::os::windows::io::RawSocket {
@@ -146,9 +149,10 @@ impl<IO: std::os::windows::io::AsRawSocket, Part> std::os::windows::io::AsRawSoc
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> SharedStream<IO> {
-    /// Halves for two tasks; a deadline task stays on.
+    /// Splits the stream into halves for two tasks. A deadline task keeps running.
     ///
-    /// What the writing half holds is not released by a reading half that waits in another task.
+    /// A reading half that waits in another task does not release the bytes that the writing half
+    /// holds.
     pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
         let engine = self.0.engine;
         (Stream(Share::new(engine.clone())), Stream(Share::new(engine)))
@@ -160,11 +164,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> SharedStream<IO> {
 }
 
 impl<IO> WriteHalf<IO> {
-    /// Makes a stream of its halves again.
+    /// Joins the halves of a stream.
     ///
     /// # Errors
     ///
-    /// If they are not of the same stream; the error holds them, unchanged.
+    /// If the halves are not of the same stream; the error holds both, unchanged.
     pub fn reunite(self, reader: ReadHalf<IO>) -> Result<SharedStream<IO>, ReuniteError<IO>> {
         if self.0.engine.is_same(&reader.0.engine) {
             Ok(Stream(Share::new(self.0.engine)))
@@ -174,10 +178,10 @@ impl<IO> WriteHalf<IO> {
     }
 }
 
-/// Two halves that are not of the same stream, unchanged.
+/// The error of a reunion of halves that are not of the same stream. It holds both, unchanged.
 pub struct ReuniteError<IO>(pub ReadHalf<IO>, pub WriteHalf<IO>);
 
-/// A half that is not the only handle of its stream, unchanged.
+/// The error of a half that is not the only handle of its stream. It holds the half, unchanged.
 pub struct IntoInnerError<S>(pub S);
 
 impl<S> fmt::Debug for IntoInnerError<S> {
@@ -188,7 +192,7 @@ impl<S> fmt::Debug for IntoInnerError<S> {
 
 impl<S> fmt::Display for IntoInnerError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the stream has another half: reunite both, or drop that one")
+        f.write_str("the stream has another half: reunite both halves, or drop the other one")
     }
 }
 
@@ -202,7 +206,7 @@ impl<IO> fmt::Debug for ReuniteError<IO> {
 
 impl<IO> fmt::Display for ReuniteError<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the halves are not of the same stream: reunite those that one `into_split` gave")
+        f.write_str("the halves are not of the same stream: reunite two halves from one `into_split`")
     }
 }
 

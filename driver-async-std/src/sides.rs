@@ -1,4 +1,4 @@
-//! Streams whose handshake is done: client side, server side, and either.
+//! Streams after the handshake: client side, server side, and an enum of both.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -34,7 +34,7 @@ pub mod server {
 
 /// Either side of a TLS stream over `IO`, with flags on its writes.
 ///
-/// Its methods do what those of [`Stream`](crate::Stream) with their names do.
+/// Each method does the same as the method of [`Stream`](crate::Stream) with that name.
 pub enum TlsStream<IO> {
     /// The client side.
     Client(client::TlsStream<IO>),
@@ -42,7 +42,7 @@ pub enum TlsStream<IO> {
     Server(server::TlsStream<IO>),
 }
 
-/// One short line, as that of the [`Connection`].
+/// Prints the [`Connection`], on one short line.
 impl<IO> fmt::Debug for TlsStream<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -71,7 +71,7 @@ impl<IO> Handle for TlsStream<IO> {
 }
 
 impl<IO> TlsStream<IO> {
-    /// The transport, and the session: what was agreed on, and what waits.
+    /// The transport, and the session: its negotiated parameters, and how many bytes wait.
     pub fn get_ref(&self) -> (&IO, &Connection) {
         match self {
             Self::Client(stream) => stream.get_ref(),
@@ -79,7 +79,7 @@ impl<IO> TlsStream<IO> {
         }
     }
 
-    /// The transport, for instance to set its options, and the session. Reading from the transport
+    /// The transport, for example to set its options, and the session. Reading from the transport
     /// or writing to it breaks the stream.
     pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
         match self {
@@ -88,8 +88,8 @@ impl<IO> TlsStream<IO> {
         }
     }
 
-    /// Takes the stream apart. What waits is in the connection still; it can be transmitted by
-    /// hand.
+    /// Returns the transport and the session. Bytes that wait, in either direction, are still in
+    /// the session, which can transmit them.
     pub fn into_inner(self) -> (IO, Connection) {
         match self {
             Self::Client(stream) => stream.into_inner(),
@@ -99,7 +99,7 @@ impl<IO> TlsStream<IO> {
 }
 
 impl<IO: Socket> TlsStream<IO> {
-    /// The same stream, whose sends carry `MSG_MORE` where more follows:
+    /// Has sends carry `MSG_MORE` where more bytes follow:
     /// [`Stream::with_msg_more`](crate::Stream::with_msg_more).
     pub fn with_msg_more(self) -> Self {
         match self {
@@ -110,7 +110,7 @@ impl<IO: Socket> TlsStream<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
-    /// Sends a prefix of `data` as `send(2)` does, and returns its length.
+    /// Sends `data` as send(2) does, and returns the number of bytes accepted, from the front.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         poll_fn(|cx| self.poll_send(cx, data, flags)).await
     }
 
-    /// As [`send`](Self::send), from several slices that make one write.
+    /// As [`send`](Self::send), from several slices that make one write (R4).
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         poll_fn(|cx| self.poll_send_vectored(cx, bufs, flags)).await
     }
 
-    /// As [`send`](Self::send), of owned bytes: what is accepted is split off `data`.
+    /// As [`send`](Self::send), for owned bytes: accepted bytes are split off the front of `data`.
     ///
     /// # Errors
     ///
@@ -192,13 +192,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         self.with(|engine| engine.poll_send_bytes(cx, data, flags))
     }
 
-    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and
-    /// deadline stay in force.
+    /// Holds the tail of every write, whatever its flags, until [`uncork`](Self::uncork) (R10).
+    /// Limits and the deadline stay in force.
     pub fn cork(&mut self) {
         self.with(|engine| engine.cork());
     }
 
-    /// Gives up what is not sealed yet; returns how many accepted bytes that costs.
+    /// Discards all plaintext that is not sealed and refuses further writes. Returns the number of
+    /// accepted bytes discarded.
     ///
     /// # Errors
     ///
@@ -216,13 +217,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         poll_fn(|cx| self.with(|engine| engine.poll_uncork(cx))).await
     }
 
-    /// What was counted so far.
+    /// The counters of this stream so far.
     pub fn stats(&self) -> Stats {
         self.look(|engine| engine.session().stats())
     }
 
-    /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's
-    /// end.
+    /// Ends the stream without loss: closes it, then reads and discards until the peer's end of the
+    /// stream.
     ///
     /// # Errors
     ///
@@ -231,7 +232,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         poll_fn(|cx| self.with(|engine| engine.poll_close_gracefully(cx))).await
     }
 
-    /// Halves for two tasks: [`Stream::into_split`](crate::Stream::into_split).
+    /// Splits the stream into halves for two tasks:
+    /// [`Stream::into_split`](crate::Stream::into_split).
     pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
         match self {
             Self::Client(stream) => stream.into_split(),
@@ -239,7 +241,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         }
     }
 
-    /// Deadlines that fire while nothing of the stream is polled:
+    /// Adds a task that fires deadlines while nothing polls the stream:
     /// [`Stream::with_deadline_task`](crate::Stream::with_deadline_task).
     pub fn with_deadline_task(self) -> (SharedStream<IO>, DeadlineTask<IO>)
     where

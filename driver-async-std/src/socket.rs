@@ -1,4 +1,4 @@
-//! Sockets that can be told that more bytes follow.
+//! Sockets whose sends can carry `MSG_MORE`.
 
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
@@ -12,11 +12,11 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 /// A socket of the operating system whose sends can carry `MSG_MORE` of send(2).
 ///
-/// Sealed: a closed list of types. A descriptor alone does not make a socket, since a TLS stream
-/// has the one of its transport. Bytes that are sent to that descriptor would not be encrypted.
+/// The trait is sealed; its types are a closed list. A descriptor alone does not make a socket: a
+/// TLS stream has the descriptor of its transport, and bytes sent to that would not be encrypted.
 ///
 /// The list: `TcpStream` and `UnixStream` in async-io's [`Async`], and with the feature `async-net`
-/// those of async-net, which are those of smol. async-std's are not in it.
+/// those of async-net, which smol re-exports. The sockets of async-std are not in it.
 ///
 /// ```compile_fail
 /// # use std::net::TcpStream;
@@ -63,7 +63,7 @@ pub(crate) fn poll_send_more<IO: Socket>(
 
         let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
         match sendmsg(&*io, bufs, &mut SendAncillaryBuffer::default(), flags) {
-            // The write below tries once more, and has the task woken.
+            // The write below tries once more and registers the task's waker.
             Err(Errno::AGAIN) => {}
             sent => return Poll::Ready(sent.map_err(io::Error::from)),
         }
@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    /// The kernel keeps what was sent with the hint for 200 ms, or until more is sent.
+    /// The kernel keeps bytes sent with the hint for 200 ms, or until more bytes are sent.
     #[test]
     fn the_hint_reaches_the_kernel() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -100,7 +100,7 @@ mod tests {
             assert_eq!(sender.get_ref().write_vectored(&bufs).unwrap(), 6);
             io::Read::read_exact(&mut &receiver, &mut got[..12]).unwrap();
             assert_eq!(&got[..12], b"onetwoonetwo");
-            // On a machine that was busy elsewhere for so long, the kernel has sent them.
+            // If the test was delayed for so long, the kernel has sent the bytes.
             if in_time {
                 assert_eq!(arrived.unwrap_err().kind(), io::ErrorKind::WouldBlock);
                 return;

@@ -1,4 +1,4 @@
-//! What all streams and halves can do.
+//! `Stream`: the methods of all streams and halves.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use crate::Socket;
 use crate::handle::{Own, Reads, Writes};
 use crate::io::Engine;
 
-/// What the stream types and halves of this crate have in common. Programs name it by its aliases:
+/// The generic type behind the streams and halves of this crate. Programs name it by its aliases:
 ///
 /// | alias | what it is |
 /// | --- | --- |
@@ -26,7 +26,7 @@ use crate::io::Engine;
 /// The enum [`TlsStream`](crate::TlsStream) is either side.
 pub struct Stream<H>(pub(crate) H);
 
-/// One short line, as that of the [`Connection`].
+/// Prints the [`Connection`], on one short line.
 impl<H: fmt::Debug> fmt::Debug for Stream<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -38,24 +38,25 @@ impl<H: Writes> Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as
-    /// the transport takes it.
+    /// Sends `data` as send(2) does: without [`SendFlags::MORE`] the data leaves in the call, as
+    /// far as the transport takes it (R2, R3). Empty data without `MORE` releases held bytes.
     ///
-    /// Returns how many bytes were accepted, counted from the front: all of them, unless the
-    /// transport pushes back or they are more than about 256 KiB, the share of one call. Offer the
-    /// rest again, with the same flags. Waits only while nothing can be accepted, and then nothing
-    /// has been: dropping the future loses and repeats nothing. Empty data without `MORE` releases
-    /// what is held.
+    /// Returns the number of bytes accepted, from the front of `data`: all of them, unless the
+    /// transport pushes back or they are more than about 256 KiB, the share of one call (R16). Send
+    /// the rest with the same flags.
+    ///
+    /// The future waits only while no byte can be accepted. A future that is dropped while it waits
+    /// has accepted nothing.
     ///
     /// # Errors
     ///
     /// `BrokenPipe` after a close or a fatal error; otherwise those of the transport and of TLS. An
-    /// error that was met after bytes had been accepted is told by the next call.
+    /// error of the transport after bytes have been accepted is returned by the next call.
     pub async fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
         poll_fn(|cx| self.poll_send(cx, data, flags)).await
     }
 
-    /// As [`send`](Self::send), from several slices that make one write.
+    /// As [`send`](Self::send), from several slices that make one write (R4).
     ///
     /// # Errors
     ///
@@ -64,10 +65,10 @@ where
         poll_fn(|cx| self.poll_send_vectored(cx, bufs, flags)).await
     }
 
-    /// As [`send`](Self::send), of owned bytes; large ones are never copied.
+    /// As [`send`](Self::send), for owned bytes; more than 1 KiB is kept without a copy.
     ///
-    /// What is accepted is split off the front of `data`, and its length is returned: offer the rest
-    /// again, or use [`send_all_bytes`](Self::send_all_bytes). Shared bytes keep their whole
+    /// Accepted bytes are split off the front of `data`, and their number is returned. Send the
+    /// rest again, or use [`send_all_bytes`](Self::send_all_bytes). Shared bytes keep their whole
     /// allocation alive until they are sealed.
     ///
     /// # Errors
@@ -79,7 +80,7 @@ where
 
     /// As [`send`](Self::send), repeated until all of `data` is accepted.
     ///
-    /// Dropping the future forgets how much that was; where that matters, use
+    /// If the future is dropped, the number of accepted bytes is unknown. Where that matters, use
     /// [`send_all_bytes`](Self::send_all_bytes) or [`send`](Self::send).
     ///
     /// # Errors
@@ -103,7 +104,7 @@ where
     ///
     /// let mut body = Bytes::from(vec![7; 100_000]);
     /// stream.send_all(b"header ", SendFlags::MORE).await?; // held
-    /// stream.send_all_bytes(&mut body, SendFlags::NONE).await?; // leaves with the header, not copied
+    /// stream.send_all_bytes(&mut body, SendFlags::NONE).await?; // both leave; no copy
     /// assert!(body.is_empty());
     /// # futures_util::AsyncReadExt::read_exact(&mut peer, &mut [0; 100_007]).await?;
     /// # Ok(())
@@ -141,7 +142,7 @@ where
         self.0.with(|engine| engine.poll_send_vectored(cx, bufs, flags))
     }
 
-    /// Polls one step of [`send_bytes`](Self::send_bytes): what is accepted is split off the front
+    /// Polls one step of [`send_bytes`](Self::send_bytes): accepted bytes are split off the front
     /// of `data`.
     ///
     /// # Errors
@@ -156,17 +157,17 @@ where
         self.0.with(|engine| engine.poll_send_bytes(cx, data, flags))
     }
 
-    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and
-    /// deadline stay in force.
+    /// Holds the tail of every write, whatever its flags, until [`uncork`](Self::uncork) (R10).
+    /// Limits and the deadline stay in force.
     pub fn cork(&mut self) {
         self.0.with(|engine| engine.cork());
     }
 
-    /// Gives up what is not sealed yet, and refuses further writes; returns how many accepted bytes
-    /// that costs.
+    /// Discards all plaintext that is not sealed and refuses further writes (R11). Returns the
+    /// number of accepted bytes discarded.
     ///
-    /// The peer gets a `close_notify` only if it costs none: otherwise it has to see that the stream
-    /// was cut. Records that are sealed already leave as far as the transport takes them.
+    /// A `close_notify` follows only if no byte was discarded: without one, the peer sees that the
+    /// stream was cut. Sealed records leave as far as the transport takes them.
     ///
     /// # Errors
     ///
@@ -175,17 +176,17 @@ where
         poll_fn(|cx| Poll::Ready(self.0.with(|engine| engine.abort(cx)))).await
     }
 
-    /// Ends [`cork`](Self::cork), releases everything and transmits. Does not wait for the
-    /// transport: what it does not take leaves with later calls.
+    /// Ends [`cork`](Self::cork), releases everything and transmits (R10). Does not wait for a
+    /// transport that pushes back: the rest leaves later.
     ///
     /// # Errors
     ///
-    /// Those of the transport and of TLS.
+    /// Those of the transport and of TLS. `BrokenPipe` if a failure has discarded accepted bytes.
     pub async fn uncork(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.0.with(|engine| engine.poll_uncork(cx))).await
     }
 
-    /// What was counted so far.
+    /// The counters of this stream so far.
     pub fn stats(&self) -> Stats {
         self.0.look(|engine| engine.session().stats())
     }
@@ -196,45 +197,46 @@ impl<H: Reads + Writes> Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's
-    /// end.
+    /// Ends the stream without loss: closes it, then reads and discards until the peer's end of the
+    /// stream.
     ///
-    /// Closing and dropping a stream can cost what the transport has taken: if received bytes are
-    /// unread then, and TLS 1.3 tickets are enough, the kernel answers the peer's next segment with
-    /// a reset, and the peer's kernel discards what its program has not read.
+    /// A stream that is closed and dropped can lose bytes that the transport has taken. If received
+    /// bytes, such as TLS 1.3 tickets, are unread then, the kernel sends a reset to the peer. The
+    /// peer's kernel then discards the bytes that its program has not read.
     ///
-    /// The peer decides how long this takes: put a time limit around the future, and drop the
-    /// stream when it has passed. Dropping the future alone loses nothing; call it again.
+    /// The peer decides how long this takes: set a time limit around the future, and drop the
+    /// stream when the limit has passed. If only the future is dropped, nothing is lost: call the
+    /// method again.
     ///
     /// # Errors
     ///
-    /// Those of closing and of reading, after which the peer may not have got everything. An end
-    /// without `close_notify` is none: what is received does not count any more.
+    /// Those of closing and of reading; the peer may then have lost bytes. An end without
+    /// `close_notify` is not an error, because received bytes are discarded anyway.
     pub async fn close_gracefully(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.0.with(|engine| engine.poll_close_gracefully(cx))).await
     }
 }
 
-/// Streams that no other handle reaches.
+/// Streams that have no second handle.
 impl<IO, Side> Stream<Own<IO, Side>> {
     pub(crate) fn new(engine: Engine<IO>) -> Self {
         Self(Own::new(engine))
     }
 
-    /// The transport, and the session: what was agreed on, and what waits.
+    /// The transport, and the session: its negotiated parameters, and how many bytes wait.
     pub fn get_ref(&self) -> (&IO, &Connection) {
         (&self.0.engine.io().inner, self.0.engine.session())
     }
 
-    /// The transport, for instance to set its options, and the session. Reading from the transport
+    /// The transport, for example to set its options, and the session. Reading from the transport
     /// or writing to it breaks the stream.
     pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
         let (io, session) = self.0.engine.parts_mut();
         (&mut io.inner, session)
     }
 
-    /// Takes the stream apart. What waits is in the connection still; it can be transmitted by
-    /// hand.
+    /// Returns the transport and the session. Bytes that wait, in either direction, are still in
+    /// the session, which can transmit them.
     pub fn into_inner(self) -> (IO, Connection) {
         let (io, session) = self.0.engine.into_parts();
         (io.inner, session)
@@ -243,17 +245,17 @@ impl<IO, Side> Stream<Own<IO, Side>> {
 
 /// Streams over a socket.
 impl<IO: Socket, Side> Stream<Own<IO, Side>> {
-    /// The same stream, whose sends say when more bytes follow at once: `MSG_MORE` of send(2) on
-    /// Linux and Android.
+    /// Has sends carry `MSG_MORE` of send(2) on Linux and Android when more bytes follow at once.
+    /// Does nothing on other platforms.
     ///
     /// The kernel then does not end a segment where a send ends in the middle of a large write.
-    /// Held bytes do not count (R8): what is to leave is not kept by the kernel. Does nothing on
-    /// other platforms.
+    /// Held bytes do not set the flag (R8), so the kernel does not delay released bytes.
     ///
     /// ```no_run
     /// # use std::net::TcpStream;
     /// # async fn example(
-    /// #     connector: tls_cork_async_std::TlsConnector, name: rustls::pki_types::ServerName<'static>,
+    /// #     connector: tls_cork_async_std::TlsConnector,
+    /// #     name: rustls::pki_types::ServerName<'static>,
     /// # ) -> std::io::Result<()> {
     /// let tcp = async_io::Async::<TcpStream>::connect(([127, 0, 0, 1], 443)).await?;
     /// let stream = connector.connect(name, tcp).await?.with_msg_more();
@@ -270,10 +272,11 @@ impl<H: Reads + Unpin> AsyncRead for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Reads plaintext; zero is the stream's proper end, `UnexpectedEof` one without
-    /// `close_notify`.
+    /// Reads plaintext. Zero bytes are the end of the stream after `close_notify` (RFC 8446,
+    /// section 6.1), `UnexpectedEof` is an end without it.
     ///
-    /// Fires a deadline that has come, and before it waits, releases what the same task holds.
+    /// Fires a deadline that has come (R5). Before the read waits, the bytes that the same task
+    /// holds are released (R12).
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.get_mut().0.with(|engine| engine.poll_read(cx, buf))
     }
@@ -283,12 +286,12 @@ impl<H: Reads + Unpin> AsyncBufRead for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Shows plaintext, what is left of one record; an empty slice is the stream's proper end. In all
-    /// else this is `poll_read`.
+    /// Returns received plaintext: the rest of one record. An empty slice is the end of the stream
+    /// after `close_notify`. Otherwise the same as `poll_read`.
     ///
-    /// A stream of its own shows it where it was decrypted. A [`SharedStream`](crate::SharedStream) and a [`ReadHalf`](crate::ReadHalf)
-    /// show a copy, since a borrow cannot leave their lock. The stream keeps the bytes until they are
-    /// taken: reads find them, and a half that is dropped or reunited loses none.
+    /// A `TlsStream` returns it without a copy. A [`SharedStream`](crate::SharedStream) and a
+    /// [`ReadHalf`](crate::ReadHalf) return a copy, because a borrow cannot leave their lock. The stream keeps the bytes until they are
+    /// taken. Reads therefore return them, and a half that is dropped or reunited loses none.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
@@ -318,8 +321,8 @@ where
         self.get_mut().0.poll_fill_buf(cx)
     }
 
-    /// Takes the first `len` bytes of what `poll_fill_buf` has shown, or all of them if they are
-    /// fewer.
+    /// Takes the first `len` bytes of those that `poll_fill_buf` returned, or all of them if they
+    /// are fewer.
     fn consume(self: Pin<&mut Self>, len: usize) {
         self.get_mut().0.consume(len);
     }
@@ -329,14 +332,14 @@ impl<H: Writes + Unpin> AsyncWrite for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// `send` without flags, but nothing is accepted while the transport pushes back and bytes
-    /// wait: a caller that goes on to do something else, as `io::copy` does when its source falls
-    /// silent, leaves little behind.
+    /// `send` without flags, but nothing is accepted while the transport pushes back and bytes wait
+    /// (the exception of R7). A caller such as `io::copy` may not poll the stream while its source
+    /// is silent; few accepted bytes wait then.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.get_mut().0.with(|engine| engine.poll_write(cx, buf))
     }
 
-    /// As `poll_write`, from several slices that make one write.
+    /// As `poll_write`, from several slices that make one write (R4).
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -345,17 +348,17 @@ where
         self.get_mut().0.with(|engine| engine.poll_write_vectored(cx, bufs))
     }
 
-    /// Releases everything; ready when the transport has taken all of it and is flushed itself. A
-    /// cork stays on.
+    /// Releases everything (R10). Ready when the transport has taken all of it and has been
+    /// flushed. A cork stays on.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().0.with(|engine| engine.poll_flush(cx))
     }
 
-    /// Releases everything, sends `close_notify` behind the last byte, and closes the transport;
-    /// reading may go on.
+    /// Releases everything, sends `close_notify` behind the last byte, and closes the transport
+    /// (R11). Reading goes on.
     ///
-    /// Ready when the transport has taken all of it, which does not promise that the peer gets it:
-    /// see `close_gracefully`.
+    /// Ready when the transport has taken all of it. The peer may still not receive it: see
+    /// `close_gracefully`.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().0.with(|engine| engine.poll_close(cx))
     }

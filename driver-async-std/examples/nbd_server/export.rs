@@ -1,4 +1,4 @@
-//! What is served: a file, or memory.
+//! `Export`: the file or the memory that is served.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -8,12 +8,13 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 use rustix::io::Errno;
 
-/// Zeroes are written in pieces of this size where the file system cannot make them.
+/// Zeroes are written in pieces of this size if the file system cannot make a zeroed range.
 static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// All connections share one: what is written through one is read through another, and a flush covers all.
+/// The file or memory that is served. All connections share it, so a flush covers the writes of
+/// all.
 ///
-/// Ranges have been checked by the caller; a file that shrinks meanwhile gives errors.
+/// The caller checks ranges. A file that shrinks meanwhile causes errors.
 #[derive(Debug)]
 pub(crate) struct Export {
     file: File,
@@ -24,12 +25,12 @@ pub(crate) struct Export {
 impl Export {
     pub(crate) fn file(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-        // Unlike its metadata, its end tells the size of a block device too.
+        // The end of the file is also the size of a block device; metadata is not.
         let size = file.seek(SeekFrom::End(0))?;
         Ok(Self { file, size, in_memory: false })
     }
 
-    /// Pages come from the kernel as they are written.
+    /// Memory of `size` bytes. The kernel allocates a page when it is first written.
     pub(crate) fn memory(size: u64) -> io::Result<Self> {
         let file = File::from(memfd_create("nbd_server", MemfdFlags::CLOEXEC)?);
         file.set_len(size)?;
@@ -44,7 +45,7 @@ impl Export {
         offset.checked_add(length.into()).is_some_and(|end| end <= self.size)
     }
 
-    /// Whether its operations may wait for a device.
+    /// Whether operations may wait for a device.
     pub(crate) fn may_block(&self) -> bool {
         !self.in_memory
     }
@@ -64,12 +65,12 @@ impl Export {
         self.file.sync_data()
     }
 
-    /// A hint: what was there reads as zeroes, or as before.
+    /// A hint that the range is not needed: it then reads as zeroes, or as before.
     pub(crate) fn trim(&self, offset: u64, length: u32) -> io::Result<()> {
         self.allocate(FallocateFlags::PUNCH_HOLE, offset, length).map(drop)
     }
 
-    /// `keep_allocated`: later writes there must not run out of space.
+    /// Writes zeroes. With `keep_allocated`, later writes to the range do not run out of space.
     pub(crate) fn write_zeroes(&self, offset: u64, length: u32, keep_allocated: bool) -> io::Result<()> {
         let way = if keep_allocated { FallocateFlags::ZERO_RANGE } else { FallocateFlags::PUNCH_HOLE };
         if self.allocate(way, offset, length)? {
@@ -82,7 +83,7 @@ impl Export {
         })
     }
 
-    /// False if the file system cannot do that.
+    /// Calls fallocate(2); false if the file system does not support the operation.
     fn allocate(&self, way: FallocateFlags, offset: u64, length: u32) -> io::Result<bool> {
         if length == 0 {
             return Ok(true);
@@ -91,7 +92,7 @@ impl Export {
             match fallocate(&self.file, way | FallocateFlags::KEEP_SIZE, offset, length.into()) {
                 Ok(()) => return Ok(true),
                 Err(Errno::INTR) => {}
-                // Ranges are in bounds: a block device says INVAL to what is not aligned.
+                // Ranges are in bounds, so INVAL means that a block device needs alignment.
                 Err(Errno::OPNOTSUPP | Errno::NODEV | Errno::INVAL) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }

@@ -1,4 +1,4 @@
-//! An NBD server over TLS: serves one file, or memory, to any client that speaks the protocol with STARTTLS.
+//! An NBD server over TLS: serves one file, or memory, to NBD clients that use STARTTLS.
 //!
 //! ```sh
 //! cargo run --release -p tls-cork-async-std --example nbd_server -- \
@@ -6,8 +6,8 @@
 //! nbdcopy disk.img 'nbds://localhost/?tls-certificates=DIRECTORY'
 //! ```
 //!
-//! `replies.rs` is where `MORE` pays: a reply's header and data make one record, and so do the replies to all requests that came
-//! together. Linux only, as the tests that run it are.
+//! `replies.rs` shows the use of `MORE`: the header and the data of a reply make one record, and so
+//! do the replies to all requests that came together. Linux only, as are the tests that run it.
 
 #[cfg(target_os = "linux")]
 mod export;

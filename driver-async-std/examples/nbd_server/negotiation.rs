@@ -1,4 +1,5 @@
-//! From the greeting to the transmission phase: nothing but STARTTLS before TLS, then the options.
+//! The negotiation, from the greeting to the transmission phase: STARTTLS only, then options in
+//! TLS.
 
 use std::io;
 
@@ -15,9 +16,9 @@ use tls_cork_nbd::{
     parse_option_header,
 };
 
-/// The one export has the empty name, which is the default.
+/// The name of the only export: empty, the default of the protocol.
 const EXPORT_NAME: &str = "";
-/// Zeroes behind the reply to EXPORT_NAME, for clients that have not declined them.
+/// Zeroes after the reply to EXPORT_NAME, for clients that have not declined them.
 const PADDING: [u8; 124] = [0; 124];
 
 /// A client that has chosen the export.
@@ -28,7 +29,7 @@ pub(crate) struct Client {
     pub(crate) structured: bool,
 }
 
-/// `None` for a client that goes away again, as it may.
+/// Negotiates with a client; `None` if the client ends the negotiation, as the protocol allows.
 pub(crate) async fn negotiate(mut tcp: TcpStream, tls: &TlsAcceptor, size: u64) -> io::Result<Option<Client>> {
     tcp.write_all(&encode_greeting(FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES)).await?;
     let mut flags = [0; CLIENT_FLAGS_LEN];
@@ -37,7 +38,8 @@ pub(crate) async fn negotiate(mut tcp: TcpStream, tls: &TlsAcceptor, size: u64) 
     if !wants_tls(&mut tcp).await? {
         return Ok(None);
     }
-    // Nothing was read beyond STARTTLS: plaintext that somebody slipped in behind it is no TLS, and fails here.
+    // Nothing was read beyond STARTTLS. Plaintext that was injected after STARTTLS is therefore
+    // parsed as TLS and fails here.
     let mut stream = tls.accept(tcp).await?;
     let mut options = Options { size, padded: flags & FLAG_NO_ZEROES == 0, structured: false };
     loop {
@@ -76,7 +78,7 @@ async fn wants_tls(tcp: &mut TcpStream) -> io::Result<bool> {
     }
 }
 
-/// An option and its data, whose length the parser bounds.
+/// Reads an option and its data; the parser limits the length.
 async fn read_option(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(u32, Vec<u8>)> {
     let mut header = [0; OPTION_HEADER_LEN];
     stream.read_exact(&mut header).await?;
@@ -92,7 +94,7 @@ enum Next {
     End,
 }
 
-/// What has been agreed on over TLS.
+/// The state of the option negotiation.
 struct Options {
     size: u64,
     padded: bool,
@@ -109,7 +111,7 @@ impl Options {
                 out.extend(if self.padded { &PADDING[..] } else { &[] });
                 return Next::Transmission;
             }
-            // This option has no other answer.
+            // The protocol defines no error reply to this option.
             OPT_EXPORT_NAME => return Next::End,
             OPT_ABORT => {
                 reply(REP_ACK, &[]);
@@ -145,7 +147,8 @@ impl Options {
     }
 
     fn flags(&self) -> u16 {
-        // CAN_MULTI_CONN: nothing is cached for a connection, so a flush on one covers what all have written.
+        // CAN_MULTI_CONN: no data is cached for a connection, so a flush on one covers the writes
+        // of all.
         let flags = EXPORT_HAS_FLAGS
             | EXPORT_SEND_FLUSH
             | EXPORT_SEND_FUA

@@ -1,4 +1,4 @@
-//! Replies, each part of them with the flag that says whether more is coming.
+//! Replies, with `MORE` on each part but the last.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use tls_cork_nbd::{
     CHUNK_DONE, CHUNK_ERROR, CHUNK_NONE, CHUNK_OFFSET_DATA, CMD_READ, Chunk, Request, SimpleReply, encode_chunk_error,
 };
 
-/// What became of a request.
+/// A request and its result.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) request: Request,
@@ -18,13 +18,13 @@ pub(crate) struct Reply {
     pub(crate) result: Result<Vec<u8>, u32>,
 }
 
-/// Sends `replies` as if they were one message: everything but the very last piece says that more is coming.
+/// Sends `replies` as one message: each piece but the very last has the flag `MORE`.
 pub(crate) async fn send(stream: &mut TlsStream<TcpStream>, replies: Vec<Reply>, structured: bool) -> io::Result<()> {
     let mut left = replies.len();
     for reply in replies {
         left -= 1;
         let last = SendFlags::more_if(left > 0);
-        // In a structured session the other commands may still have simple replies.
+        // A structured session allows simple replies to commands other than READ.
         let (header, data) = match reply.request.command {
             CMD_READ if structured => chunk(reply),
             _ => simple(reply),
@@ -47,7 +47,7 @@ fn simple(Reply { request, result }: Reply) -> (Vec<u8>, Vec<u8>) {
     (SimpleReply { error, cookie: request.cookie }.encode().to_vec(), data)
 }
 
-/// One chunk for all of a READ, which suits `COMMAND_DF` too.
+/// One chunk for all data of a READ, as `COMMAND_DF` requires.
 fn chunk(Reply { request, result }: Reply) -> (Vec<u8>, Vec<u8>) {
     let (kind, front, data) = match result {
         Ok(data) if data.is_empty() => (CHUNK_NONE, Vec::new(), data),

@@ -1,4 +1,5 @@
-//! The transmission phase: takes the requests that have come together, carries them out in order, and answers together.
+//! The transmission phase: takes the requests that have come together, executes them in order, and
+//! sends their replies together.
 
 use std::io;
 use std::pin::pin;
@@ -21,16 +22,17 @@ use crate::export::Export;
 use crate::negotiation::{Client, invalid};
 use crate::replies::{self, Reply};
 
-/// How many bytes are received at a time, at most; large payloads go straight to their buffer.
+/// The most bytes that are received at a time. Large payloads are read straight into their buffer.
 const INBOX: usize = 64 * 1024;
-/// Requests are taken together up to this many bytes of data, or one request with more,
+/// The most bytes of data in one batch of requests, unless a single request has more.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// and up to this many of them.
+/// The most requests in one batch.
 const BATCH_REQUESTS: usize = 256;
-/// A client that takes longer than this over one batch of requests, or over the replies, makes room for others.
+/// The longest time for one batch of requests, and for its replies. A slower client is
+/// disconnected.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(60);
 
-/// Serves until the client disconnects, or `stop` is closed and no request is in the making.
+/// Serves until the client disconnects, or until `stop` is closed and no request is in progress.
 pub(crate) async fn serve(client: &mut Client, export: &Arc<Export>, stop: &Receiver<()>) -> io::Result<()> {
     let mut inbox = Inbox::new();
     loop {
@@ -64,25 +66,25 @@ struct Job {
 #[derive(Default)]
 struct Batch {
     jobs: Vec<Job>,
-    /// How the session ends behind them, if it does.
+    /// The end of the session after these jobs; `None` if it goes on.
     end: Option<io::Result<()>>,
 }
 
 impl Batch {
-    /// Whether it may take long even in memory, where zeroes have to be written.
+    /// Whether the batch may take long even in memory, because zeroes must be written.
     fn is_long(&self) -> bool {
         self.jobs.iter().any(|job| matches!(job.request.command, CMD_TRIM | CMD_WRITE_ZEROES))
     }
 }
 
-/// Takes the request at the front of the inbox, and those behind it that have come in full.
+/// Takes the first request in the inbox, and those after it that have arrived in full.
 async fn take_batch(inbox: &mut Inbox, stream: &mut TlsStream<TcpStream>) -> io::Result<Batch> {
     let mut batch = Batch::default();
     let mut bytes = 0;
     while let Some(header) = inbox.received().first_chunk::<REQUEST_LEN>() {
         let request = match Request::parse_any(header) {
             Ok(request) if request.command == CMD_WRITE && request.length > MAX_PAYLOAD => {
-                // What comes next is a payload that nobody should hold.
+                // The payload that follows is too large to be buffered.
                 let what = "WRITE request";
                 let error = ProtoError::TooLong { what, limit: MAX_PAYLOAD, found: request.length };
                 batch.end = Some(Err(invalid(error)));
@@ -138,7 +140,7 @@ fn carry_out(export: &Export, request: &Request, payload: &[u8]) -> Result<Vec<u
 }
 
 fn check(export: &Export, request: &Request) -> Result<(), u32> {
-    // FUA is allowed everywhere, and means nothing where nothing is written.
+    // FUA is allowed for every command; it has no effect where nothing is written.
     let (known_flags, past_the_end) = match request.command {
         CMD_READ => (COMMAND_FUA | COMMAND_DF, ERROR_INVALID),
         CMD_WRITE => (COMMAND_FUA, ERROR_NO_SPACE),
@@ -164,7 +166,7 @@ fn error_number(error: &io::Error) -> u32 {
     }
 }
 
-/// What has been received and not yet looked at.
+/// Bytes that have been received and not yet parsed.
 struct Inbox {
     buffer: Box<[u8]>,
     start: usize,
@@ -184,7 +186,8 @@ impl Inbox {
         self.start += length;
     }
 
-    /// Receives until there are `least` bytes, or the stream has ended; returns how many there are. Loses nothing if dropped.
+    /// Receives until `least` bytes are here or the stream has ended, and returns the number of
+    /// bytes here. A future that is dropped loses nothing.
     async fn fill(&mut self, stream: &mut TlsStream<TcpStream>, least: usize) -> io::Result<usize> {
         if self.received().len() < least {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -199,7 +202,8 @@ impl Inbox {
         Ok(self.received().len())
     }
 
-    /// Takes `length` bytes, receiving what is missing. Memory is touched only as they come.
+    /// Takes `length` bytes, and receives those that are missing. Zeroed memory is touched only as
+    /// bytes arrive.
     async fn take(&mut self, stream: &mut TlsStream<TcpStream>, length: usize) -> io::Result<Vec<u8>> {
         let mut data = vec![0; length];
         let here = length.min(self.received().len());

@@ -25,22 +25,23 @@ use crate::export::Export;
 use crate::negotiation::negotiate;
 use crate::{requests, tls};
 
-/// More clients than this are turned away.
+/// The most clients at a time; further ones are disconnected.
 const MAX_CONNECTIONS: usize = 64;
-/// After a failed `accept`, which is reported. A lack of descriptors, the usual cause, lasts.
+/// The pause after a failed `accept`. A lack of descriptors, the usual cause, lasts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// From the connection to the transmission phase.
+/// The time limit from the connection to the transmission phase.
 const NEGOTIATION_LIMIT: Duration = Duration::from_secs(30);
-/// From the last reply to the peer's end.
+/// The time limit from the last reply to the peer's end of the stream.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// From a signal to the end.
+/// The time limit from a signal to the end of all connections.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Serves a file, or memory, over NBD with TLS. Prints the address that it listens on; SIGINT and SIGTERM stop it.
+/// Serves a file, or memory, over NBD with TLS. Prints its listening address; SIGINT and SIGTERM
+/// stop it.
 #[derive(Debug, Parser)]
 #[command(name = "nbd_server")]
 struct Args {
-    /// Where to listen; with port 0 the kernel chooses one.
+    /// Listen on this address; with port 0 the kernel chooses a port.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: String,
     /// Serve this file or block device.
@@ -52,13 +53,13 @@ struct Args {
     /// The server's certificate chain, in PEM.
     #[arg(long, value_name = "FILE")]
     cert: PathBuf,
-    /// Its private key, in PEM.
+    /// The server's private key, in PEM.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// Serve only clients with a certificate signed by this CA, in PEM.
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
-    /// How long the beginning of a message may wait for the rest of it.
+    /// The longest time to hold the beginning of a message.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 10)]
     max_hold_ms: u64,
 }
@@ -87,7 +88,7 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut stdout = io::stdout();
     writeln!(stdout, "{}", listener.local_addr()?).and_then(|()| stdout.flush())?;
 
-    // Nothing is ever sent: dropping the one end tells the other.
+    // Nothing is sent on these channels: a dropped end is the signal.
     let (stop, stopped) = channel::bounded(1);
     let (alive, all_ended) = channel::bounded::<()>(1);
     while let Either::Right((accepted, _)) = select(signals.next(), pin!(listener.accept())).await {
@@ -128,12 +129,12 @@ async fn connection(
         },
     };
     let served = requests::serve(&mut client, export, stop).await;
-    // A client that has gone cannot take it; whether it was served is what counts.
+    // An error here does not matter: the client may be gone, and its requests were served.
     let _ = timeout(CLOSE_LIMIT, client.stream.close_gracefully()).await;
     served
 }
 
-/// A client that goes away is not worth a message.
+/// Prints why a connection failed, unless the client has disconnected.
 fn report(peer: SocketAddr, ended: io::Result<()>) {
     if let Err(error) = ended
         && !matches!(

@@ -1,4 +1,4 @@
-//! The server's side of TLS, from PEM files.
+//! The server's TLS configuration, from PEM files.
 
 use std::error::Error;
 use std::path::Path;
@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-/// With `client_ca`, only clients with a certificate signed by it are served.
+/// Reads the configuration. With `client_ca`, clients must have a certificate signed by this CA.
 pub(crate) fn server_config(
     cert: &Path,
     key: &Path,
