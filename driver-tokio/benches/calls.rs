@@ -1,11 +1,11 @@
-//! What the deadline task costs a stream, in instructions for each call.
+//! The cost of the deadline task, in instructions for each call.
 //!
 //! ```sh
 //! cargo bench -p tls-cork-tokio --bench calls
 //! ```
 //!
-//! Needs valgrind: runs itself under callgrind, once with so many calls and once with twice as
-//! many. All else is equal, so the difference is theirs alone.
+//! Needs valgrind: the program runs itself under callgrind, once with some number of calls and once
+//! with twice as many. The difference is the cost of the added calls.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -110,7 +110,7 @@ async fn connected(local: bool) -> Result<TlsStream<Switch>, Box<dyn Error>> {
     let (up, down) = duplex(100_000);
     let discards = Arc::new(AtomicBool::new(false));
     let up = Switch { io: up, discards: Arc::clone(&discards) };
-    // Under valgrind all takes long: no deadline comes.
+    // A long deadline: it must not come in a slow run under valgrind.
     let cork = CorkConfig::default().max_hold(Duration::from_secs(50));
     let connector = TlsConnector::from(Arc::new(client)).with_cork(cork)?;
     let name = "localhost".try_into()?;
@@ -120,7 +120,7 @@ async fn connected(local: bool) -> Result<TlsStream<Switch>, Box<dyn Error>> {
     Ok(client)
 }
 
-/// A transport that forgets what it is given, once it is told to.
+/// A transport that can be switched to discard the bytes that it takes.
 struct Switch {
     io: DuplexStream,
     discards: Arc<AtomicBool>,

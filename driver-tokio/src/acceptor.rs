@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::io::{Handshake, Io};
 use crate::server::TlsStream;
 
-/// Makes server-side streams from one TLS configuration. Early data is refused, whatever that says,
-/// so that the client sends it again.
+/// Makes server-side streams from one TLS configuration. Early data is refused, whatever the
+/// configuration allows, so that the client sends it again (RFC 8446, section 4.2.10).
 #[derive(Clone, Debug)]
 pub struct TlsAcceptor {
     config: Arc<ServerConfig>,
@@ -28,7 +28,7 @@ impl From<Arc<ServerConfig>> for TlsAcceptor {
 }
 
 impl TlsAcceptor {
-    /// The same acceptor, whose streams hold, release and seal as `cork` says.
+    /// Sets the cork settings of the streams that this acceptor makes.
     ///
     /// # Errors
     ///
@@ -39,14 +39,14 @@ impl TlsAcceptor {
         Ok(self)
     }
 
-    /// Shakes hands over `stream`.
+    /// Performs the handshake over `stream`.
     ///
-    /// Without a limit on time: a client that says nothing is waited for. Put one around the
-    /// future; dropping it drops `stream`.
+    /// The handshake has no time limit: the future waits for a client that sends nothing. Set a
+    /// limit around the future. A future that is dropped drops `stream`.
     ///
-    /// Ends when the transport has taken the session tickets too. If it has little room, the client
-    /// has to read them before it writes more than fits the transport: otherwise both ends wait for
-    /// each other.
+    /// Ready when the transport has also taken the session tickets. If the transport has little
+    /// room, the client must read the tickets before it writes more than the transport holds.
+    /// Otherwise both ends wait for each other.
     pub fn accept<IO>(&self, stream: IO) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -54,11 +54,11 @@ impl TlsAcceptor {
         self.accept_with(stream, |_| ())
     }
 
-    /// As [`accept`](Self::accept), with a look at the session before its first byte arrives.
+    /// As [`accept`](Self::accept), but calls `f` with the session before its first byte arrives.
     ///
-    /// The closure is for settings. Plaintext that it writes leaves at the end of the handshake and
-    /// is not counted; rustls's buffer limit is lifted afterwards,
-    /// [`CorkConfig::send_buffer_limit`] takes its place. Half-RTT data is out of scope.
+    /// Use `f` for settings only. Plaintext that `f` writes leaves at the end of the handshake and
+    /// is not counted. A buffer limit that `f` sets is replaced by
+    /// [`CorkConfig::send_buffer_limit`]. Half-RTT data is not supported.
     pub fn accept_with<IO, F>(&self, stream: IO, f: F) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -69,8 +69,8 @@ impl TlsAcceptor {
 
     /// As [`accept`](Self::accept), over a transport that need not be `Send` or `'static`.
     ///
-    /// What is held leaves as
-    /// [`TlsConnector::connect_local`](crate::TlsConnector::connect_local) says.
+    /// The deadlines of such a stream fire as described at
+    /// [`TlsConnector::connect_local`](crate::TlsConnector::connect_local).
     pub fn accept_local<IO>(&self, stream: IO) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -78,7 +78,7 @@ impl TlsAcceptor {
         self.handshake(Io::local(stream), |_| ())
     }
 
-    /// The configuration, in which early data is turned off.
+    /// The configuration, with early data turned off.
     pub fn config(&self) -> &Arc<ServerConfig> {
         &self.config
     }
@@ -94,32 +94,32 @@ impl TlsAcceptor {
     }
 }
 
-/// A handshake that gives a [`server::TlsStream`](TlsStream), or an error.
+/// A future of a handshake: returns a [`server::TlsStream`](TlsStream) or an error.
 ///
 /// The error holds the [`rustls::Error`] if TLS failed, or a
-/// [`ReceiveError`](tls_cork::ReceiveError) if the peer does not seem to speak TLS: see
-/// [`io::Error::get_ref`]. Dropping it drops the transport.
+/// [`ReceiveError`](tls_cork::ReceiveError) if the peer's bytes are not TLS: see
+/// [`io::Error::get_ref`]. A future that is dropped drops the transport.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Accept<IO>(pub(crate) Handshake<IO>);
 
-/// As [`Accept`], but gives the transport back with an error.
+/// As [`Accept`], but returns the transport with an error.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct FallibleAccept<IO>(Handshake<IO>);
 
 impl<IO> Accept<IO> {
-    /// The same handshake, which gives the transport back with an error.
+    /// The same handshake, but the transport is returned with an error.
     pub fn into_fallible(self) -> FallibleAccept<IO> {
         FallibleAccept(self.0)
     }
 
-    /// The transport; `None` after the end.
+    /// The transport; `None` after the future was ready.
     pub fn get_ref(&self) -> Option<&IO> {
         self.0.io().map(|io| &io.inner)
     }
 
-    /// The transport, to be changed; `None` after the end.
+    /// A mutable reference to the transport; `None` after the future was ready.
     pub fn get_mut(&mut self) -> Option<&mut IO> {
         self.0.io_mut().map(|io| &mut io.inner)
     }

@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::client::TlsStream;
 use crate::io::{Handshake, Io};
 
-/// Makes client-side streams from one TLS configuration. Early data is not offered, whatever that
-/// says.
+/// Makes client-side streams from one TLS configuration. Early data is not offered, whatever the
+/// configuration allows.
 #[derive(Clone, Debug)]
 pub struct TlsConnector {
     config: Arc<ClientConfig>,
@@ -29,7 +29,7 @@ impl From<Arc<ClientConfig>> for TlsConnector {
 }
 
 impl TlsConnector {
-    /// The same connector, whose streams hold, release and seal as `cork` says.
+    /// Sets the cork settings of the streams that this connector makes.
     ///
     /// # Errors
     ///
@@ -40,9 +40,10 @@ impl TlsConnector {
         Ok(self)
     }
 
-    /// Shakes hands over `stream`, with the server that `domain` names.
+    /// Performs the handshake over `stream`, with the server that `domain` names.
     ///
-    /// Without a limit on time: put one around the future; dropping it drops `stream`.
+    /// The handshake has no time limit: set one around the future. A future that is dropped drops
+    /// `stream`.
     pub fn connect<IO>(&self, domain: ServerName<'static>, stream: IO) -> Connect<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -50,11 +51,11 @@ impl TlsConnector {
         self.connect_with(domain, stream, |_| ())
     }
 
-    /// As [`connect`](Self::connect), with a look at the session before its first byte leaves.
+    /// As [`connect`](Self::connect), but calls `f` with the session before its first byte leaves.
     ///
-    /// The closure is for settings. Plaintext that it writes leaves at the end of the handshake and
-    /// is not counted; rustls's buffer limit is lifted afterwards,
-    /// [`CorkConfig::send_buffer_limit`] takes its place. Early data is out of scope.
+    /// Use `f` for settings only. Plaintext that `f` writes leaves at the end of the handshake and
+    /// is not counted. A buffer limit that `f` sets is replaced by
+    /// [`CorkConfig::send_buffer_limit`]. Early data is not supported.
     pub fn connect_with<IO, F>(&self, domain: ServerName<'static>, stream: IO, f: F) -> Connect<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -65,9 +66,9 @@ impl TlsConnector {
 
     /// As [`connect`](Self::connect), over a transport that need not be `Send` or `'static`.
     ///
-    /// No task can be given such a transport. The deadline of what is held therefore fires when any
-    /// operation of the stream is polled, and wakes a read that waits; it does not fire while
-    /// nothing is polled. The sends of a socket do not say `MSG_MORE`.
+    /// Another task cannot use such a transport. The deadline of held bytes therefore fires when
+    /// any operation of the stream is polled, and wakes a read that waits. It does not fire while
+    /// nothing is polled. The sends of a socket do not carry `MSG_MORE`.
     pub fn connect_local<IO>(&self, domain: ServerName<'static>, stream: IO) -> Connect<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -75,13 +76,13 @@ impl TlsConnector {
         self.handshake(domain, Io::local(stream), None, |_| ())
     }
 
-    /// The same connector, which offers the protocols `alpn_protocols` in place of the
-    /// configuration's (ALPN, RFC 7301).
+    /// A connector that offers the protocols `alpn_protocols` in place of the configuration's
+    /// (ALPN, RFC 7301).
     pub fn with_alpn(&self, alpn_protocols: Vec<Vec<u8>>) -> TlsConnectorWithAlpn<'_> {
         TlsConnectorWithAlpn { connector: self, alpn_protocols }
     }
 
-    /// The configuration, in which early data is turned off.
+    /// The configuration, with early data turned off.
     pub fn config(&self) -> &Arc<ClientConfig> {
         &self.config
     }
@@ -142,32 +143,32 @@ impl TlsConnectorWithAlpn<'_> {
     }
 }
 
-/// A handshake that gives a [`client::TlsStream`](TlsStream), or an error.
+/// A future of a handshake: returns a [`client::TlsStream`](TlsStream) or an error.
 ///
 /// The error holds the [`rustls::Error`] if TLS failed, or a
-/// [`ReceiveError`](tls_cork::ReceiveError) if the peer does not seem to speak TLS: see
-/// [`io::Error::get_ref`]. Dropping it drops the transport.
+/// [`ReceiveError`](tls_cork::ReceiveError) if the peer's bytes are not TLS: see
+/// [`io::Error::get_ref`]. A future that is dropped drops the transport.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Connect<IO>(Handshake<IO>);
 
-/// As [`Connect`], but gives the transport back with an error.
+/// As [`Connect`], but returns the transport with an error.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct FallibleConnect<IO>(Handshake<IO>);
 
 impl<IO> Connect<IO> {
-    /// The same handshake, which gives the transport back with an error.
+    /// The same handshake, but the transport is returned with an error.
     pub fn into_fallible(self) -> FallibleConnect<IO> {
         FallibleConnect(self.0)
     }
 
-    /// The transport; `None` after the end.
+    /// The transport; `None` after the future was ready.
     pub fn get_ref(&self) -> Option<&IO> {
         self.0.io().map(|io| &io.inner)
     }
 
-    /// The transport, to be changed; `None` after the end.
+    /// A mutable reference to the transport; `None` after the future was ready.
     pub fn get_mut(&mut self) -> Option<&mut IO> {
         self.0.io_mut().map(|io| &mut io.inner)
     }

@@ -12,15 +12,16 @@ pub type OwnedReadHalf<IO> = Stream<Share<IO, Reading>>;
 
 /// The writing half of a stream, for a task of its own.
 ///
-/// Dropping it does not close the stream; [`shutdown`](tokio::io::AsyncWrite::poll_shutdown) does.
+/// A half that is dropped does not close the stream;
+/// [`shutdown`](tokio::io::AsyncWrite::poll_shutdown) does.
 pub type OwnedWriteHalf<IO> = Stream<Share<IO, Writing>>;
 
 impl<IO> OwnedReadHalf<IO> {
-    /// Makes a stream of its halves again.
+    /// Joins the halves of a stream.
     ///
     /// # Errors
     ///
-    /// If they are not of the same stream; the error holds them, unchanged.
+    /// If the halves are not of the same stream; the error holds both, unchanged.
     pub fn reunite(self, writer: OwnedWriteHalf<IO>) -> Result<TlsStream<IO>, ReuniteError<IO>> {
         if !self.0.is_same(&writer.0) {
             return Err(ReuniteError(self, writer));
@@ -35,23 +36,23 @@ impl<IO> OwnedReadHalf<IO> {
 }
 
 impl<IO> OwnedWriteHalf<IO> {
-    /// Makes a stream of its halves again.
+    /// Joins the halves of a stream.
     ///
     /// # Errors
     ///
-    /// If they are not of the same stream; the error holds them, unchanged.
+    /// If the halves are not of the same stream; the error holds both, unchanged.
     pub fn reunite(self, reader: OwnedReadHalf<IO>) -> Result<TlsStream<IO>, ReuniteError<IO>> {
         reader.reunite(self)
     }
 }
 
 impl<IO, Part> Stream<Share<IO, Part>> {
-    /// Takes the stream apart if the other half was dropped. What waits, in either direction, is in
-    /// the connection still.
+    /// Returns the transport and the session if the other half was dropped. Bytes that wait, in
+    /// either direction, are still in the connection.
     ///
     /// # Errors
     ///
-    /// If there is another half; the error holds this one, unchanged.
+    /// If another half exists; the error holds this one, unchanged.
     pub fn into_inner(self) -> Result<(IO, Connection), IntoInnerError<Self>> {
         match self.0.into_engine() {
             Ok(engine) => {
@@ -63,7 +64,7 @@ impl<IO, Part> Stream<Share<IO, Part>> {
     }
 }
 
-/// A half that is not the only handle of its stream, unchanged.
+/// The error of a half that is not the only handle of its stream. It holds the half, unchanged.
 pub struct IntoInnerError<S>(pub S);
 
 impl<S> fmt::Debug for IntoInnerError<S> {
@@ -74,13 +75,13 @@ impl<S> fmt::Debug for IntoInnerError<S> {
 
 impl<S> fmt::Display for IntoInnerError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the stream has another half: reunite both, or drop that one")
+        f.write_str("the stream has another half: reunite both halves, or drop the other one")
     }
 }
 
 impl<S> std::error::Error for IntoInnerError<S> {}
 
-/// Two halves that are not of the same stream, unchanged.
+/// The error of a reunion of halves that are not of the same stream. It holds both, unchanged.
 pub struct ReuniteError<IO>(pub OwnedReadHalf<IO>, pub OwnedWriteHalf<IO>);
 
 impl<IO> fmt::Debug for ReuniteError<IO> {
@@ -91,7 +92,7 @@ impl<IO> fmt::Debug for ReuniteError<IO> {
 
 impl<IO> fmt::Display for ReuniteError<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the halves are not of the same stream: reunite those that one `into_split` gave")
+        f.write_str("the halves are not of the same stream: reunite two halves from one `into_split`")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Ways to an engine: a stream that has one to itself, and halves that share one.
+//! `Handle`: how a stream or a half reaches its engine.
 
 use std::fmt;
 use std::io;
@@ -13,34 +13,34 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::io::Engine;
 use crate::keeper::{Keeper, is_due, is_holding, runtime};
 
-/// What a [`Stream`](crate::Stream) is made of. Sealed.
+/// The way of a [`Stream`](crate::Stream) to its engine. Sealed.
 pub trait Handle {
     /// The transport.
     type Io;
 
-    /// Gives the engine to `f`, for a call that holds nothing.
+    /// Calls `f` with the engine, for a call that holds nothing.
     fn with<R>(&mut self, f: impl FnOnce(&mut Engine<Self::Io>) -> R) -> R;
 
-    /// As [`with`](Self::with), for a call that holds if `more` is true or the stream is corked:
-    /// from then on there is a deadline task.
+    /// As [`with`](Self::with), for a call that holds if `more` is true or the stream is corked.
+    /// Such a call spawns the deadline task if none runs (R15).
     fn hold<T>(
         &mut self,
         more: bool,
         f: impl FnOnce(&mut Engine<Self::Io>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>>;
 
-    /// As [`with`](Self::with), for a look.
+    /// As [`with`](Self::with), with a shared reference.
     fn look<R>(&self, f: impl FnOnce(&Engine<Self::Io>) -> R) -> R;
 }
 
 /// A handle for reading.
 pub trait Reads: Handle {
-    /// Shows plaintext.
+    /// As [`Engine::poll_fill_buf`].
     fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>>
     where
         Self::Io: AsyncRead + AsyncWrite + Unpin;
 
-    /// Takes some of it.
+    /// As [`Engine::consume`].
     fn consume(&mut self, len: usize)
     where
         Self::Io: AsyncRead + AsyncWrite + Unpin;
@@ -49,13 +49,13 @@ pub trait Reads: Handle {
 /// A handle for writing.
 pub trait Writes: Handle {}
 
-/// An engine that one stream has to itself, and which its deadline task reaches while something is
-/// due.
+/// The engine of one stream. While something is due, the engine is with the keeper, where the
+/// deadline task reaches it.
 pub struct Own<IO, Side> {
     /// Empty while the keeper has the engine.
     home: OnceLock<Box<Engine<IO>>>,
     keeper: Option<Arc<Keeper<IO>>>,
-    /// For streams with a keeper.
+    /// The copy of received plaintext, for streams with a keeper.
     shown: Shown,
     side: PhantomData<Side>,
 }
@@ -68,10 +68,10 @@ pub struct Client;
 #[derive(Clone, Copy, Debug)]
 pub struct Server;
 
-/// A share of an engine that two halves reach.
+/// The handle of a half: both halves of a stream use one engine.
 pub struct Share<IO, Part> {
     keeper: Arc<Keeper<IO>>,
-    /// Both halves have it: the count says whether there is another one.
+    /// Both halves have a clone. Its count shows whether the other half still exists.
     halves: Arc<()>,
     is_client: bool,
     part: Part,
@@ -87,7 +87,7 @@ pub struct Writing;
 
 /// A [`Client`] or a [`Server`].
 pub trait Side {
-    /// Which of them.
+    /// True for the [`Client`].
     const IS_CLIENT: bool;
 }
 
@@ -119,7 +119,7 @@ impl<IO, S: Side> Own<IO, S> {
         (reading, Share { keeper, halves, is_client, part: Writing })
     }
 
-    /// Takes the engine for itself, with nothing held any more, and gives it.
+    /// Takes the engine back from the keeper, which releases held bytes first, and returns it.
     pub(crate) fn get(&self) -> &Engine<IO> {
         self.home.get_or_init(|| {
             let engine = self.keeper.as_ref().and_then(|keeper| keeper.recall());
@@ -138,7 +138,7 @@ impl<IO, S: Side> Own<IO, S> {
         *engine.unwrap_or_else(|| unreachable!("the engine is here or there"))
     }
 
-    /// The keeper, while it has the engine.
+    /// The keeper, if it has the engine.
     fn away(&self) -> Option<&Arc<Keeper<IO>>> {
         self.keeper.as_ref().filter(|_| self.home.get().is_none())
     }
@@ -147,7 +147,7 @@ impl<IO, S: Side> Own<IO, S> {
         self.home.get_mut().unwrap_or_else(|| unreachable!("the keeper does not have it"))
     }
 
-    /// Leaves an engine that has something due with the keeper, if there is one.
+    /// Moves the engine to the keeper, if there is one and something is due.
     fn leave(&mut self) {
         if let Some(keeper) = &self.keeper
             && self.home.get().is_some_and(|engine| is_due(engine))
@@ -157,7 +157,11 @@ impl<IO, S: Side> Own<IO, S> {
         }
     }
 
-    /// Has a deadline task run, if this stream may have one.
+    /// Spawns the deadline task if none runs and the transport allows one.
+    ///
+    /// # Errors
+    ///
+    /// Outside of a runtime.
     fn attend(&mut self) -> io::Result<()> {
         let Self { home, keeper, .. } = self;
         match home.get().and_then(|engine| engine.io().attendance.as_ref()) {
@@ -186,7 +190,7 @@ impl<IO, Part> Share<IO, Part> {
 }
 
 impl<IO> Share<IO, Reading> {
-    /// The whole stream again.
+    /// The handle of the whole stream.
     pub(crate) fn reunited<S: Side>(self) -> Own<IO, S> {
         Own { home: OnceLock::new(), keeper: Some(self.keeper), shown: self.part.0, side: PhantomData }
     }
@@ -216,7 +220,8 @@ impl<IO, S: Side> Handle for Own<IO, S> {
         let done = f(self.here());
         // A short count counts as written with `MORE`.
         if self.keeper.is_none() && is_holding(self.here()) {
-            // Outside of a runtime the caller offers the rest without one, as it began.
+            // An error means that no runtime runs. The caller has begun without one and sends the
+            // rest without one.
             let _ = self.attend();
         }
         self.leave();
@@ -229,7 +234,7 @@ impl<IO, S: Side> Handle for Own<IO, S> {
         {
             return f(engine);
         }
-        // A `get` of another thread may be about to put it there.
+        // A `get` in another thread may be moving the engine here: wait for it.
         f(self.home.wait())
     }
 }
@@ -258,7 +263,7 @@ impl<IO, S: Side> Reads for Own<IO, S> {
         if self.keeper.is_none() {
             return self.here().poll_fill_buf(cx);
         }
-        // The task may use the engine while the caller looks.
+        // A copy, because the task may use the engine while the caller has the slice.
         let mut shown = mem::take(&mut self.shown);
         let filled = self.with(|engine| shown.poll_fill_buf(engine, cx).map_ok(drop));
         self.shown = shown;
@@ -297,7 +302,7 @@ impl<IO> Reads for Share<IO, Reading> {
 impl<IO, S: Side> Writes for Own<IO, S> {}
 impl<IO> Writes for Share<IO, Writing> {}
 
-/// One short line, as that of the connection. The deadline task may be using it.
+/// Prints the connection, or `in use` while the deadline task has the lock, on one short line.
 impl<IO, S: Side> fmt::Debug for Own<IO, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.home.get(), &self.keeper) {
@@ -308,14 +313,14 @@ impl<IO, S: Side> fmt::Debug for Own<IO, S> {
     }
 }
 
-/// One short line, as that of the connection. Another task may be using it.
+/// Prints the connection, or `in use` while another task has the lock, on one short line.
 impl<IO> fmt::Debug for Share<IO, Reading> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.keeper.fmt("OwnedReadHalf", f)
     }
 }
 
-/// One short line, as that of the connection. Another task may be using it.
+/// Prints the connection, or `in use` while another task has the lock, on one short line.
 impl<IO> fmt::Debug for Share<IO, Writing> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.keeper.fmt("OwnedWriteHalf", f)

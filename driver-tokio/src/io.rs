@@ -1,4 +1,4 @@
-//! tokio's traits and timers as the engine takes them.
+//! The engine's `Transport` and `Timer` over tokio's traits and timers.
 
 use std::fmt;
 use std::future::Future;
@@ -19,24 +19,25 @@ use crate::socket::{SendMore, send_more};
 pub(crate) type Engine<IO> = tls_cork_engine::Engine<Io<IO>, Connection, Alarm>;
 pub(crate) type Handshake<IO> = tls_cork_engine::Handshake<Io<IO>, Alarm>;
 
-/// A transport, and what is known of its type beyond its traits.
+/// A transport, with functions that need more of its type than its traits.
 pub struct Io<IO> {
     pub(crate) inner: IO,
-    /// For sends behind which more bytes wait, if this is a socket that can be told so.
+    /// The send for bytes behind which more bytes wait; `None` unless the transport is a socket of
+    /// the closed list.
     send_more: Option<SendMore<IO>>,
     /// `None` for a local stream.
     pub(crate) attendance: Option<Attendance<IO>>,
 }
 
 impl<IO> Io<IO> {
-    /// The transport of a stream whose deadlines fire while it is polled.
+    /// The transport of a stream whose deadlines fire only when it is polled.
     pub(crate) fn local(inner: IO) -> Self {
         Self { inner, send_more: None, attendance: None }
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io<IO> {
-    /// The transport of a stream whose deadlines fire unpolled.
+    /// The transport of a stream whose deadlines fire while nothing polls it (R15).
     pub(crate) fn attended(inner: IO) -> Self {
         Self { inner, send_more: send_more(), attendance: Some(Attendance::new()) }
     }
@@ -78,7 +79,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Transport for Io<IO> {
     }
 }
 
-/// A timer of tokio, on the clock of the runtime, which a test may pause.
+/// A timer of tokio, on the runtime's clock, which a test can pause.
 #[derive(Debug)]
 pub struct Alarm(Pin<Box<Sleep>>);
 
@@ -88,8 +89,8 @@ impl tls_cork_engine::Timer for Alarm {
     }
 
     fn arm(at: Instant, waker: &Waker) -> Option<Self> {
-        // Outside of a runtime there are no timers. Whoever waits is woken in place of that, among
-        // them the deadline task, which is inside.
+        // Outside of a runtime no timer can be armed. `None` wakes all tasks that wait instead. One
+        // of them is the deadline task, which runs inside a runtime and arms the timer.
         Handle::try_current().ok()?;
         let mut sleep = Box::pin(sleep_until(at.into()));
         match sleep.as_mut().poll(&mut Context::from_waker(waker)) {

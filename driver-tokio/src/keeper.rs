@@ -1,4 +1,4 @@
-//! Where an engine is while something of it is due: in reach of the task that fires deadlines.
+//! `Keeper`: holds an engine in reach of the deadline task while something is due.
 
 use std::fmt;
 use std::future::Future;
@@ -14,12 +14,12 @@ use tokio::task::AbortHandle;
 
 use crate::io::Engine;
 
-/// What is possible with a transport that a task of its own may use.
+/// Functions for a transport that another task may use.
 ///
-/// Functions in place of bounds: one stream type serves transports with and without `Send +
-/// 'static`.
+/// They are function pointers in place of bounds, so that one stream type serves transports with
+/// and without `Send + 'static`.
 pub(crate) struct Attendance<IO> {
-    /// Spawns the task that fires the deadlines of what the keeper keeps.
+    /// Spawns the task that fires the deadlines of the keeper's engine.
     spawn: fn(&Handle, &Arc<Keeper<IO>>) -> AbortHandle,
     /// [`Engine::release`].
     release: fn(&mut Engine<IO>, &mut Context<'_>),
@@ -36,29 +36,33 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Attendance<IO> {
 
 /// The place in which a stream leaves its engine behind for the deadline task (R15).
 ///
-/// A stream whose bytes have all left has its engine to itself, without a lock. One that holds, or
-/// that waits for the transport, leaves it here when a call ends; later calls use it in place,
-/// under the lock. Split halves have it here all the time.
+/// A stream whose bytes have all left has its engine to itself, without a lock. A stream that holds
+/// bytes or waits for the transport moves its engine here when a call ends. Later calls use the
+/// engine in place, under the lock. The engine of split halves is always here.
 pub(crate) struct Keeper<IO>(Mutex<Kept<IO>>);
 
 pub(crate) struct Kept<IO> {
-    /// `None` while the stream has it.
+    /// `None` while the stream has the engine.
     engine: Option<Box<Engine<IO>>>,
-    /// Fires deadlines, once a call that may hold has spawned it.
+    /// The deadline task; `None` before the first call that may hold.
     task: Option<AbortHandle>,
     /// The last waker of the task.
     waker: Option<Waker>,
-    /// The task was here while the engine was not: it is woken when the engine is.
+    /// The task was polled while the engine was away. It is woken when the engine returns.
     missed: bool,
 }
 
-/// Returns an error if this call is made where nothing can be spawned and no timer fires.
+/// The current runtime.
+///
+/// # Errors
+///
+/// Outside of a runtime, where no task can be spawned and no timer fires.
 pub(crate) fn runtime() -> io::Result<Handle> {
-    let outside = "bytes are held on a tokio runtime only: its timers limit for how long";
+    let outside = "held bytes need a tokio runtime, whose timers release them: call this inside a runtime";
     Handle::try_current().map_err(|_| io::Error::other(outside))
 }
 
-/// Whether something has to leave, now or later, without a further call.
+/// Whether bytes must leave, now or at a deadline, without a further call of the program.
 pub(crate) fn is_due<IO>(engine: &Engine<IO>) -> bool {
     let session = engine.session();
     session.wants_transmit() || session.poll_timeout().is_some()
@@ -87,12 +91,12 @@ impl<IO> Keeper<IO> {
     ///
     /// # Panics
     ///
-    /// On a runtime without timers, as each use of them does.
+    /// On a runtime without timers, as tokio's timers do.
     pub(crate) fn attend(self: &Arc<Self>, by: &Attendance<IO>) -> io::Result<()> {
         self.lock().attend(self, by.spawn)
     }
 
-    /// Gives the engine back to the task.
+    /// Takes the engine over from the stream, and wakes the task if it was polled in between.
     pub(crate) fn keep(&self, engine: Box<Engine<IO>>) {
         let mut kept = self.lock();
         kept.engine = Some(engine);
@@ -104,12 +108,12 @@ impl<IO> Keeper<IO> {
         }
     }
 
-    /// Uses the engine in place.
+    /// Calls `f` with the engine, under the lock.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
         f(self.lock().engine())
     }
 
-    /// As [`with`](Self::with), for a call that may hold: `more`, or a cork.
+    /// As [`with`](Self::with), for a call that holds if `more` is true or the stream is corked.
     pub(crate) fn hold<T>(
         self: &Arc<Self>,
         more: bool,
@@ -130,17 +134,18 @@ impl<IO> Keeper<IO> {
             && kept.task.is_none()
             && is_holding(kept.engine())
         {
-            // Outside of a runtime the caller offers the rest without one, as it began.
+            // An error means that no runtime runs. The caller has begun without one and sends the
+            // rest without one.
             let _ = kept.attend(self, spawn);
         }
         done
     }
 
-    /// Takes the engine, with nothing held any more.
+    /// Takes the engine, and releases held bytes first if a task was to send them.
     pub(crate) fn recall(&self) -> Option<Box<Engine<IO>>> {
         let mut kept = self.lock();
         let mut engine = kept.engine.take()?;
-        // Without a task, nobody was to send it unpolled.
+        // Without a task, no held bytes depend on it: they leave when the stream is polled.
         if kept.task.is_some()
             && is_due(&engine)
             && let Some(Attendance { release, .. }) = engine.io().attendance
@@ -150,7 +155,7 @@ impl<IO> Keeper<IO> {
         Some(engine)
     }
 
-    /// One short line, without waiting for the lock.
+    /// Prints the connection on one short line, without waiting for the lock.
     pub(crate) fn fmt(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kept = self.0.try_lock().ok();
         match kept.as_ref().and_then(|kept| kept.get()) {
@@ -184,7 +189,8 @@ impl<IO> Kept<IO> {
             return Ok(());
         }
         let runtime = runtime()?;
-        // A runtime without timers panics here, in the call that holds, and not in the task.
+        // On a runtime without timers this panics here, in the call that holds, rather than in the
+        // task.
         drop(tokio::time::sleep(Duration::ZERO));
         self.task = Some(spawn(&runtime, keeper));
         Ok(())
@@ -200,7 +206,8 @@ impl<IO> Drop for Keeper<IO> {
     }
 }
 
-/// Fires deadlines, and sends what the transport did not take at once. Ends with the stream.
+/// Fires deadlines, and transmits bytes that the transport did not take at once. Ends with the
+/// stream.
 struct DeadlineTask<IO>(Weak<Keeper<IO>>);
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Future for DeadlineTask<IO> {

@@ -1,4 +1,4 @@
-//! The server side, with a configuration chosen after the client has said what it wants.
+//! The server side, with a configuration chosen after the ClientHello has arrived.
 
 use std::fmt;
 use std::future::Future;
@@ -16,15 +16,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::Accept;
 use crate::io::{Handshake, Io};
 
-/// Reads the client's first message, so that its wishes can choose the configuration.
+/// A future that reads the ClientHello, so that the program can choose a configuration by it.
 ///
-/// It waits for that message without a limit on time: put one around the future, and around that of
-/// [`StartHandshake`].
+/// It waits without a time limit: set one around this future, and around that of
+/// [`StartHandshake::into_stream`].
 ///
 /// ```no_run
 /// # use std::{io, sync::Arc};
 /// # use tls_cork_tokio::{LazyConfigAcceptor, rustls::{ServerConfig, server::Acceptor}};
-/// # async fn example(tcp: tokio::net::TcpStream, choose: fn(Option<&str>) -> Arc<ServerConfig>) -> io::Result<()> {
+/// # use tokio::net::TcpStream;
+/// # type Choose = fn(Option<&str>) -> Arc<ServerConfig>;
+/// # async fn example(tcp: TcpStream, choose: Choose) -> io::Result<()> {
 /// let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
 /// let config = choose(start.client_hello().server_name());
 /// let stream = start.into_stream(config).await?;
@@ -39,13 +41,13 @@ pub struct LazyConfigAcceptor<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> LazyConfigAcceptor<IO> {
-    /// Reads from `io` what `acceptor` asks for.
+    /// Creates the future; `acceptor` parses the bytes that are read from `io`.
     pub fn new(acceptor: Acceptor, io: IO) -> Self {
         Self { acceptor, io: Some(Io::local(io)), alert: None }
     }
 
-    /// Gives the transport back, for instance after an error; `None` once a [`StartHandshake`] has
-    /// it.
+    /// Returns the transport, for example after an error; `None` if a [`StartHandshake`] has it, or
+    /// if it was taken before.
     pub fn take_io(&mut self) -> Option<IO> {
         self.io.take().map(|io| io.inner)
     }
@@ -58,7 +60,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for LazyConfigAcceptor<IO> {
         let this = &mut *self;
         loop {
             let Some(io) = &mut this.io else {
-                return Poll::Ready(Err(io::Error::other("the acceptor has given its transport away")));
+                return Poll::Ready(Err(io::Error::other("the transport was taken from the acceptor")));
             };
             if let Some((_, alert)) = &mut this.alert {
                 ready!(poll_alert(io, alert, cx));
@@ -92,10 +94,10 @@ impl<IO: fmt::Debug> fmt::Debug for LazyConfigAcceptor<IO> {
     }
 }
 
-/// A handshake whose first message has arrived, and which waits for a configuration.
+/// A handshake whose ClientHello has arrived; it waits for a configuration.
 #[non_exhaustive]
 pub struct StartHandshake<IO> {
-    /// What rustls has of the handshake.
+    /// The state of the handshake in rustls.
     pub accepted: Accepted,
     /// The transport.
     pub io: IO,
@@ -103,12 +105,12 @@ pub struct StartHandshake<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
-    /// Goes on with a handshake that began elsewhere.
+    /// Continues a handshake that began elsewhere.
     pub fn from_parts(accepted: Accepted, io: IO) -> Self {
         Self { accepted, io, cork: CorkConfig::default() }
     }
 
-    /// What the client wants: server name, application protocols, cipher suites.
+    /// The ClientHello: server name, application protocols, cipher suites.
     pub fn client_hello(&self) -> ClientHello<'_> {
         self.accepted.client_hello()
     }
@@ -118,7 +120,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         &self.io
     }
 
-    /// The same handshake, whose stream holds, releases and seals as `cork` says.
+    /// Sets the cork settings of the stream that this handshake makes.
     ///
     /// # Errors
     ///
@@ -129,8 +131,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         Ok(self)
     }
 
-    /// Goes on with `config`. Early data is refused; a `config` that accepts some is copied each
-    /// time.
+    /// Continues the handshake with `config`. Early data is refused; a `config` that accepts early
+    /// data is copied in each call.
     pub fn into_stream(self, config: Arc<ServerConfig>) -> Accept<IO>
     where
         IO: Send + 'static,
@@ -138,9 +140,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         self.into_stream_with(config, |_| ())
     }
 
-    /// As [`into_stream`](Self::into_stream), with a look at the session before it answers.
+    /// As [`into_stream`](Self::into_stream), but calls `f` with the session before it answers.
     ///
-    /// The closure is for settings, as in
+    /// Use `f` for settings only, as in
     /// [`TlsAcceptor::accept_with`](crate::TlsAcceptor::accept_with).
     pub fn into_stream_with<F>(self, config: Arc<ServerConfig>, f: F) -> Accept<IO>
     where
@@ -153,8 +155,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     /// As [`into_stream`](Self::into_stream), over a transport that need not be `Send` or
     /// `'static`.
     ///
-    /// What is held leaves as
-    /// [`TlsConnector::connect_local`](crate::TlsConnector::connect_local) says.
+    /// The deadlines of such a stream fire as described at
+    /// [`TlsConnector::connect_local`](crate::TlsConnector::connect_local).
     pub fn into_stream_local(self, config: Arc<ServerConfig>) -> Accept<IO> {
         self.go_on(config, Io::local, |_| ())
     }

@@ -1,14 +1,15 @@
 //! [`tls_cork`] for tokio: TLS streams whose writes take the flag `MORE` ("more is coming").
 //!
 //! [`TlsConnector`], [`TlsAcceptor`], [`LazyConfigAcceptor`] and [`TlsStream`] have the shape of
-//! tokio-rustls 0.26: a program moves over by changing its `use` lines. Its writes leave as before,
-//! and gain the core's batches. On top, each write takes flags:
+//! tokio-rustls 0.26: a program moves over by changing its `use` lines. Its writes leave without a
+//! flush, as before. In addition, each write takes flags:
 //!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! # async fn example(
-//! #     config: Arc<rustls::ClientConfig>, header: &[u8], mut body: bytes::Bytes, mut buf: [u8; 100],
+//! #     config: Arc<rustls::ClientConfig>, header: &[u8],
+//! #     mut body: bytes::Bytes, mut buf: [u8; 100],
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! use tls_cork_tokio::{SendFlags, TlsConnector}; // was: use tokio_rustls::TlsConnector;
 //!
@@ -16,49 +17,49 @@
 //! tcp.set_nodelay(true)?;
 //! let mut stream = TlsConnector::from(config).connect("example.org".try_into()?, tcp).await?;
 //! stream.send_all(&header, SendFlags::MORE).await?; // held: more is coming, within 10 ms
-//! stream.send_all_bytes(&mut body, SendFlags::NONE).await?; // both leave in one record; `body` was not copied
+//! stream.send_all_bytes(&mut body, SendFlags::NONE).await?; // both leave in one record
 //! stream.write_all(b"as before").await?; // leaves without a flush
-//! let n = stream.read(&mut buf).await?; // if it has to wait, what this task holds leaves first
-//! let (reader, writer) = stream.into_split(); // for two tasks; `reader.reunite(writer)` joins them
+//! let n = stream.read(&mut buf).await?; // before the read waits, held bytes leave
+//! let (reader, writer) = stream.into_split(); // for two tasks; `reunite` joins
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # When bytes leave
 //!
-//! - A write without flags keeps a socket's promise: it leaves without a flush, in the call, as far
-//!   as the transport takes it. What the transport did not take leaves when any operation is polled
-//!   after the transport has woken the task, reads included.
+//! - A write without flags leaves without a flush, in the call, as far as the transport takes it.
+//!   The rest leaves when any operation, such as a read, is polled after the transport has woken
+//!   the task.
 //! - `AsyncWrite` accepts nothing while the transport pushes back and bytes wait. A caller that
-//!   polls its stream only to write, such as `copy_bidirectional`, leaves behind the end of one
-//!   write at most, and 64 KiB. `send` and its like accept up to
+//!   polls its stream only to write, such as `copy_bidirectional`, leaves at most the end of one
+//!   write waiting, and at most 64 KiB. The `send` methods accept up to
 //!   [`send_buffer_limit`](tls_cork::CorkConfig::send_buffer_limit), so that small writes share
 //!   records.
-//! - One poll accepts and transmits about 256 KiB at most. Calls that are ready take from tokio's
+//! - One poll accepts and transmits about 256 KiB at most. Polls that are ready take from tokio's
 //!   cooperative budget, so that a task that always finds plaintext does not starve others.
-//! - What [`MORE`](SendFlags::MORE) holds leaves with the last piece, by `flush` or `shutdown`, or
-//!   at its deadline ([`max_hold`](tls_cork::CorkConfig::max_hold)). A read that has to wait
-//!   releases what *the same task* holds
-//!   ([`flush_on_read_wait`](tls_cork::CorkConfig::flush_on_read_wait)): its answer cannot come
-//!   otherwise. Tasks are told apart by their wakers. Within `FuturesUnordered` and its like each
-//!   future counts as a task.
-//! - Dropping a stream discards what is held and what the transport has not taken. A stream that is
-//!   shut down and dropped can still lose what the transport has taken: end it with
-//!   `close_gracefully`, which waits for the peer's end.
+//! - Bytes held by [`MORE`](SendFlags::MORE) leave with the last piece, by `flush` or `shutdown`,
+//!   or at their deadline ([`max_hold`](tls_cork::CorkConfig::max_hold)). Before a read waits, the
+//!   bytes that *the same task* holds are released
+//!   ([`flush_on_read_wait`](tls_cork::CorkConfig::flush_on_read_wait)), because the peer's answer
+//!   may depend on them. Tasks are identified by their wakers. Each future in a `FuturesUnordered`
+//!   or a similar collection counts as a task.
+//! - A stream that is dropped discards held bytes and all others that the transport has not taken.
+//!   A stream that is shut down and dropped can still lose bytes that the transport has taken: end
+//!   it with `close_gracefully`, which waits for the peer's end of the stream.
 //!
 //! # The deadline
 //!
 //! The first call that may hold (a send with `MORE`, or a write while corked) spawns a task on the
-//! runtime of its caller. From then on held bytes leave within `max_hold`, and so does what the
-//! transport did not take at once, while nothing of the stream is polled. A stream that never holds
-//! has no task, no timer and no lock.
+//! runtime of its caller. From then on, held bytes leave after `max_hold` while nothing polls the
+//! stream (R15). Bytes that the transport did not take at once leave when it has room. A stream
+//! that never holds has no task, no timer and no lock.
 //!
-//! - Such a call needs a tokio runtime with timers. Outside of one, it returns an error and accepts
-//!   nothing; on a runtime without `enable_time` it panics, as tokio's timers do. Everything else
-//!   works on any executor, if the transport does.
+//! - Such a call needs a tokio runtime with timers. Outside of a runtime it returns an error and
+//!   accepts nothing. On a runtime without `enable_time` it panics, as tokio's timers do. All other
+//!   calls work on any executor, if the transport does.
 //! - The task is dropped with its runtime. The next call that may hold spawns another one.
-//! - [`get_ref`](Stream::get_ref) and [`get_mut`](Stream::get_mut) give plain references, for which
-//!   the task cannot have the stream meanwhile: they release what is held.
+//! - [`get_ref`](Stream::get_ref) and [`get_mut`](Stream::get_mut) return plain references. The
+//!   task cannot reach the stream while they exist, so both calls release held bytes.
 //!   [`with_ref`](Stream::with_ref) does not.
 //! - [`connect_local`](TlsConnector::connect_local), [`accept_local`](TlsAcceptor::accept_local)
 //!   and [`into_stream_local`](StartHandshake::into_stream_local) take transports that are not
@@ -67,43 +68,47 @@
 //!
 //! # What differs from tokio-rustls
 //!
-//! - The transport is `Send + 'static`, or the stream is made by the `local` constructors.
-//! - The rustls connection is not handed out: it would accept plaintext behind the cork. `get_ref`
-//!   and `into_inner` give a [`tls_cork::Connection`] in its place, with getters of the same names
-//!   for what was agreed on (but not `tls13_tickets_received` and `ech_status`); `get_mut` gives it
-//!   shared. Settings that need `&mut` go in the closure of
-//!   [`connect_with`](TlsConnector::connect_with), [`accept_with`](TlsAcceptor::accept_with) and
-//!   [`into_stream_with`](StartHandshake::into_stream_with), which are for settings alone: what
-//!   they write leaves at the end of the handshake and is not counted, and a buffer limit is
-//!   lifted.
-//! - Early data is out of scope: a client offers none, and a server refuses it, so that the client
+//! - The transport is `Send + 'static`, or the stream is made by a `local` constructor.
+//! - The rustls connection is not accessible, because it would accept plaintext past the cork.
+//!   `get_ref` and `into_inner` return a [`tls_cork::Connection`] in its place. It has getters of
+//!   the same names for the negotiated parameters, except `tls13_tickets_received` and
+//!   `ech_status`. `get_mut` returns it as a shared reference. Settings that need `&mut` go in the
+//!   closure of [`connect_with`](TlsConnector::connect_with),
+//!   [`accept_with`](TlsAcceptor::accept_with) and
+//!   [`into_stream_with`](StartHandshake::into_stream_with), which are for settings only: plaintext
+//!   that they write leaves at the end of the handshake and is not counted, and a buffer limit that
+//!   they set is replaced.
+//! - Early data is not supported: a client offers none, and a server refuses it, so that the client
 //!   sends it again. There is no `TlsConnector::early_data`.
-//! - A KeyUpdate that asks for an answer is answered at once, and not with the next write.
+//! - A KeyUpdate that requests an answer is answered at once, not with the next write (RFC 8446,
+//!   section 4.6.3).
 //! - No crypto provider is enabled by default: choose the feature `aws-lc-rs` or `ring`, or one of
 //!   rustls's own. TLS 1.2 is the feature `tls12`.
-//! - Errors of the transport come through unchanged. Those of TLS hold the [`rustls::Error`], or,
-//!   if accepted plaintext was lost with the connection, a [`tls_cork::ReceiveError`] or
-//!   [`tls_cork::TransmitError`] that says how much. If the peer does not seem to speak TLS, it is
-//!   a `ReceiveError` too, which says so.
+//! - Errors of the transport are returned unchanged. Errors of TLS hold the [`rustls::Error`]. If
+//!   accepted plaintext was lost with the connection, they hold a [`tls_cork::ReceiveError`] or
+//!   [`tls_cork::TransmitError`] with the number of bytes. If the peer's bytes are not TLS, they
+//!   hold a `ReceiveError`.
 //! - An end without `close_notify` is `UnexpectedEof` at every read, not only the first.
-//! - `tokio::io::split` works; `into_split` gives halves that have `send` and its like.
+//! - `tokio::io::split` works; `into_split` returns halves with the `send` methods.
 //!
 //! # Transports
 //!
-//! tokio's `TcpStream` and `UnixStream` get gathered sends, which say on Linux and Android when
-//! more bytes follow at once (`MSG_MORE` of send(2)): the kernel then does not end a segment in the
-//! middle of a large write. Held bytes do not count: what is to leave is not kept by the kernel. No
-//! other type does so, also if it has a descriptor: a TLS stream may be the transport of another. A
-//! transport should take vectored writes; with the default `poll_write_vectored` each record is a
-//! write of its own. Set TCP_NODELAY on a socket, since Nagle's algorithm would be one more delay.
+//! Sends on tokio's `TcpStream` and `UnixStream` carry `MSG_MORE` of send(2) on Linux and Android
+//! when more bytes follow at once. The kernel then does not end a segment in the middle of a large
+//! write. Held bytes do not set the flag (R8), so the kernel does not delay released bytes. No
+//! other type gets the flag, even if it has a descriptor: a TLS stream may be the transport of
+//! another.
+//!
+//! A transport should implement `poll_write_vectored`; with its default, each record is a write of
+//! its own. Set `TCP_NODELAY` of tcp(7) on a socket: Nagle's algorithm would add a delay.
 //!
 //! # Features
 //!
 //! `aws-lc-rs`, `ring`, `fips`, `tls12`, `logging`: the features of rustls with these names. No
 //! crypto provider is enabled by default.
 //!
-//! This crate re-exports [`rustls`], [`pki_types`], [`bytes`] and [`tls_cork`], and the types of
-//! every program: [`SendFlags`], [`CorkConfig`], [`Stats`].
+//! This crate re-exports [`rustls`], [`pki_types`], [`bytes`] and [`tls_cork`], and three types of
+//! the core: [`SendFlags`], [`CorkConfig`], [`Stats`].
 
 mod acceptor;
 mod connector;

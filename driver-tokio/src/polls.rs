@@ -1,7 +1,7 @@
-//! The polls of streams, halves and the enum, in one place.
+//! The polls of streams, halves and the enum.
 //!
-//! Each is one of the engine's, in tokio's budget: a task that always finds plaintext to read, or
-//! room to write, lets others have their turn.
+//! Each is a poll of the engine within tokio's cooperative budget. A task that always finds
+//! plaintext to read, or room to write, therefore lets other tasks run.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
@@ -13,10 +13,11 @@ use tokio::task::coop;
 
 use crate::handle::{Handle, Reads};
 
-/// Polls `f` if the task has budget left, and takes a unit of it if `f` is ready.
+/// Calls `f` if the task has budget left, and takes a unit of the budget if `f` is ready.
 ///
-/// The transport takes from the same budget, and has to find some: a read that is `Pending` for
-/// want of it would release what is held, as one that waits for the peer does (R12).
+/// The transport takes from the same budget and must find some left. Otherwise a read would be
+/// `Pending` for lack of budget, and would release held bytes as a read that waits for the peer
+/// does (R12).
 #[inline]
 fn poll_in_budget<T>(cx: &mut Context<'_>, f: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     if !coop::has_budget_remaining() {

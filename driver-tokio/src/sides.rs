@@ -1,4 +1,4 @@
-//! Streams whose handshake is done: client side, server side, and either.
+//! Streams after the handshake: client side, server side, and an enum of both.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -38,7 +38,7 @@ pub mod server {
 
 /// Either side of a TLS stream over `IO`, with flags on its writes.
 ///
-/// Its methods do what those of [`Stream`](crate::Stream) with their names do.
+/// Each method does the same as the method of [`Stream`](crate::Stream) with that name.
 pub enum TlsStream<IO> {
     /// The client side.
     Client(client::TlsStream<IO>),
@@ -93,7 +93,7 @@ impl<IO> Reads for TlsStream<IO> {
     }
 }
 
-/// One short line, as that of the [`Connection`].
+/// Prints the [`Connection`], on one short line.
 impl<IO> fmt::Debug for TlsStream<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,8 +104,8 @@ impl<IO> fmt::Debug for TlsStream<IO> {
 }
 
 impl<IO> TlsStream<IO> {
-    /// The transport, and the session: what was agreed on, and what waits. What is held is released
-    /// first.
+    /// The transport, and the session: its negotiated parameters, and how many bytes wait. Held
+    /// bytes are released first.
     ///
     /// As [`Stream::get_ref`](crate::Stream::get_ref).
     pub fn get_ref(&self) -> (&IO, &Connection) {
@@ -115,8 +115,8 @@ impl<IO> TlsStream<IO> {
         }
     }
 
-    /// As [`get_ref`](Self::get_ref), with the transport to be changed, for instance its options.
-    /// Reading from the transport or writing to it breaks the stream.
+    /// As [`get_ref`](Self::get_ref), with a mutable reference to the transport, for example to set
+    /// its options. Reading from the transport or writing to it breaks the stream.
     pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
         match self {
             Self::Client(stream) => stream.get_mut(),
@@ -124,12 +124,12 @@ impl<IO> TlsStream<IO> {
         }
     }
 
-    /// Looks at the transport and at the session. Releases nothing.
+    /// Calls `f` with the transport and the session. Releases nothing.
     pub fn with_ref<R>(&self, f: impl FnOnce(&IO, &Connection) -> R) -> R {
         self.look(|engine| f(&engine.io().inner, engine.session()))
     }
 
-    /// Takes the stream apart.
+    /// Returns the transport and the session.
     ///
     /// As [`Stream::into_inner`](crate::Stream::into_inner).
     pub fn into_inner(self) -> (IO, Connection) {
@@ -139,7 +139,7 @@ impl<IO> TlsStream<IO> {
         }
     }
 
-    /// Halves for two tasks.
+    /// Splits the stream into halves for two tasks.
     ///
     /// As [`Stream::into_split`](crate::Stream::into_split).
     pub fn into_split(self) -> (OwnedReadHalf<IO>, OwnedWriteHalf<IO>) {
@@ -151,7 +151,7 @@ impl<IO> TlsStream<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
-    /// Sends a prefix of `data` as `send(2)` does, and returns its length.
+    /// Sends `data` as send(2) does, and returns the number of bytes accepted, from the front.
     ///
     /// # Errors
     ///
@@ -160,7 +160,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         poll_fn(|cx| self.poll_send(cx, data, flags)).await
     }
 
-    /// As [`send`](Self::send), from several slices that make one write.
+    /// As [`send`](Self::send), from several slices that make one write (R4).
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         poll_fn(|cx| self.poll_send_vectored(cx, bufs, flags)).await
     }
 
-    /// As [`send`](Self::send), of owned bytes: what is accepted is split off `data`.
+    /// As [`send`](Self::send), for owned bytes: accepted bytes are split off the front of `data`.
     ///
     /// # Errors
     ///
@@ -233,13 +233,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         poll_send_bytes(self, cx, data, flags)
     }
 
-    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and
-    /// deadline stay in force.
+    /// Holds the tail of every write, whatever its flags, until [`uncork`](Self::uncork) (R10).
+    /// Limits and the deadline stay in force.
     pub fn cork(&mut self) {
         self.with(|engine| engine.cork());
     }
 
-    /// Gives up what is not sealed yet; returns how many accepted bytes that costs.
+    /// Discards all plaintext that is not sealed and refuses further writes. Returns the number of
+    /// accepted bytes discarded.
     ///
     /// # Errors
     ///
@@ -257,13 +258,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         poll_fn(|cx| self.with(|engine| engine.poll_uncork(cx))).await
     }
 
-    /// What was counted so far.
+    /// The counters of this stream so far.
     pub fn stats(&self) -> Stats {
         self.look(|engine| engine.session().stats())
     }
 
-    /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's
-    /// end.
+    /// Ends the stream without loss: closes it, then reads and discards until the peer's end of the
+    /// stream.
     ///
     /// # Errors
     ///

@@ -1,16 +1,16 @@
-//! Sockets that can be told that more bytes follow.
+//! Sockets whose sends can carry `MSG_MORE`.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
-/// One send of bytes behind which more wait.
+/// One send with the hint that more bytes follow.
 pub(crate) type SendMore<IO> = fn(&mut IO, &mut Context<'_>, &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 
-/// How `IO` is told that more follows, if it is of the closed list: tokio's `TcpStream` and
+/// The send with `MSG_MORE` for `IO`, if its type is in the closed list: tokio's `TcpStream` and
 /// `UnixStream`.
 ///
-/// A list of types, not of what has a descriptor: a TLS stream has the descriptor of its transport,
-/// and bytes that are sent to that are not encrypted.
+/// A descriptor alone is not enough: a TLS stream has the descriptor of its transport, and bytes
+/// sent to that would not be encrypted.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn send_more<IO: 'static>() -> Option<SendMore<IO>> {
     use std::any::TypeId;
@@ -57,7 +57,7 @@ mod linux {
                 return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
             };
             match sent {
-                // `try_io` has noted it: the next look at readiness waits.
+                // `try_io` has cleared the readiness: the next poll for it waits.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
@@ -92,7 +92,7 @@ mod tests {
         assert!(send_more::<tokio::io::DuplexStream>().is_none());
     }
 
-    /// The kernel keeps what was sent with the hint for 200 ms, or until more is sent.
+    /// The kernel keeps bytes sent with the hint for 200 ms, or until more bytes are sent.
     #[tokio::test]
     async fn the_hint_reaches_the_kernel() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -112,7 +112,7 @@ mod tests {
             sender.write_all(b"three").await.unwrap();
             receiver.read_exact(&mut got[..11]).unwrap();
             assert_eq!(&got[..11], b"onetwothree");
-            // On a machine that was busy elsewhere for so long, the kernel has sent them.
+            // If the test was delayed for so long, the kernel has sent the bytes.
             if in_time {
                 assert_eq!(arrived.unwrap_err().kind(), ErrorKind::WouldBlock);
                 return;
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    /// A full socket is waited for.
+    /// A send on a full socket waits until the socket has room.
     #[tokio::test]
     async fn a_full_socket_makes_room() {
         let (mut sender, receiver) = UnixStream::pair().unwrap();

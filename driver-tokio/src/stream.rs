@@ -1,4 +1,4 @@
-//! What all streams and halves can do.
+//! `Stream`: the methods of all streams and halves.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -18,7 +18,7 @@ use crate::polls::{
 };
 use crate::{OwnedReadHalf, OwnedWriteHalf};
 
-/// What the stream types and halves of this crate have in common. Programs name it by its aliases:
+/// The generic type behind the streams and halves of this crate. Programs name it by its aliases:
 ///
 /// | alias | what it is |
 /// | --- | --- |
@@ -29,7 +29,7 @@ use crate::{OwnedReadHalf, OwnedWriteHalf};
 /// The enum [`TlsStream`](crate::TlsStream) is either side.
 pub struct Stream<H>(pub(crate) H);
 
-/// One short line, as that of the [`Connection`].
+/// Prints the [`Connection`], on one short line.
 impl<H: fmt::Debug> fmt::Debug for Stream<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -41,20 +41,22 @@ impl<H: Writes> Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Sends as `send(2)` does: without [`SendFlags::MORE`] the data leaves in the call, as far as
-    /// the transport takes it.
+    /// Sends `data` as send(2) does: without [`SendFlags::MORE`] the data leaves in the call, as
+    /// far as the transport takes it (R2, R3). Empty data without `MORE` releases held bytes.
     ///
-    /// Returns how many bytes were accepted, counted from the front: all of them, unless the
-    /// transport pushes back or they are more than about 256 KiB, the share of one call. Offer the
-    /// rest again, with the same flags. Waits only while nothing can be accepted, and then nothing
-    /// has been: dropping the future loses and repeats nothing. Empty data without `MORE` releases
-    /// what is held.
+    /// Returns the number of bytes accepted, from the front of `data`: all of them, unless the
+    /// transport pushes back or they are more than about 256 KiB, the share of one call (R16). Send
+    /// the rest with the same flags.
+    ///
+    /// The future waits only while no byte can be accepted. A future that is dropped while it waits
+    /// has accepted nothing.
     ///
     /// # Errors
     ///
     /// `BrokenPipe` after a close or a fatal error; otherwise those of the transport and of TLS. An
-    /// error that was met after bytes had been accepted is returned by the next call. With `MORE`,
-    /// or corked, also an error outside of a tokio runtime, and nothing is accepted then.
+    /// error of the transport after bytes have been accepted is returned by the next call. Outside
+    /// of a tokio runtime, a call with `MORE` or on a corked stream returns an error and accepts
+    /// nothing.
     ///
     /// # Panics
     ///
@@ -63,7 +65,7 @@ where
         poll_fn(|cx| self.poll_send(cx, data, flags)).await
     }
 
-    /// As [`send`](Self::send), from several slices that make one write.
+    /// As [`send`](Self::send), from several slices that make one write (R4).
     ///
     /// # Errors
     ///
@@ -72,9 +74,9 @@ where
         poll_fn(|cx| self.poll_send_vectored(cx, bufs, flags)).await
     }
 
-    /// As [`send`](Self::send), of owned bytes; large ones are never copied.
+    /// As [`send`](Self::send), for owned bytes; more than 1 KiB is kept without a copy.
     ///
-    /// What is accepted is split off the front of `data`, and its length is returned: offer the
+    /// Accepted bytes are split off the front of `data`, and their number is returned. Send the
     /// rest again, or use [`send_all_bytes`](Self::send_all_bytes). Shared bytes keep their whole
     /// allocation alive until they are sealed.
     ///
@@ -87,7 +89,7 @@ where
 
     /// As [`send`](Self::send), repeated until all of `data` is accepted.
     ///
-    /// Dropping the future forgets how much that was; where that matters, use
+    /// If the future is dropped, the number of accepted bytes is unknown. Where that matters, use
     /// [`send_all_bytes`](Self::send_all_bytes) or [`send`](Self::send).
     ///
     /// # Errors
@@ -131,7 +133,7 @@ where
         poll_send_vectored(&mut self.0, cx, bufs, flags)
     }
 
-    /// Polls one step of [`send_bytes`](Self::send_bytes): what is accepted is split off the front
+    /// Polls one step of [`send_bytes`](Self::send_bytes): accepted bytes are split off the front
     /// of `data`.
     ///
     /// # Errors
@@ -146,18 +148,18 @@ where
         poll_send_bytes(&mut self.0, cx, data, flags)
     }
 
-    /// Holds the tail of every write until [`uncork`](Self::uncork), flags or none; limits and
-    /// deadline stay in force. Writes need a tokio runtime then, as [`send`](Self::send) with
-    /// `MORE` does.
+    /// Holds the tail of every write, whatever its flags, until [`uncork`](Self::uncork) (R10).
+    /// Limits and the deadline stay in force. While corked, writes need a tokio runtime, as
+    /// [`send`](Self::send) with `MORE` does.
     pub fn cork(&mut self) {
         self.0.with(|engine| engine.cork());
     }
 
-    /// Gives up what is not sealed yet, and refuses further writes; returns how many accepted bytes
-    /// that costs.
+    /// Discards all plaintext that is not sealed and refuses further writes (R11). Returns the
+    /// number of accepted bytes discarded.
     ///
-    /// The peer gets a `close_notify` only if it costs none: otherwise it has to see that the
-    /// stream was cut. Records that are sealed already leave as far as the transport takes them.
+    /// A `close_notify` follows only if no byte was discarded: without one, the peer sees that the
+    /// stream was cut. Sealed records leave as far as the transport takes them.
     ///
     /// # Errors
     ///
@@ -166,17 +168,17 @@ where
         poll_fn(|cx| Poll::Ready(self.0.with(|engine| engine.abort(cx)))).await
     }
 
-    /// Ends [`cork`](Self::cork), releases everything and transmits. Does not wait for the
-    /// transport: what it does not take leaves with later calls.
+    /// Ends [`cork`](Self::cork), releases everything and transmits (R10). Does not wait for a
+    /// transport that pushes back: the rest leaves later.
     ///
     /// # Errors
     ///
-    /// Those of the transport and of TLS.
+    /// Those of the transport and of TLS. `BrokenPipe` if a failure has discarded accepted bytes.
     pub async fn uncork(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.0.with(|engine| engine.poll_uncork(cx))).await
     }
 
-    /// What was counted so far.
+    /// The counters of this stream so far.
     pub fn stats(&self) -> Stats {
         self.0.look(|engine| engine.session().stats())
     }
@@ -187,59 +189,61 @@ impl<H: Reads + Writes> Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Ends the stream so that nothing is lost: closes it, then reads and discards until the peer's
-    /// end.
+    /// Ends the stream without loss: closes it, then reads and discards until the peer's end of the
+    /// stream.
     ///
-    /// Closing and dropping a stream can cost what the transport has taken: if received bytes are
-    /// unread then, and TLS 1.3 tickets are enough, the kernel answers the peer's next segment with
-    /// a reset, and the peer's kernel discards what its program has not read.
+    /// A stream that is closed and dropped can lose bytes that the transport has taken. If received
+    /// bytes, such as TLS 1.3 tickets, are unread then, the kernel sends a reset to the peer. The
+    /// peer's kernel then discards the bytes that its program has not read.
     ///
-    /// The peer decides how long this takes: put a time limit around the future, and drop the
-    /// stream when it has passed. Dropping the future alone loses nothing; call it again.
+    /// The peer decides how long this takes: set a time limit around the future, and drop the
+    /// stream when the limit has passed. If only the future is dropped, nothing is lost: call the
+    /// method again.
     ///
     /// # Errors
     ///
-    /// Those of closing and of reading, after which the peer may not have got everything. An end
-    /// without `close_notify` is none: what is received does not count any more.
+    /// Those of closing and of reading; the peer may then have lost bytes. An end without
+    /// `close_notify` is not an error, because received bytes are discarded anyway.
     pub async fn close_gracefully(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.0.with(|engine| engine.poll_close_gracefully(cx))).await
     }
 }
 
-/// Streams that no other handle reaches.
+/// Streams that have no second handle.
 impl<IO, S: Side> Stream<Own<IO, S>> {
     pub(crate) fn new(engine: Engine<IO>) -> Self {
         Self(Own::new(engine))
     }
 
-    /// The transport, and the session: what was agreed on, and what waits.
+    /// The transport, and the session: its negotiated parameters, and how many bytes wait.
     ///
-    /// Plain references, for which the deadline task cannot have the stream. What is held is
-    /// therefore released first, and leaves as far as the transport takes it; what it does not take
-    /// waits for the next call. [`with_ref`](Self::with_ref) changes nothing.
+    /// The deadline task cannot reach the stream while these references exist. Held bytes are
+    /// therefore released first and leave as far as the transport takes them; the rest waits for
+    /// the next call. [`with_ref`](Self::with_ref) releases nothing.
     pub fn get_ref(&self) -> (&IO, &Connection) {
         let engine = self.0.get();
         (&engine.io().inner, engine.session())
     }
 
-    /// As [`get_ref`](Self::get_ref), with the transport to be changed, for instance its options.
-    /// Reading from the transport or writing to it breaks the stream.
+    /// As [`get_ref`](Self::get_ref), with a mutable reference to the transport, for example to set
+    /// its options. Reading from the transport or writing to it breaks the stream.
     pub fn get_mut(&mut self) -> (&mut IO, &Connection) {
         let (io, session) = self.0.get_mut().parts_mut();
         (&mut io.inner, session)
     }
 
-    /// Takes the stream apart. What waits, in either direction, is in the connection still; it can
-    /// be transmitted by hand.
+    /// Returns the transport and the session. Bytes that wait, in either direction, are still in
+    /// the session, which can transmit them.
     pub fn into_inner(self) -> (IO, Connection) {
         let (io, session) = self.0.into_engine().into_parts();
         (io.inner, session)
     }
 
-    /// Halves for two tasks, of which the writing one has `send` and its like. Their deadlines fire
-    /// as those of the stream.
+    /// Splits the stream into halves for two tasks. The writing half has the `send` methods.
+    /// Deadlines fire as those of the stream.
     ///
-    /// What the writing half holds is not released by a reading half that waits in another task.
+    /// A reading half that waits in another task does not release the bytes that the writing half
+    /// holds.
     pub fn into_split(self) -> (OwnedReadHalf<IO>, OwnedWriteHalf<IO>) {
         let (reading, writing) = self.0.into_shares();
         (Stream(reading), Stream(writing))
@@ -248,8 +252,9 @@ impl<IO, S: Side> Stream<Own<IO, S>> {
 
 /// Streams and halves.
 impl<H: Handle> Stream<H> {
-    /// Looks at the transport and at the session: what was agreed on, and what waits. Releases
-    /// nothing. `f` must not use the other half of the stream.
+    /// Calls `f` with the transport and the session: its negotiated parameters, and how many bytes
+    /// wait. Releases nothing. `f` can run under a lock, so it must not use the other half of the
+    /// stream.
     pub fn with_ref<R>(&self, f: impl FnOnce(&H::Io, &Connection) -> R) -> R {
         self.0.look(|engine| f(&engine.io().inner, engine.session()))
     }
@@ -259,10 +264,11 @@ impl<H: Reads + Unpin> AsyncRead for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Reads plaintext; zero is the stream's proper end, `UnexpectedEof` one without
-    /// `close_notify`.
+    /// Reads plaintext. Zero bytes are the end of the stream after `close_notify` (RFC 8446,
+    /// section 6.1), `UnexpectedEof` is an end without it.
     ///
-    /// Fires a deadline that has come, and before it waits, releases what the same task holds.
+    /// Fires a deadline that has come (R5). Before the read waits, the bytes that the same task
+    /// holds are released (R12).
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         poll_read(&mut self.get_mut().0, cx, buf)
     }
@@ -272,19 +278,19 @@ impl<H: Reads + Unpin> AsyncBufRead for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Shows plaintext, what is left of one record; an empty slice is the stream's proper end. In
-    /// all else this is `poll_read`.
+    /// Returns received plaintext: the rest of one record. An empty slice is the end of the stream
+    /// after `close_notify`. Otherwise the same as `poll_read`.
     ///
-    /// A stream that has never held shows it where it was decrypted. Others, and halves, show a
-    /// copy, since the deadline task or the other half may use the stream meanwhile. The stream
-    /// keeps the bytes until they are taken: reads find them, and a half that is dropped or
-    /// reunited loses none.
+    /// A stream that has never held bytes returns it without a copy. Other streams and halves
+    /// return a copy, because the deadline task or the other half may use the stream meanwhile. The
+    /// stream keeps the bytes until they are taken. Reads therefore return them, and a half that is
+    /// dropped or reunited loses none.
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         poll_fill_buf(&mut self.get_mut().0, cx)
     }
 
-    /// Takes the first `len` bytes of what `poll_fill_buf` has shown, or all of them if they are
-    /// fewer.
+    /// Takes the first `len` bytes of those that `poll_fill_buf` returned, or all of them if they
+    /// are fewer.
     fn consume(self: Pin<&mut Self>, len: usize) {
         self.get_mut().0.consume(len);
     }
@@ -294,14 +300,14 @@ impl<H: Writes + Unpin> AsyncWrite for Stream<H>
 where
     H::Io: AsyncRead + AsyncWrite + Unpin,
 {
-    /// `send` without flags, but nothing is accepted while the transport pushes back and bytes
-    /// wait: a caller that goes on to do something else, as `io::copy` does when its source falls
-    /// silent, leaves little behind.
+    /// `send` without flags, but nothing is accepted while the transport pushes back and bytes wait
+    /// (the exception of R7). A caller such as `io::copy` may not poll the stream while its source
+    /// is silent; few accepted bytes wait then.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         poll_write(&mut self.get_mut().0, cx, buf)
     }
 
-    /// As `poll_write`, from several slices that make one write.
+    /// As `poll_write`, from several slices that make one write (R4).
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -314,25 +320,25 @@ where
         true
     }
 
-    /// Releases everything; ready when the transport has taken all of it and is flushed itself. A
-    /// cork stays on.
+    /// Releases everything (R10). Ready when the transport has taken all of it and has been
+    /// flushed. A cork stays on.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().0.with(|engine| engine.poll_flush(cx))
     }
 
-    /// Releases everything, sends `close_notify` behind the last byte, and shuts the transport
-    /// down; reading may go on.
+    /// Releases everything, sends `close_notify` behind the last byte, and shuts the transport down
+    /// (R11). Reading goes on.
     ///
-    /// Ready when the transport has taken all of it, which does not promise that the peer gets it:
-    /// see `close_gracefully`.
+    /// Ready when the transport has taken all of it. The peer may still not receive it: see
+    /// `close_gracefully`.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().0.with(|engine| engine.poll_close(cx))
     }
 }
 
-/// The transport's descriptor. There is no `AsFd`, since the deadline task and the other half may
-/// use the transport. Keep it no longer than the stream. Reading from it or writing to it breaks
-/// the stream.
+/// The transport's descriptor. `AsFd` is not implemented, because the deadline task and the other
+/// half may use the transport. Use the descriptor no longer than the stream exists. Reading from it
+/// or writing to it breaks the stream.
 #[cfg(unix)]
 impl<H: Handle> std::os::fd::AsRawFd for Stream<H>
 where
@@ -343,9 +349,9 @@ where
     }
 }
 
-/// The transport's socket. There is no `AsSocket`, since the deadline task and the other half may
-/// use the transport. Keep it no longer than the stream. Reading from it or writing to it breaks
-/// the stream.
+/// The transport's socket. `AsSocket` is not implemented, because the deadline task and the other
+/// half may use the transport. Use the socket no longer than the stream exists. Reading from it or
+/// writing to it breaks the stream.
 #[cfg(windows)]
 impl<H: Handle> std::os::windows::io::AsRawSocket for Stream<H>
 where
