@@ -30,7 +30,7 @@
 //!     while !header.is_empty() || !body.is_empty() {
 //!         let sent = match header.is_empty() {
 //!             false => stream.send(header, SendFlags::MORE).map(|n| header = &header[n..]),
-//!             true => stream.send_bytes(&mut body, SendFlags::NONE).map(drop), // `body` is the rest
+//!             true => stream.send_bytes(&mut body, SendFlags::NONE).map(drop), // cuts `body`
 //!         };
 //!         match sent {
 //!             Err(error) if error.kind() == ErrorKind::WouldBlock => break, // until an event

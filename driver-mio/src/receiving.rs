@@ -31,7 +31,9 @@ impl<T: Transport> TlsStream<T> {
     /// # use std::{io::{self, ErrorKind}, time::{Duration, Instant}};
     /// # use mio::{Events, Poll};
     /// # use tls_cork_mio::TlsStream;
-    /// # fn example(mut stream: TlsStream, poll: &mut Poll, events: &mut Events) -> io::Result<()> {
+    /// # fn example(
+    /// #     mut stream: TlsStream, poll: &mut Poll, events: &mut Events,
+    /// # ) -> io::Result<()> {
     /// let limit = Instant::now() + Duration::from_secs(5);
     /// while Instant::now() < limit {
     ///     match stream.close_gracefully() {
