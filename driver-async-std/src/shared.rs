@@ -34,21 +34,24 @@ pub type WriteHalf<IO> = Stream<Share<IO, Writing>>;
 #[must_use = "futures do nothing unless spawned or polled"]
 pub struct DeadlineTask<IO>(tls_cork_engine::DeadlineTask<Io<IO>, Connection, Alarm>);
 
-/// Streams that become one for several tasks.
+/// Streams that become a stream for several tasks.
 impl<IO: AsyncRead + AsyncWrite + Unpin, Side> Stream<Own<IO, Side>> {
-    /// Halves for two tasks, of which the writing one has `send` and its like.
+    /// Splits the stream into halves for two tasks. The writing half has the `send` methods.
     ///
-    /// What the writing half holds is not released by a reading half that waits in another task.
+    /// A reading half that waits in another task does not release the bytes that the writing half
+    /// holds.
     pub fn into_split(self) -> (ReadHalf<IO>, WriteHalf<IO>) {
         self.into_shared().into_split()
     }
 
-    /// The same stream, and a future that makes its deadlines fire while nothing of it is polled.
+    /// Returns the stream and a future that fires its deadlines while nothing polls the stream
+    /// (R15). Spawn the future.
     ///
     /// ```no_run
-    /// # async fn example(stream: tls_cork_async_std::client::TlsStream<async_std::net::TcpStream>) {
+    /// # use tls_cork_async_std::client::TlsStream;
+    /// # async fn example(stream: TlsStream<async_std::net::TcpStream>) {
     /// let (stream, deadlines) = stream.with_deadline_task();
-    /// async_std::task::spawn(deadlines); // or smol::spawn(deadlines).detach(), or tokio::spawn(deadlines)
+    /// async_std::task::spawn(deadlines); // or smol::spawn(deadlines).detach()
     /// # }
     /// ```
     pub fn with_deadline_task(self) -> (SharedStream<IO>, DeadlineTask<IO>)
