@@ -46,7 +46,7 @@ pub trait Part {
 /// A part that reads.
 pub trait ReadingPart: Part {}
 
-/// An engine that one stream has to itself.
+/// The engine of one stream, without a lock.
 pub struct Own<IO, Side> {
     pub(crate) engine: Engine<IO>,
     side: PhantomData<Side>,

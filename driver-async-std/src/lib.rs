@@ -49,7 +49,7 @@
 //!   A stream that is closed and dropped can still lose bytes that the transport has taken: end it
 //!   with `close_gracefully`, which waits for the peer's end of the stream.
 //!
-//! # What differs from futures-rustls
+//! # Differences from futures-rustls
 //!
 //! - The rustls connection is not accessible, because it would accept plaintext past the cork.
 //!   `get_ref` and `into_inner` return a [`tls_cork::Connection`] in its place. It has getters of

@@ -16,7 +16,7 @@ use crate::io::Engine;
 
 /// The generic type behind the streams and halves of this crate. Programs name it by its aliases:
 ///
-/// | alias | what it is |
+/// | alias | type |
 /// | --- | --- |
 /// | [`client::TlsStream`](crate::client::TlsStream) | the client side of a TLS stream |
 /// | [`server::TlsStream`](crate::server::TlsStream) | the server side |

@@ -66,7 +66,7 @@
 //!   `Send + 'static`. Their deadlines fire when any operation is polled, and wake a read that
 //!   waits.
 //!
-//! # What differs from tokio-rustls
+//! # Differences from tokio-rustls
 //!
 //! - The transport is `Send + 'static`, or the stream is made by a `local` constructor.
 //! - The rustls connection is not accessible, because it would accept plaintext past the cork.

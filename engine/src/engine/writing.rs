@@ -22,7 +22,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     ///
     /// Returns the number of bytes accepted, from the front of `data`: all of them, unless the
     /// transport pushes back or they are more than about 256 KiB (R16). `Pending` if no byte can be
-    /// accepted, or if one poll's share has to leave before the write.
+    /// accepted, or if one poll's share must leave before the write.
     ///
     /// # Errors
     ///
