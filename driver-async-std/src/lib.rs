@@ -29,7 +29,7 @@
 //!
 //! - A write without flags leaves without a flush, in the call, as far as the transport takes it.
 //!   The rest leaves when any operation, such as a read, is polled after the transport has woken
-//!   the task, or without a poll if the stream has a [`DeadlineTask`].
+//!   the task. With a [`DeadlineTask`] it leaves without a poll.
 //! - `AsyncWrite` accepts nothing while the transport pushes back and bytes wait. A caller that
 //!   polls its stream only to write, such as `io::copy`, leaves at most the end of one write
 //!   waiting, and at most 64 KiB. The `send` methods accept up to
