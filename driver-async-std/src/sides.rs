@@ -99,7 +99,7 @@ impl<IO> TlsStream<IO> {
 }
 
 impl<IO: Socket> TlsStream<IO> {
-    /// Has sends carry `MSG_MORE` where more bytes follow:
+    /// Makes sends carry `MSG_MORE` where more bytes follow:
     /// [`Stream::with_msg_more`](crate::Stream::with_msg_more).
     pub fn with_msg_more(self) -> Self {
         match self {

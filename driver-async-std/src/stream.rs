@@ -245,7 +245,7 @@ impl<IO, Side> Stream<Own<IO, Side>> {
 
 /// Streams over a socket.
 impl<IO: Socket, Side> Stream<Own<IO, Side>> {
-    /// Has sends carry `MSG_MORE` of send(2) on Linux and Android when more bytes follow at once.
+    /// Makes sends carry `MSG_MORE` of send(2) on Linux and Android when more bytes follow at once.
     /// Does nothing on other platforms.
     ///
     /// The kernel then does not end a segment where a send ends in the middle of a large write.

@@ -21,7 +21,7 @@ use crate::handle::{Handle, Reads};
 #[inline]
 fn poll_in_budget<T>(cx: &mut Context<'_>, f: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     if !coop::has_budget_remaining() {
-        // Has the task woken for its next turn.
+        // Arranges a wake-up for the next turn of the task.
         let _unit = ready!(coop::poll_proceed(cx));
     }
     let done = ready!(f(cx));

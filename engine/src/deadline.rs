@@ -22,7 +22,7 @@ impl<T> Deadline<T> {
 }
 
 impl<T: Timer> Deadline<T> {
-    /// Has the waiting tasks woken at `at` at the latest, or now if `at` is past.
+    /// Wakes the waiting tasks at `at` at the latest, or now if `at` is past.
     pub(crate) fn wake_by(&mut self, now: Instant, at: Instant, wakers: &Wakers) {
         if self.armed.as_ref().is_some_and(|armed| now < armed.at() && armed.at() <= at) {
             return;

@@ -285,7 +285,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// Has the waiting tasks woken when the session is due.
+    /// Arms the timer for the time at which the session is due.
     fn wake_in_time(&mut self) {
         let now = T::now();
         match self.session.poll_timeout() {
