@@ -10,7 +10,7 @@ use rustls::{ServerConfig, ServerConnection};
 use tls_cork::{ConfigError, Connection, CorkConfig, server_without_early_data};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::io::{Handshake, Io};
+use crate::keeper::{Attended, Handshake};
 use crate::server::TlsStream;
 
 /// Makes server-side streams from one TLS configuration. Early data is refused, whatever the
@@ -64,7 +64,7 @@ impl TlsAcceptor {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: FnOnce(&mut ServerConnection),
     {
-        self.handshake(Io::attended(stream), f)
+        self.handshake(Attended::attended(stream), f)
     }
 
     /// As [`accept`](Self::accept), over a transport that need not be `Send` or `'static`.
@@ -75,7 +75,7 @@ impl TlsAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.handshake(Io::local(stream), |_| ())
+        self.handshake(Attended::local(stream), |_| ())
     }
 
     /// The configuration, with early data turned off.
@@ -83,7 +83,7 @@ impl TlsAcceptor {
         &self.config
     }
 
-    fn handshake<IO>(&self, io: Io<IO>, f: impl FnOnce(&mut ServerConnection)) -> Accept<IO> {
+    fn handshake<IO>(&self, io: Attended<IO>, f: impl FnOnce(&mut ServerConnection)) -> Accept<IO> {
         Accept(match ServerConnection::new(Arc::clone(&self.config)) {
             Ok(mut session) => {
                 f(&mut session);

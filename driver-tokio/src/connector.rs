@@ -12,7 +12,7 @@ use tls_cork::{ConfigError, Connection, CorkConfig, client_without_early_data};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::client::TlsStream;
-use crate::io::{Handshake, Io};
+use crate::keeper::{Attended, Handshake};
 
 /// Makes client-side streams from one TLS configuration. Early data is not offered, whatever the
 /// configuration allows.
@@ -61,7 +61,7 @@ impl TlsConnector {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: FnOnce(&mut ClientConnection),
     {
-        self.handshake(domain, Io::attended(stream), None, f)
+        self.handshake(domain, Attended::attended(stream), None, f)
     }
 
     /// As [`connect`](Self::connect), over a transport that need not be `Send` or `'static`.
@@ -73,7 +73,7 @@ impl TlsConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.handshake(domain, Io::local(stream), None, |_| ())
+        self.handshake(domain, Attended::local(stream), None, |_| ())
     }
 
     /// A connector that offers the protocols `alpn_protocols` in place of the configuration's
@@ -90,7 +90,7 @@ impl TlsConnector {
     fn handshake<IO>(
         &self,
         domain: ServerName<'static>,
-        io: Io<IO>,
+        io: Attended<IO>,
         alpn_protocols: Option<Vec<Vec<u8>>>,
         f: impl FnOnce(&mut ClientConnection),
     ) -> Connect<IO> {
@@ -131,7 +131,7 @@ impl TlsConnectorWithAlpn<'_> {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: FnOnce(&mut ClientConnection),
     {
-        self.connector.handshake(domain, Io::attended(stream), Some(self.alpn_protocols), f)
+        self.connector.handshake(domain, Attended::attended(stream), Some(self.alpn_protocols), f)
     }
 
     /// As [`TlsConnector::connect_local`].
@@ -139,7 +139,7 @@ impl TlsConnectorWithAlpn<'_> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.connector.handshake(domain, Io::local(stream), Some(self.alpn_protocols), |_| ())
+        self.connector.handshake(domain, Attended::local(stream), Some(self.alpn_protocols), |_| ())
     }
 }
 

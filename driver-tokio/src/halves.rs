@@ -4,7 +4,7 @@ use std::fmt;
 
 use tls_cork::Connection;
 
-use crate::handle::{Reading, Share, Writing};
+use crate::handle::{Own, Reading, Share, Side, Writing};
 use crate::{Stream, TlsStream};
 
 /// The reading half of a stream, for a task of its own.
@@ -15,6 +15,30 @@ pub type OwnedReadHalf<IO> = Stream<Share<IO, Reading>>;
 /// A half that is dropped does not close the stream;
 /// [`shutdown`](tokio::io::AsyncWrite::poll_shutdown) does.
 pub type OwnedWriteHalf<IO> = Stream<Share<IO, Writing>>;
+
+impl<IO, S: Side> Stream<Own<IO, S>> {
+    /// Splits the stream into halves for two tasks. The writing half has the `send` methods.
+    /// Deadlines fire as those of the stream.
+    ///
+    /// A reading half that waits in another task does not release the bytes that the writing half
+    /// holds.
+    pub fn into_split(self) -> (OwnedReadHalf<IO>, OwnedWriteHalf<IO>) {
+        let (reading, writing) = self.0.into_shares();
+        (Stream(reading), Stream(writing))
+    }
+}
+
+impl<IO> TlsStream<IO> {
+    /// Splits the stream into halves for two tasks.
+    ///
+    /// As [`Stream::into_split`](crate::Stream::into_split).
+    pub fn into_split(self) -> (OwnedReadHalf<IO>, OwnedWriteHalf<IO>) {
+        match self {
+            Self::Client(stream) => stream.into_split(),
+            Self::Server(stream) => stream.into_split(),
+        }
+    }
+}
 
 impl<IO> OwnedReadHalf<IO> {
     /// Joins the halves of a stream.

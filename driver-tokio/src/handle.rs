@@ -10,8 +10,7 @@ use std::task::{Context, Poll, ready};
 use tls_cork_engine::Shown;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::io::Engine;
-use crate::keeper::{Keeper, is_due, is_holding, runtime};
+use crate::keeper::{Engine, Keeper, is_due, is_holding, runtime};
 
 /// The way of a [`Stream`](crate::Stream) to its engine. Sealed.
 pub trait Handle {

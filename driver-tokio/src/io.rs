@@ -7,49 +7,30 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use tls_cork::Connection;
 use tls_cork_engine::Transport;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep_until};
 
-use crate::keeper::Attendance;
-use crate::socket::{SendMore, send_more};
-
-pub(crate) type Engine<IO> = tls_cork_engine::Engine<Io<IO>, Connection, Alarm>;
-pub(crate) type Handshake<IO> = tls_cork_engine::Handshake<Io<IO>, Alarm>;
+use crate::socket::SendMore;
 
 /// A transport, with functions that need more of its type than its traits.
-pub struct Io<IO> {
+pub struct Io<IO, A> {
     pub(crate) inner: IO,
     /// The send for bytes behind which more bytes wait; `None` unless the transport is a socket of
     /// the closed list.
-    send_more: Option<SendMore<IO>>,
-    /// `None` for a local stream.
-    pub(crate) attendance: Option<Attendance<IO>>,
+    pub(crate) send_more: Option<SendMore<IO>>,
+    /// Functions of the deadline task; `None` for a local stream.
+    pub(crate) attendance: Option<A>,
 }
 
-impl<IO> Io<IO> {
-    /// The transport of a stream whose deadlines fire only when it is polled.
-    pub(crate) fn local(inner: IO) -> Self {
-        Self { inner, send_more: None, attendance: None }
-    }
-}
-
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io<IO> {
-    /// The transport of a stream whose deadlines fire while nothing polls it (R15).
-    pub(crate) fn attended(inner: IO) -> Self {
-        Self { inner, send_more: send_more(), attendance: Some(Attendance::new()) }
-    }
-}
-
-impl<IO: fmt::Debug> fmt::Debug for Io<IO> {
+impl<IO: fmt::Debug, A> fmt::Debug for Io<IO, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Transport for Io<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin, A> Transport for Io<IO, A> {
     #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);

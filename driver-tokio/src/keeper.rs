@@ -8,21 +8,47 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tls_cork::Connection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use crate::io::Engine;
+use crate::io::{Alarm, Io};
+use crate::socket::send_more;
+
+pub(crate) type Attended<IO> = Io<IO, Attendance<IO>>;
+pub(crate) type Engine<IO> = tls_cork_engine::Engine<Attended<IO>, Connection, Alarm>;
+pub(crate) type Handshake<IO> = tls_cork_engine::Handshake<Attended<IO>, Alarm>;
+
+impl<IO> Attended<IO> {
+    /// The transport of a stream whose deadlines fire only when it is polled.
+    pub(crate) fn local(inner: IO) -> Self {
+        Self { inner, send_more: None, attendance: None }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Attended<IO> {
+    /// The transport of a stream whose deadlines fire while nothing polls it (R15).
+    pub(crate) fn attended(inner: IO) -> Self {
+        Self { inner, send_more: send_more(), attendance: Some(Attendance::new()) }
+    }
+}
 
 /// Functions for a transport that another task may use.
 ///
 /// They are function pointers in place of bounds, so that one stream type serves transports with
 /// and without `Send + 'static`.
-pub(crate) struct Attendance<IO> {
+pub struct Attendance<IO> {
     /// Spawns the task that fires the deadlines of the keeper's engine.
     spawn: fn(&Handle, &Arc<Keeper<IO>>) -> AbortHandle,
     /// [`Engine::release`].
     release: fn(&mut Engine<IO>, &mut Context<'_>),
+}
+
+impl<IO> fmt::Debug for Attendance<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attendance").finish_non_exhaustive()
+    }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Attendance<IO> {

@@ -14,7 +14,7 @@ use tls_cork_engine::{Reader, poll_alert};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Accept;
-use crate::io::{Handshake, Io};
+use crate::keeper::{Attended, Handshake};
 
 /// A future that reads the ClientHello, so that the program can choose a configuration by it.
 ///
@@ -36,14 +36,14 @@ use crate::io::{Handshake, Io};
 #[must_use = "futures do nothing unless polled"]
 pub struct LazyConfigAcceptor<IO> {
     acceptor: Acceptor,
-    io: Option<Io<IO>>,
+    io: Option<Attended<IO>>,
     alert: Option<(rustls::Error, AcceptedAlert)>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> LazyConfigAcceptor<IO> {
     /// Creates the future; `acceptor` parses the bytes that are read from `io`.
     pub fn new(acceptor: Acceptor, io: IO) -> Self {
-        Self { acceptor, io: Some(Io::local(io)), alert: None }
+        Self { acceptor, io: Some(Attended::local(io)), alert: None }
     }
 
     /// Returns the transport, for example after an error; `None` if a [`StartHandshake`] has it, or
@@ -149,7 +149,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         IO: Send + 'static,
         F: FnOnce(&mut ServerConnection),
     {
-        self.go_on(config, Io::attended, f)
+        self.go_on(config, Attended::attended, f)
     }
 
     /// As [`into_stream`](Self::into_stream), over a transport that need not be `Send` or
@@ -158,13 +158,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     /// The deadlines of such a stream fire as described at
     /// [`TlsConnector::connect_local`](crate::TlsConnector::connect_local).
     pub fn into_stream_local(self, config: Arc<ServerConfig>) -> Accept<IO> {
-        self.go_on(config, Io::local, |_| ())
+        self.go_on(config, Attended::local, |_| ())
     }
 
     fn go_on(
         self,
         config: Arc<ServerConfig>,
-        io: fn(IO) -> Io<IO>,
+        io: fn(IO) -> Attended<IO>,
         f: impl FnOnce(&mut ServerConnection),
     ) -> Accept<IO> {
         let config = server_without_early_data(config);

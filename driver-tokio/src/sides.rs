@@ -11,12 +11,11 @@ use tls_cork::{Connection, SendFlags, Stats};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handle::{Handle, Reads};
-use crate::io::Engine;
+use crate::keeper::Engine;
 use crate::polls::{
     poll_fill_buf, poll_read, poll_send, poll_send_all, poll_send_all_bytes, poll_send_bytes, poll_send_vectored,
     poll_write, poll_write_vectored,
 };
-use crate::{OwnedReadHalf, OwnedWriteHalf};
 
 /// The client side.
 pub mod client {
@@ -136,16 +135,6 @@ impl<IO> TlsStream<IO> {
         match self {
             Self::Client(stream) => stream.into_inner(),
             Self::Server(stream) => stream.into_inner(),
-        }
-    }
-
-    /// Splits the stream into halves for two tasks.
-    ///
-    /// As [`Stream::into_split`](crate::Stream::into_split).
-    pub fn into_split(self) -> (OwnedReadHalf<IO>, OwnedWriteHalf<IO>) {
-        match self {
-            Self::Client(stream) => stream.into_split(),
-            Self::Server(stream) => stream.into_split(),
         }
     }
 }

@@ -11,12 +11,11 @@ use tls_cork::{Connection, SendFlags, Stats};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handle::{Handle, Own, Reads, Side, Writes};
-use crate::io::Engine;
+use crate::keeper::Engine;
 use crate::polls::{
     poll_fill_buf, poll_read, poll_send, poll_send_all, poll_send_all_bytes, poll_send_bytes, poll_send_vectored,
     poll_write, poll_write_vectored,
 };
-use crate::{OwnedReadHalf, OwnedWriteHalf};
 
 /// The generic type behind the streams and halves of this crate. Programs name it by its aliases:
 ///
@@ -237,16 +236,6 @@ impl<IO, S: Side> Stream<Own<IO, S>> {
     pub fn into_inner(self) -> (IO, Connection) {
         let (io, session) = self.0.into_engine().into_parts();
         (io.inner, session)
-    }
-
-    /// Splits the stream into halves for two tasks. The writing half has the `send` methods.
-    /// Deadlines fire as those of the stream.
-    ///
-    /// A reading half that waits in another task does not release the bytes that the writing half
-    /// holds.
-    pub fn into_split(self) -> (OwnedReadHalf<IO>, OwnedWriteHalf<IO>) {
-        let (reading, writing) = self.0.into_shares();
-        (Stream(reading), Stream(writing))
     }
 }
 

@@ -33,13 +33,14 @@ use tls_cork_report::{self as report, OutArgs};
 
 mod pictures;
 pub mod receiver;
+mod seat;
 pub mod sender;
 pub mod stacks;
 mod table;
 pub mod traffic;
 
 use receiver::{Job, Received, SUITE};
-use sender::Sent;
+use seat::Sent;
 use stacks::StackName;
 use traffic::Pattern;
 

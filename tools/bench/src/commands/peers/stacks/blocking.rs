@@ -2,7 +2,8 @@
 
 use std::io::{self, BufWriter, Write};
 
-use super::{BUFFER, Stack};
+use super::BUFFER;
+use crate::commands::peers::seat::Stack;
 use crate::shared::socket::Counters;
 
 /// A TLS stream over a blocking socket.

@@ -7,7 +7,7 @@ use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 use tls_cork::MAX_RECORD_SIZE;
 
 use super::{Link, Stack, now};
-use crate::commands::peers::sender::Seat;
+use crate::commands::peers::seat::Seat;
 use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 

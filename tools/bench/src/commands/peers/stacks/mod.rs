@@ -17,9 +17,8 @@ use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tls_cork::{CorkConfig, MAX_RECORD_SIZE};
 
-use super::sender::Seat;
+use super::seat::{Seat, Stack};
 use crate::shared::endpoint::Endpoint;
-use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 use tls_cork_programs::Failure;
 use tls_cork_programs::tls::SERVER_NAMES;
@@ -163,23 +162,6 @@ impl fmt::Display for StackName {
         let name = self.to_possible_value();
         f.pad(name.as_ref().map_or("", |value| value.get_name()))
     }
-}
-
-/// A connection of some stack, its handshake done.
-///
-/// Blocking stacks never wait in the sense of async: their futures are ready at the first poll.
-pub(super) trait Stack {
-    /// Hands over one piece; `last` for the last of a burst.
-    async fn write(&mut self, piece: &'static [u8], last: bool) -> io::Result<()>;
-
-    /// Returns when the transport has taken everything.
-    async fn flush(&mut self) -> io::Result<()>;
-
-    /// Ends the session properly.
-    async fn close(&mut self) -> io::Result<()>;
-
-    /// What the transport counted so far.
-    fn counters(&self) -> Counters;
 }
 
 /// How users of an async TLS stream write.

@@ -6,7 +6,7 @@ use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVersion};
 
 use super::blocking::{Buffered, Session, Unbuffered};
 use super::{Link, now};
-use crate::commands::peers::sender::Seat;
+use crate::commands::peers::seat::Seat;
 use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 use tls_cork_programs::tls::SERVER_NAMES;

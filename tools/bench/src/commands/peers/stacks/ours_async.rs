@@ -9,9 +9,10 @@ use tls_cork::SendFlags;
 use tls_cork_async_std::TlsConnector;
 use tls_cork_async_std::client::TlsStream;
 
+use super::Link;
 use super::counted::Counted;
-use super::{Link, Stack};
-use crate::commands::peers::sender::Seat;
+use crate::commands::peers::seat::Seat;
+use crate::commands::peers::seat::Stack;
 use crate::shared::socket::Counters;
 use tls_cork_programs::tls::{self, TlsVersion};
 

@@ -7,7 +7,7 @@ use tls_cork::SendFlags;
 use tls_cork_mio::TlsStream;
 
 use super::{Link, Stack, now};
-use crate::commands::peers::sender::Seat;
+use crate::commands::peers::seat::Seat;
 use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 use tls_cork_programs::tls::{self, TlsVersion};

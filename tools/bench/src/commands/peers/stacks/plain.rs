@@ -6,7 +6,7 @@ use tls_cork_mio::Transport;
 
 use super::vectored::Pieces;
 use super::{Link, Stack, now};
-use crate::commands::peers::sender::Seat;
+use crate::commands::peers::seat::Seat;
 use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 

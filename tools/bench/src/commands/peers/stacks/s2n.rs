@@ -10,7 +10,7 @@ use tokio::io::BufWriter;
 
 use super::tokio::{Tokio, Transport, block_on, transport};
 use super::{BUFFER, Link, Way};
-use crate::commands::peers::sender::Seat;
+use crate::commands::peers::seat::Seat;
 use tls_cork_programs::tls::SERVER_NAMES;
 
 pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {

@@ -7,7 +7,7 @@ use rustls::{ClientConnection, Stream, StreamOwned};
 use super::blocking::{Buffered, Session, Unbuffered};
 use super::vectored::Pieces;
 use super::{Link, Stack, now};
-use crate::commands::peers::sender::Seat;
+use crate::commands::peers::seat::Seat;
 use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 use tls_cork_programs::tls::{self, TlsVersion};

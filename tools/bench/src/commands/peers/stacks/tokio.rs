@@ -10,7 +10,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::counted::Counted;
 use super::{BUFFER, Link, Stack, Way};
-use crate::commands::peers::sender::Seat;
+use crate::commands::peers::seat::Seat;
 use crate::shared::socket::Counters;
 use tls_cork_programs::tls::{self, TlsVersion};
 
