@@ -175,10 +175,7 @@ impl Figure {
     /// with its interval. What is level with ours is drawn as long as ours. Two digits: no bar shows
     /// more than is known.
     pub(crate) fn beside(&self, ours: &Self) -> Option<Median> {
-        let rounded = |figure: f64| {
-            let unit = 10_f64.powf(figure.abs().max(f64::MIN_POSITIVE).log10().floor() - 1.0);
-            (figure / unit).round() * unit
-        };
+        let rounded = |figure: f64| format!("{figure:.1e}").parse().unwrap_or(figure);
         let (own, theirs) = (ours.theirs?, self.theirs?);
         match self.ratio {
             _ if std::ptr::eq(self, ours) || self.verdict == Verdict::Level => Median::of([rounded(own)]),

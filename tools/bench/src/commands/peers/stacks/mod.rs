@@ -1,7 +1,7 @@
 //! The stacks, each written as its users write.
 //!
-//! A new stack is a name in [`StackName`], a module with a connection and its [`Stack`], and a line
-//! in [`run`].
+//! A new stack is a name in [`StackName`], a module with a connection and its `Stack`, and a line
+//! in `run`.
 
 use std::fmt;
 use std::future::Future;
