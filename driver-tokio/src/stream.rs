@@ -23,7 +23,7 @@ use crate::polls::{
 /// | --- | --- |
 /// | [`client::TlsStream`](crate::client::TlsStream) | the client side of a TLS stream |
 /// | [`server::TlsStream`](crate::server::TlsStream) | the server side |
-/// | [`OwnedReadHalf`], [`OwnedWriteHalf`] | the halves of a stream, for two tasks |
+/// | [`OwnedReadHalf`](crate::OwnedReadHalf), [`OwnedWriteHalf`](crate::OwnedWriteHalf) | the halves of a stream, for two tasks |
 ///
 /// The enum [`TlsStream`](crate::TlsStream) is either side.
 pub struct Stream<H>(pub(crate) H);
