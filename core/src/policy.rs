@@ -184,7 +184,7 @@ impl<S: Seal> CorkPolicy<S> {
     }
 
     /// Whether the stream is corked: by [`cork`](Self::cork), or since its start
-    /// ([`CorkConfig::corked`]).
+    /// ([`CorkConfig::corked`](crate::CorkConfig::corked)).
     pub fn is_corked(&self) -> bool {
         self.hold.is_corked()
     }

@@ -70,7 +70,7 @@ impl Connection {
     }
 
     /// Whether the stream is corked: by [`cork`](Self::cork), or since its start
-    /// ([`CorkConfig::corked`]).
+    /// ([`CorkConfig::corked`](crate::CorkConfig::corked)).
     pub fn is_corked(&self) -> bool {
         self.policy.is_corked()
     }
