@@ -12,8 +12,7 @@ use std::{collections::VecDeque, error::Error};
 
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token};
-use tls_cork::SendFlags;
-use tls_cork_mio::TlsStream;
+use tls_cork_mio::{SendFlags, TlsStream};
 
 pub(crate) struct Peer {
     pub(crate) stream: TlsStream,
