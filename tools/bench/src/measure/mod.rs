@@ -172,8 +172,8 @@ impl Figure {
     }
 
     /// As a bar beside that of `ours`, the figure of the A/A row: ours over the ratio within pairs,
-    /// with its interval. What is level with ours is drawn as long as ours. Two digits: no bar shows
-    /// more than is known.
+    /// with its interval. What is level with ours is drawn as long as ours. Two digits: no bar
+    /// shows more than is known.
     pub(crate) fn beside(&self, ours: &Self) -> Option<Median> {
         let rounded = |figure: f64| format!("{figure:.1e}").parse().unwrap_or(figure);
         let (own, theirs) = (ours.theirs?, self.theirs?);

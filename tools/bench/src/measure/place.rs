@@ -80,39 +80,10 @@ impl Pace {
     }
 }
 
-/// A wait of known length that takes CPU time.
-#[derive(Debug, Clone, Copy)]
-pub struct Spin {
-    steps_per_ns: f64,
-}
-
-impl Default for Spin {
-    /// Finds out how long a step takes: the fastest of some attempts.
-    fn default() -> Self {
-        const STEPS: u64 = 100_000;
-        let attempt = |_| {
-            let begin = thread_cpu_ns();
-            steps(STEPS);
-            thread_cpu_ns() - begin
-        };
-        let fastest = (0..20).map(attempt).min().unwrap_or(1).max(1);
-        Self { steps_per_ns: STEPS as f64 / fastest as f64 }
-    }
-}
-
-impl Spin {
-    /// Takes `ns` nanoseconds.
-    pub fn spin(&self, ns: f64) {
-        steps((ns * self.steps_per_ns) as u64);
-    }
-}
-
-/// Each step needs the one before it, so that none is left out.
-fn steps(count: u64) {
-    let mut x = 1_u64;
-    for _ in 0..count {
-        x = black_box(x.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    }
+/// Takes so much CPU time. By the clock: counted steps take twice as long behind a sleep.
+pub fn spin(time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {}
 }
 
 #[cfg(test)]
@@ -125,7 +96,7 @@ mod tests {
         thread::sleep(Duration::from_millis(20));
         assert!(first > 0 && monotonic_ns() - first >= 20_000_000);
         assert!(thread_cpu_ns() - cpu < 20_000_000);
-        steps(1000);
+        spin(Duration::from_micros(100));
         assert!(thread_cpu_ns() > cpu);
     }
 

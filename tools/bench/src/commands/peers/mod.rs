@@ -75,8 +75,8 @@ pub struct PeersArgs {
     /// Stacks to compare with ours; may be given more than once [default: all that are built in].
     #[arg(long, value_enum)]
     pub stack: Vec<StackName>,
-    /// Waste so much CPU time on each burst of a stack, as in `rustls-vec=5%`; of ours, in the
-    /// second connection of the A/A row.
+    /// Waste at least so much CPU time on each burst of a stack, as in `rustls-vec=5%`; of ours, in
+    /// the second connection of the A/A row.
     #[arg(long, value_name = "STACK=N%", hide = true, value_parser = parse_handicap)]
     pub handicap: Option<(StackName, f64)>,
     /// Print one JSON array with every slice instead of the tables; both of a pair follow each
@@ -276,8 +276,11 @@ impl Bench<'_> {
         Ok(room)
     }
 
+    /// Connects in random order: what comes of being first or last is nobody's for long.
     fn connect(&mut self, number: u32, seats: &[StackName]) -> Result<Room, Failure> {
-        let stacks = seats.iter().map(|stack| format!("--stack={stack}"));
+        let mut order: Vec<usize> = (0..seats.len()).collect();
+        self.rng.shuffle(&mut order);
+        let stacks = order.iter().map(|&seat| format!("--stack={}", seats[seat]));
         let mut command = Command::new(children::ourselves()?);
         command.arg("peers-receive").arg("--certs").arg(self.certs).args(stacks.clone());
         let processor = |which: u32| format!("--processor={}", which % 2);
@@ -288,7 +291,8 @@ impl Bench<'_> {
         command.arg(self.certs.join(tls::CA_CERT)).arg(format!("--max-hold-ms={}", self.args.max_hold_ms));
         let mut sender = Attendant::start(command.args(stacks).arg(processor(number + 1)), "sender")?;
         sender.hear()?;
-        Ok(Room { receiver, sender, seats: seats.to_vec(), rng: self.rng.fork(), amounts: HashMap::new() })
+        let (seats, rng) = (seats.to_vec(), self.rng.fork());
+        Ok(Room { receiver, sender, seats, order, rng, amounts: HashMap::new() })
     }
 
     /// Finds the size of everyone's slices, and the rate that is the same for all.
@@ -303,17 +307,15 @@ impl Bench<'_> {
                 let rate = loop {
                     // The fastest of three: whatever else runs may interrupt any of them for longer
                     // than a slice.
-                    let (mut seconds, mut cpu_ns) = (f64::INFINITY, u64::MAX);
+                    let mut seconds = f64::INFINITY;
                     for _ in 0..3 {
                         let (sent, received) = room.exchange(contender, Amount::of(bursts))?;
                         let end_ns = sent.end_ns.max(received.last_ns);
                         seconds = seconds.min(end_ns.saturating_sub(sent.start_ns).max(1) as f64 / 1e9);
-                        cpu_ns = cpu_ns.min(sent.cpu_ns);
                     }
                     if seconds > full / 2.0 {
                         let rate = bursts as f64 / seconds;
-                        let spin_ns = self.handicap(stack) * cpu_ns as f64 / bursts as f64;
-                        let amount = Amount { spin_ns, ..Amount::of((rate * full).ceil() as u64) };
+                        let amount = Amount::of((rate * full).ceil() as u64);
                         self.amounts.insert((stack, pattern, Load::Full), amount);
                         break rate;
                     }
@@ -323,22 +325,23 @@ impl Bench<'_> {
             }
             let interval = Duration::from_secs_f64(1.0 / (slowest * SHARE));
             let bursts = (paced / interval.as_secs_f64()).ceil().max(4.0) as u64;
-            for (seat, &stack) in stacks.iter().enumerate() {
-                let mut amount = Amount { interval: Some(interval), ..Amount::of(bursts) };
-                if self.handicap(stack) > 0.0 {
-                    let contender = Contender { seat, pattern, load: Load::Fixed };
-                    let (sent, _) = room.exchange(contender, amount)?;
-                    amount.spin_ns = self.handicap(stack) * sent.cpu_ns as f64 / bursts as f64;
-                }
+            for &stack in stacks {
+                let amount = Amount { interval: Some(interval), ..Amount::of(bursts) };
                 self.amounts.insert((stack, pattern, Load::Fixed), amount);
             }
         }
+        room.amounts.clone_from(&self.amounts);
+        for ((stack, pattern, load), amount) in &mut self.amounts {
+            let Some((_, share)) = self.args.handicap.filter(|handicap| handicap.0 == *stack) else { continue };
+            let seat = stacks.iter().position(|other| other == stack).unwrap_or(0);
+            let mut cpu_us = Vec::new();
+            for _ in 0..5 {
+                let slice = room.slice(&Contender { seat, pattern: *pattern, load: *load })?;
+                cpu_us.push(slice.sender_cpu_us * pattern.shape().burst as f64);
+            }
+            amount.spin_ns = share * Median::of(cpu_us).map_or(0.0, |cpu_us| cpu_us.median) * 1e3;
+        }
         room.end()
-    }
-
-    /// The share of CPU time that a rival is to waste.
-    fn handicap(&self, stack: StackName) -> f64 {
-        self.args.handicap.filter(|handicap| handicap.0 == stack).map_or(0.0, |handicap| handicap.1)
     }
 }
 
@@ -347,6 +350,8 @@ struct Room {
     receiver: Attendant,
     sender: Attendant,
     seats: Vec<StackName>,
+    /// Which seat each connection belongs to.
+    order: Vec<usize>,
     amounts: HashMap<(StackName, Pattern, Load), Amount>,
     rng: Rng,
 }
@@ -406,13 +411,14 @@ impl Room {
     /// One job at both ends.
     fn exchange(&mut self, contender: Contender, amount: Amount) -> Result<(Sent, Received), Failure> {
         let Amount { bursts, interval, spin_ns } = amount;
-        let Contender { seat, pattern, .. } = contender;
+        let pattern = contender.pattern;
+        let seat = self.order.iter().position(|&seat| seat == contender.seat).unwrap_or(0);
         let interval_ns = interval.map(|interval| interval.as_nanos() as u64);
         let job = Job { seat, pattern, bursts, interval_ns, place: self.rng.u64(..), spin_ns };
         let line = serde_json::json!(job).to_string();
         self.receiver.tell(&line)?;
         self.sender.tell(&line)?;
-        let stack = self.seats[seat];
+        let stack = self.seats[contender.seat];
         let fail = |end: &str, why: &dyn std::fmt::Display| Failure::new("read report", format!("{end} {stack}"), why);
         // The sender first: without it the receiver might wait for ever.
         let sent: Sent = serde_json::from_str(&self.sender.hear()?).map_err(|e| fail("sender", &e))?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::receiver::Job;
 use super::traffic::Content;
-use crate::measure::place::{self, Pace, Spin, monotonic_ns, thread_cpu_ns};
+use crate::measure::place::{self, Pace, monotonic_ns, thread_cpu_ns};
 use crate::shared::socket::Counters;
 use tls_cork_programs::Failure;
 
@@ -53,7 +53,6 @@ pub(super) struct Sent {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) content: &'static Content,
-    pub(super) spin: Spin,
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) done: mpsc::Sender<Result<Sent, Failure>>,
 }
@@ -85,6 +84,7 @@ impl Seat {
         let mut offset = start;
         let before = stack.counters();
         let pace = job.interval_ns.map(|ns| Pace::new(Duration::from_nanos(ns)));
+        let spin = Duration::from_nanos(job.spin_ns as u64);
         sent.start_ns = monotonic_ns();
         let mut cpu = thread_cpu_ns();
         for burst in 0..job.bursts {
@@ -95,8 +95,8 @@ impl Seat {
                 sent.sent_ns.push(monotonic_ns());
                 cpu = thread_cpu_ns();
             }
-            if job.spin_ns > 0.0 {
-                self.spin.spin(job.spin_ns);
+            if !spin.is_zero() {
+                place::spin(spin);
             }
             for message in 1..=shape.burst {
                 for (piece, &len) in shape.pieces.iter().enumerate() {

@@ -17,7 +17,7 @@ use super::receiver::{Job, say};
 use super::seat::Seat;
 use super::stacks::{self, Link, StackName};
 use super::traffic::Content;
-use crate::measure::place::{self, Spin, deeper};
+use crate::measure::place::{self, deeper};
 use crate::shared::arguments::max_hold_parser;
 use crate::shared::endpoint::Endpoint;
 use tls_cork_programs::Failure;
@@ -53,7 +53,6 @@ pub fn run(args: &SendArgs) -> Result<(), Failure> {
     let link = Arc::new(Link { endpoint: args.connect.clone(), ca: args.ca.clone(), cork });
     // For as long as the process: a stack may keep what it is given.
     let content: &'static Content = Box::leak(Box::default());
-    let spin = Spin::default();
     let (done, reports) = mpsc::channel();
     let gone = || Failure::new("send", &args.connect, "a sender ended without a word");
     let hear = || reports.recv().unwrap_or_else(|_| Err(gone()));
@@ -64,7 +63,7 @@ pub fn run(args: &SendArgs) -> Result<(), Failure> {
         let frames = Rng::new().u32(0..40);
         thread::spawn(move || {
             let _ballast = place::ballast(&mut Rng::new());
-            let seat = Seat { content, spin, jobs, done: done.clone() };
+            let seat = Seat { content, jobs, done: done.clone() };
             let ended = deeper(frames, Box::new(|| stacks::run(stack, &link, seat)));
             // If this fails, the process is about to end.
             let _ = ended.map_err(|failure| done.send(Err(failure)));
