@@ -148,11 +148,11 @@ fn the_quick_grid_has_every_strategy_at_every_size() {
                     && cell.queue_depth == depth
                     && cell.requests > 0
             });
-            assert_eq!(rounds.count(), 3, "{strategy}, {block_size} B, depth {depth}");
+            assert_eq!(rounds.count(), 6, "{strategy}, {block_size} B, depth {depth}");
         }
     }
     let file = std::fs::read_to_string(dir.path().join("grid.csv")).expect("a CSV file");
-    assert_eq!(file.lines().count(), 1 + slices.len() / 3, "a header, and a row for each strategy and size: {file}");
+    assert_eq!(file.lines().count(), 1 + slices.len() / 6, "a header, and a row for each strategy and size: {file}");
     let picture = std::fs::read_to_string(dir.path().join("grid.svg")).expect("an SVG file");
     assert!(STRATEGIES.iter().all(|strategy| picture.contains(strategy)), "{picture}");
 }
