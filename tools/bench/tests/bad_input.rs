@@ -222,7 +222,7 @@ fn a_typing_mistake_is_answered_with_what_may_have_been_meant() {
     let cases: [(&[&str], &str); 4] = [
         (&["--qiuck"], "'--quick'"),
         (&["simulat"], "'simulate'"),
-        (&["compare", "--rusn=3"], "'--runs'"),
+        (&["compare", "--secnods=3"], "'--seconds'"),
         (&["nbd", "--strategy=vektored"], "'vectored'"),
     ];
     for (args, meant) in cases {
