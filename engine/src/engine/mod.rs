@@ -242,7 +242,9 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     fn wait_to_read<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         // A reader in another task is no reason to release what a writer gathers: that reader waits
         // all the time.
-        if self.holder.as_ref().is_some_and(|holder| holder.will_wake(cx.waker())) {
+        // A clone is compared with a clone: the compiler may give a clone another vtable than the
+        // original has, as in release builds of tokio's `block_on`.
+        if self.holder.as_ref().is_some_and(|holder| holder.will_wake(&cx.waker().clone())) {
             self.session.handle_read_wait(T::now());
         }
         self.wakers.register(Role::Reader, cx.waker());
