@@ -47,6 +47,11 @@ impl Guarded {
         Err(Failure::new("run program", &self.name, format!("{ended}: {said}")))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.lock().id()
+    }
+
     /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
         self.child.lock().try_wait().map_err(|e| Failure::new("wait for program", &self.name, e))

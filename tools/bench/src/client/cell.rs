@@ -33,6 +33,9 @@ pub struct Cell {
     pub cpu_user_s: f64,
     /// CPU time in the kernel, on behalf of the client.
     pub cpu_sys_s: f64,
+    /// CPU time of the server, user and system, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_cpu_s: Option<f64>,
     /// Everything has been read back, and was the same.
     pub verified: bool,
 }
@@ -56,6 +59,7 @@ impl Cell {
             wire_bytes: measured.counters.wire_bytes,
             cpu_user_s: measured.cpu.user.as_secs_f64(),
             cpu_sys_s: measured.cpu.sys.as_secs_f64(),
+            server_cpu_s: None,
             verified: measured.verified,
         }
     }

@@ -3,7 +3,8 @@
 //! [`crate::measure`] decides who writes when. A sitting has one process with all connections, two
 //! for each row; the server is the same throughout. A slice ends when all its requests are
 //! answered. fio cannot pause: each of its slices is a run of its own, of which it reports the
-//! writing alone. CPU time is that of the client's process. Counts of records and sends depend on
+//! writing alone. CPU time is that of the client's process, and beside it that of the server's, which
+//! serves one connection at a time. Counts of records and sends depend on
 //! how many answers the server sends together; `peers` has exact ones.
 
 use std::io::{self, BufRead};
@@ -71,7 +72,7 @@ pub struct CompareArgs {
 }
 
 /// The columns of `compare.csv`, and of the table.
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 15] = [
     Column { csv: "block_size_bytes", title: "block", kind: Kind::Count, about: "Payload of each write." },
     Column { csv: "queue_depth", title: "depth", kind: Kind::Count, about: "Requests kept outstanding." },
     text("contender", "contender", "Who writes, and how it flushes."),
@@ -81,6 +82,9 @@ const COLUMNS: [Column; 12] = [
     figure("cpu_us_per_request", "CPU µs", 2, "CPU µs of the client for each write, user and system."),
     ratio("cpu_ratio"),
     verdict("cpu_verdict", "CPU"),
+    figure("server_cpu_us_per_request", "server µs", 2, "CPU µs of the server for each write."),
+    ratio("server_cpu_ratio"),
+    verdict("server_cpu_verdict", "server"),
     figure("requests_per_s", "requests/s", 0, "Writes answered per second."),
     ratio("speed_ratio"),
     verdict("speed_verdict", "speed"),
@@ -137,6 +141,7 @@ struct Standing {
     records_per_request: Option<f64>,
     sends_per_request: Option<f64>,
     cpu_us_per_request: Figure,
+    server_cpu_us_per_request: Figure,
     requests_per_s: Figure,
 }
 
@@ -212,6 +217,7 @@ impl Surroundings {
         command.arg("compare-clients").arg("--ca").arg(self.dir.path().join(tls::CA_CERT));
         command.arg(format!("--with-tls={}", self.with_tls.port));
         command.arg(format!("--without-tls={}", self.without_tls.port)).arg(format!("--processor={number}"));
+        command.args([&self.with_tls, &self.without_tls].map(|server| format!("--server={}", server.id())));
         let own = seats.iter().filter(|seat| **seat != Contender::Fio);
         command.args(own.map(|seat| format!("--seat={}", seat.name())));
         let mut process = Attendant::start(&mut command, "clients of compare")?;
@@ -267,6 +273,9 @@ pub struct ClientArgs {
     /// Where another nbdkit listens.
     #[arg(long)]
     without_tls: u16,
+    /// Process ids of both.
+    #[arg(long)]
+    server: Vec<u32>,
     /// PEM file with the CA certificate.
     #[arg(long)]
     ca: PathBuf,
@@ -314,8 +323,12 @@ pub fn serve(args: &ClientArgs) -> Result<(), Failure> {
         };
         load::slice(link, facts, &load(WARM_UP))?;
         let load = load(SLICE);
+        let tls = matches!(seat, Contender::Tls(_));
+        let server_cpu_ns = || args.server.get(usize::from(!tls)).and_then(|&id| place::process_cpu_ns(id));
+        let before = server_cpu_ns();
         let measured = load::slice(link, facts, &load)?;
-        let cell = Cell::new(&seat.name(), matches!(seat, Contender::Tls(_)), &load, &measured);
+        let mut cell = Cell::new(&seat.name(), tls, &load, &measured);
+        cell.server_cpu_s = server_cpu_ns().zip(before).map(|(after, before)| (after - before) as f64 / 1e9);
         report::print(&serde_json::json!(cell).to_string())?;
     }
     links.into_iter().try_for_each(|(_, (link, _))| load::finish(link))
@@ -323,6 +336,10 @@ pub fn serve(args: &ClientArgs) -> Result<(), Failure> {
 
 fn cpu_us(cell: &Cell) -> f64 {
     (cell.cpu_user_s + cell.cpu_sys_s) * 1e6 / cell.requests as f64
+}
+
+fn server_cpu_us(cell: &Cell) -> Option<f64> {
+    cell.server_cpu_s.map(|seconds| seconds * 1e6 / cell.requests as f64)
 }
 
 fn standing(contender: Contender, pairs: &[Pair<Cell>]) -> Option<Standing> {
@@ -336,6 +353,7 @@ fn standing(contender: Contender, pairs: &[Pair<Cell>]) -> Option<Standing> {
         records_per_request: middle(Cell::records_per_request).filter(|_| records),
         sends_per_request: middle(Cell::sends_per_request).filter(|_| counts),
         cpu_us_per_request: Figure::of(pairs, Better::Less, |cell| Some(cpu_us(cell))),
+        server_cpu_us_per_request: Figure::of(pairs, Better::Less, server_cpu_us),
         requests_per_s: Figure::of(pairs, Better::More, |cell| Some(cell.requests_per_s)),
     })
 }
@@ -347,6 +365,7 @@ fn report(standings: &[Standing]) -> Report {
         row.extend([Value::Text(standing.contender.clone()), Value::Count(standing.pairs as u64)]);
         row.extend([standing.records_per_request, standing.sends_per_request].map(number));
         row.extend(standing.cpu_us_per_request.values());
+        row.extend(standing.server_cpu_us_per_request.values());
         row.extend(standing.requests_per_s.values());
         report.row(row);
     }
@@ -382,6 +401,7 @@ fn words(standings: &[Standing]) -> String {
     let mut text = String::new();
     for (what, word) in [
         ("CPU for each request", (|s: &Standing| s.cpu_us_per_request.verdict) as fn(&Standing) -> Verdict),
+        ("CPU of the server for each request", |s| s.server_cpu_us_per_request.verdict),
         ("Requests per second", |s| s.requests_per_s.verdict),
     ] {
         for &name in &names {

@@ -219,6 +219,7 @@ mod tests {
             wire_bytes: 0,
             cpu_user_s: 0.0,
             cpu_sys_s: 0.0,
+            server_cpu_s: None,
             verified: false,
         };
         rates.iter().map(cell).collect()

@@ -22,6 +22,12 @@ pub fn thread_cpu_ns() -> u64 {
     read(ClockId::CLOCK_THREAD_CPUTIME_ID)
 }
 
+/// CPU time of all threads of a process, user and system, in nanoseconds; `None` when it has ended.
+#[must_use]
+pub fn process_cpu_ns(id: u32) -> Option<u64> {
+    ClockId::pid_cpu_clock_id(Pid::from_raw(i32::try_from(id).ok()?)).ok().map(read)
+}
+
 fn read(clock: ClockId) -> u64 {
     // It cannot fail on Linux; zero would show at once.
     clock_gettime(clock).map_or(0, |time| {
@@ -98,6 +104,7 @@ mod tests {
         assert!(thread_cpu_ns() - cpu < 20_000_000);
         spin(Duration::from_micros(100));
         assert!(thread_cpu_ns() > cpu);
+        assert!(process_cpu_ns(std::process::id()).is_some_and(|process| process > cpu));
     }
 
     #[test]

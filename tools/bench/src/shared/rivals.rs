@@ -58,7 +58,7 @@ pub fn home() -> Result<TemporaryCertificates, Failure> {
 /// A running nbdkit.
 #[derive(Debug)]
 pub struct Nbdkit {
-    _child: Guarded,
+    child: Guarded,
     /// Where it listens on 127.0.0.1.
     pub port: u16,
 }
@@ -103,7 +103,12 @@ impl Nbdkit {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        Ok(Self { _child: child, port })
+        Ok(Self { child, port })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 }
 
@@ -184,6 +189,7 @@ pub(crate) fn read_fio_report(stdout: &[u8], block_size: u32, queue_depth: u32) 
         wire_bytes: 0,
         cpu_user_s: job.usr_cpu / 100.0 * seconds,
         cpu_sys_s: job.sys_cpu / 100.0 * seconds,
+        server_cpu_s: None,
         verified: false,
     })
 }

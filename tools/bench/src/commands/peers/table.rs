@@ -155,7 +155,11 @@ pub(super) fn markdown(standings: &[Standing]) -> String {
         move |s: &Standing| {
             // A limit is no rival.
             let word = if s.stack.uses_tls() { choice(s).verdict.to_string() } else { String::new() };
-            choice(s).ratio.map_or_else(String::new, |ratio| format!("{:.2} {word}", ratio.median))
+            choice(s).ratio.map_or_else(String::new, |ratio| match s.is_ours() {
+                // What no other row of the column can show.
+                true => format!("{:.2} ({:.2}–{:.2}) {word}", ratio.median, ratio.min, ratio.max),
+                false => format!("{:.2} {word}", ratio.median),
+            })
         }
     };
     let mut text = overview(standings, Load::Fixed, "records / sends / reads for each message", counts);
