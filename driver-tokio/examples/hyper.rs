@@ -22,7 +22,7 @@ use tls_cork_tokio::{TlsAcceptor, TlsConnector};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The time limit of a handshake: tls-cork has none.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);

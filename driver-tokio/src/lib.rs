@@ -107,6 +107,9 @@
 //! `aws-lc-rs`, `ring`, `fips`, `tls12`, `logging`: the features of rustls with these names. No
 //! crypto provider is enabled by default.
 //!
+//! `hyper-util`: `HttpsConnector` for the client of hyper-util, and hyper-util's `Connection` for
+//! client streams. hyper's server needs no feature: it takes a stream in a `TokioIo`.
+//!
 //! This crate re-exports [`rustls`], [`pki_types`], [`bytes`] and [`tls_cork`], and three types of
 //! the core: [`SendFlags`], [`CorkConfig`], [`Stats`].
 
@@ -114,6 +117,8 @@ mod acceptor;
 mod connector;
 mod halves;
 mod handle;
+#[cfg(feature = "hyper-util")]
+mod https;
 mod io;
 mod keeper;
 mod lazy;
@@ -126,6 +131,8 @@ pub use acceptor::{Accept, FallibleAccept, TlsAcceptor};
 pub use bytes;
 pub use connector::{Connect, FallibleConnect, TlsConnector, TlsConnectorWithAlpn};
 pub use halves::{IntoInnerError, OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+#[cfg(feature = "hyper-util")]
+pub use https::HttpsConnector;
 pub use lazy::{LazyConfigAcceptor, StartHandshake};
 pub use rustls;
 pub use rustls::pki_types;
