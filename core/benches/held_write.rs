@@ -123,5 +123,7 @@ impl Seal for Sink {
         Ok(taken)
     }
 
-    fn close_notify(&mut self) {}
+    fn close_notify(&mut self) -> Result<(), SealError> {
+        Ok(())
+    }
 }

@@ -235,7 +235,8 @@ impl<S: Seal> CorkPolicy<S> {
         let discarded = self.discard();
         self.state = State::Closed;
         if discarded == 0 {
-            self.outlet.get_mut().close_notify();
+            // An error has the effect of a discarded byte: no `close_notify`.
+            let _ = self.outlet.get_mut().close_notify();
         }
         discarded
     }

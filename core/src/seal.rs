@@ -49,7 +49,11 @@ pub trait Seal {
     fn transmit(&mut self, send: &mut dyn FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>) -> io::Result<usize>;
 
     /// Queues the end of the stream (`close_notify`, RFC 8446, section 6.1) behind earlier output.
-    fn close_notify(&mut self);
+    ///
+    /// # Errors
+    ///
+    /// Nothing of it was queued, so the peer will see that the stream was cut.
+    fn close_notify(&mut self) -> Result<(), SealError>;
 
     /// Whether [`queue_control`](Self::queue_control) might produce output, such as a reply to a
     /// KeyUpdate. False directly after that call.
@@ -125,5 +129,7 @@ impl Seal for Passthrough {
         Ok(taken)
     }
 
-    fn close_notify(&mut self) {}
+    fn close_notify(&mut self) -> Result<(), SealError> {
+        Ok(())
+    }
 }

@@ -133,5 +133,7 @@ impl Seal for Zeros {
         Ok(taken)
     }
 
-    fn close_notify(&mut self) {}
+    fn close_notify(&mut self) -> Result<(), SealError> {
+        Ok(())
+    }
 }

@@ -437,6 +437,26 @@ fn a_close_alone_is_something_to_transmit() {
     assert!(bench.policy.is_write_closed() && !bench.policy.wants_transmit() && bench.policy.is_finished());
 }
 
+#[test]
+fn a_close_that_the_sealer_cannot_make_is_an_error_behind_the_last_byte() {
+    let mut bench = ready();
+    bench.framed.0.borrow_mut().close_fails = true;
+    bench.write(&[100], true).unwrap();
+    let _ = bench.policy.close(bench.now);
+    let mut out = Vec::new();
+    let error = bench.policy.poll_transmit(&mut out).unwrap_err();
+    assert!(matches!(error, TransmitError::Seal { error: SealError::KeysExhausted, discarded: 0 }), "{error:?}");
+    assert!(bench.policy.failure().is_some() && !bench.policy.is_finished());
+    bench.policy.poll_transmit(&mut out).unwrap();
+    assert_eq!(parse(&out).0.concat(), stream(0, 100), "the data leaves without an end");
+    assert!(bench.policy.is_finished() && bench.policy.lost_bytes() == 0);
+    // After an abort, a missing end needs no error.
+    let mut bench = ready();
+    bench.framed.0.borrow_mut().close_fails = true;
+    assert_eq!(bench.policy.abort(), 0);
+    assert!(bench.policy.is_finished() && bench.policy.failure().is_none());
+}
+
 /// [`Framed`] with control output of its own.
 #[derive(Debug)]
 struct Talks(Framed, bool);
@@ -462,8 +482,8 @@ impl Seal for Talks {
         self.0.transmit(send)
     }
 
-    fn close_notify(&mut self) {
-        self.0.close_notify();
+    fn close_notify(&mut self) -> Result<(), SealError> {
+        self.0.close_notify()
     }
 
     fn has_control(&self) -> bool {

@@ -138,8 +138,8 @@ impl<S: Seal> CorkPolicy<S> {
             self.seal_queued()?;
         }
         if self.state == State::Closing && self.hold.waiting() == 0 {
-            self.outlet.get_mut().close_notify();
             self.state = State::Closed;
+            self.outlet.get_mut().close_notify().map_err(|error| self.seal_failed(error))?;
         }
         if !self.outlet.has_output() && self.has_control() {
             self.outlet.queue_control().map_err(|why| self.sever(why))?;

@@ -68,8 +68,9 @@ impl Seal for Session {
         Ok(sent)
     }
 
-    fn close_notify(&mut self) {
+    fn close_notify(&mut self) -> Result<(), SealError> {
         self.conn.send_close_notify();
+        Ok(())
     }
 
     fn has_control(&self) -> bool {

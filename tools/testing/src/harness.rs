@@ -31,6 +31,8 @@ pub struct Seen {
     /// Plaintext bytes sealed.
     pub sealed: usize,
     pub batches: Vec<usize>,
+    /// Whether `close_notify` fails.
+    pub close_fails: bool,
 }
 
 /// A sealer whose records are a four-byte length and the plaintext.
@@ -87,8 +89,13 @@ impl Seal for Framed {
         Ok(taken)
     }
 
-    fn close_notify(&mut self) {
-        self.0.borrow_mut().output.extend(END.to_be_bytes());
+    fn close_notify(&mut self) -> Result<(), SealError> {
+        let mut seen = self.0.borrow_mut();
+        if seen.close_fails {
+            return Err(SealError::KeysExhausted);
+        }
+        seen.output.extend(END.to_be_bytes());
+        Ok(())
     }
 }
 

@@ -194,7 +194,9 @@ impl Seal for Liar {
         }
     }
 
-    fn close_notify(&mut self) {}
+    fn close_notify(&mut self) -> Result<(), SealError> {
+        Ok(())
+    }
 
     fn has_control(&self) -> bool {
         self.lie(Method::HasControl, OF_ANSWERS) == Lie::Opposite

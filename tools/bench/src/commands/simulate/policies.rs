@@ -163,7 +163,9 @@ impl Seal for Sizes {
         Ok(taken)
     }
 
-    fn close_notify(&mut self) {}
+    fn close_notify(&mut self) -> Result<(), SealError> {
+        Ok(())
+    }
 }
 
 /// tls-cork itself.
