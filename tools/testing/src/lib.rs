@@ -2,6 +2,8 @@
 #![allow(missing_docs, missing_debug_implementations, reason = "for tests, which panic where they have to fail")]
 
 pub mod attack;
+#[cfg(feature = "proptest")]
+pub mod calls;
 pub mod content;
 pub mod harness;
 pub mod liar;
