@@ -109,8 +109,9 @@ impl CorkConfig {
     /// Sets whether [`handle_read_wait`](crate::CorkPolicy::handle_read_wait) releases what is held
     /// (R12); true by default.
     ///
-    /// Turn it off where one task reads and another writes: the reader sleeps most of the time, and
-    /// would release every held byte at once.
+    /// A loop of your own over the core turns it off where one thread reads and another writes: the
+    /// reader sleeps most of the time, and would release every held byte at once. With the drivers
+    /// leave it on: a read releases nothing that another task holds.
     pub fn flush_on_read_wait(mut self, yes: bool) -> Self {
         self.flush_on_read_wait = yes;
         self
