@@ -62,8 +62,8 @@ async fn main() -> Result<(), Failure> {
         let serving = tokio::spawn(serve_all(acceptor, listener));
         let client = client(connector);
         for body in ["hello", "hello again"] {
-            let Answer { from, text, .. } = post(&client, uri.clone(), body.into()).await?;
-            print!("{from:?}: {text}");
+            let Answer { version, from, text } = post(&client, uri.clone(), body.into()).await?;
+            print!("{version:?} from {from:?}: {text}");
         }
         serving.abort();
     }

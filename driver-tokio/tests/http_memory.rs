@@ -7,7 +7,6 @@ mod support;
 use std::alloc::System;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
