@@ -5,6 +5,7 @@ mod outbound;
 
 use std::fmt;
 use std::io::{self, Read};
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,7 +29,7 @@ pub struct Received {
     /// Bytes taken from the reader or the slice. May be fewer than offered, and zero.
     pub bytes: usize,
     /// Whether a [`read`](Connection::read) would return something: plaintext, or the end of the
-    /// stream, proper or cut. Nothing more is received until the plaintext has been read.
+    /// stream, proper or cut. Nothing more is received until all plaintext has been read.
     pub readable: bool,
     /// The plaintext released by the end of the handshake, if it ended in this call (R6). Output of
     /// TLS itself is not part of the decision: see [`wants_transmit`](Connection::wants_transmit).
@@ -48,6 +49,8 @@ pub struct Connection {
     policy: CorkPolicy<Session>,
     /// The fatal error of a receive, which further calls return again.
     failure: Option<ReceiveError>,
+    /// Whether a read has found `failure`, which the next receive returns.
+    unreturned: bool,
     /// Whether the transport has ended after the handshake.
     ended: bool,
 }
@@ -128,10 +131,14 @@ impl Connection {
             return Err(ConnectionError::EarlyData);
         }
         let session = Session::new(conn, max_fragment_size);
-        Ok(Self { policy: CorkPolicy::new(session, cork)?, failure: None, ended: false })
+        Ok(Self { policy: CorkPolicy::new(session, cork)?, failure: None, unreturned: false, ended: false })
     }
 
     /// Reads at most once from `reader` and processes the bytes.
+    ///
+    /// After the handshake, the read takes up to 64 KiB (R17). What follows the first records with
+    /// plaintext stays in the connection: [`read`](Self::read) and [`consume`](Self::consume)
+    /// decrypt it as plaintext is taken, and nothing more is received until all of it has been read.
     ///
     /// Zero [`bytes`](Received::bytes) mean that the transport has ended, that the peer has sent
     /// `close_notify`, or that plaintext has to be read first. In the last two cases
@@ -140,14 +147,23 @@ impl Connection {
     /// # Errors
     ///
     /// [`ReceiveError::Io`] is the reader's own error, `WouldBlock` and `Interrupted` included; the
-    /// call may be repeated. All other errors are fatal, and further calls return them again.
-    /// Transmit once more after a fatal error: an alert may be waiting.
+    /// call may be repeated. All other errors are fatal, and further calls return them again. An
+    /// error that a `read` or a `consume` has found is returned by the next receive, which then
+    /// reads nothing. Transmit once more after a fatal error: an alert may be waiting.
     pub fn receive_from(&mut self, now: Instant, reader: &mut dyn Read) -> Result<Received, ReceiveError> {
+        self.receive_once(now, |session| session.receive_from(reader))
+    }
+
+    fn receive_once(
+        &mut self,
+        now: Instant,
+        receive: impl FnOnce(&mut Session) -> io::Result<Option<usize>>,
+    ) -> Result<Received, ReceiveError> {
         self.check_failure()?;
         if self.is_readable() {
             return Ok(Received { bytes: 0, readable: true, decision: self.policy.handle_handshake_done(now) });
         }
-        let Some(bytes) = self.policy.get_mut().receive_from(reader).map_err(ReceiveError::Io)? else {
+        let Some(bytes) = receive(self.policy.get_mut()).map_err(ReceiveError::Io)? else {
             return Err(self.fail_tls(InvalidMessage::HandshakePayloadTooLarge.into()));
         };
         if bytes == 0 && self.is_handshaking() {
@@ -173,7 +189,7 @@ impl Connection {
         let decision = self.policy.handle_handshake_done(now);
         let mut total = Received { bytes: 0, readable: self.is_readable() || self.ended, decision };
         while !data.is_empty() && !self.is_readable() {
-            let step = self.receive_from(now, &mut data)?;
+            let step = self.receive_once(now, |session| session.receive_directly(&mut data))?;
             total.readable |= step.readable;
             if step.decision.is_flush() {
                 total.decision = step.decision;
@@ -189,6 +205,11 @@ impl Connection {
     /// Copies received plaintext to `buf`; returns its length in bytes. `Ok(0)` is the proper end
     /// of the stream, if `buf` is not empty.
     ///
+    /// Fills `buf` from several records, if so many have been received, and decrypts the next one.
+    /// Check [`wants_transmit`](Self::wants_transmit) afterwards: a record may need an answer. An
+    /// error of TLS behind the bytes that are returned is kept for the next receive;
+    /// [`failure`](Self::failure) has it at once.
+    ///
     /// # Errors
     ///
     /// `WouldBlock` if there is no plaintext yet. `UnexpectedEof` if the transport has ended
@@ -196,7 +217,15 @@ impl Connection {
     /// [`ReceiveError::HandshakeEof`], that error again.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.check_handshake_eof()?;
-        self.policy.get_mut().read(buf)
+        let mut len = self.policy.get_mut().read(buf)?;
+        while self.policy.get_ref().wants_ahead() {
+            self.decrypt_ahead();
+            match self.policy.get_mut().read(&mut buf[len..]) {
+                Ok(more) => len += more,
+                Err(_) => break,
+            }
+        }
+        Ok(len)
     }
 
     /// Shows received plaintext where it was decrypted: the rest of the oldest record with content.
@@ -225,9 +254,12 @@ impl Connection {
     }
 
     /// Takes the first `len` bytes of what [`fill_buf`](Self::fill_buf) shows, or all of them if they
-    /// are fewer.
+    /// are fewer. Decrypts the next record as [`read`](Self::read) does.
     pub fn consume(&mut self, len: usize) {
         self.policy.get_mut().consume(len);
+        if self.policy.get_ref().wants_ahead() {
+            self.decrypt_ahead();
+        }
     }
 
     /// The error that ended this session for good, as the call that found it returned it; `None`
@@ -285,10 +317,10 @@ impl Connection {
 
     /// Whether the session takes received bytes now.
     ///
-    /// False while plaintext waits to be read, after the peer's `close_notify`, and after a fatal
-    /// error of a receive. During the handshake, false while output waits to be transmitted.
+    /// False while plaintext waits to be read, after the peer's `close_notify`, and after a receive
+    /// has returned a fatal error. During the handshake, false while output waits to be transmitted.
     pub fn wants_receive(&self) -> bool {
-        self.failure.is_none() && self.policy.get_ref().wants_receive()
+        (self.failure.is_none() || self.unreturned) && self.policy.get_ref().wants_receive()
     }
 
     /// Whether the handshake is still going on. Once false, it stays false.
@@ -361,11 +393,19 @@ impl Connection {
 
     fn process(&mut self, now: Instant, bytes: usize) -> Result<Received, ReceiveError> {
         match self.policy.get_mut().process() {
-            Ok(plaintext) => {
-                let readable = plaintext || self.is_readable() || self.ended;
+            Ok(()) => {
+                let readable = self.is_readable() || self.ended;
                 Ok(Received { bytes, readable, decision: self.policy.handle_handshake_done(now) })
             }
             Err(error) => Err(self.fail_tls(error)),
+        }
+    }
+
+    /// Decrypts what was read ahead until plaintext waits, and keeps an error for the next receive.
+    fn decrypt_ahead(&mut self) {
+        if let Err(error) = self.policy.get_mut().process_ahead() {
+            self.fail_tls(error);
+            self.unreturned = true;
         }
     }
 
@@ -384,12 +424,18 @@ impl Connection {
         }
     }
 
-    /// Returns a fatal error again, with no bytes lost: the first return gave their number.
-    fn check_failure(&self) -> Result<(), ReceiveError> {
+    /// Returns a fatal error again, with no bytes lost: the first return gave their number. An error
+    /// that a read has found is returned when the plaintext before it has been read.
+    fn check_failure(&mut self) -> Result<(), ReceiveError> {
+        if self.unreturned && self.is_readable() {
+            return Ok(());
+        }
+        let first = mem::take(&mut self.unreturned);
         match &self.failure {
             None | Some(ReceiveError::Io(_)) => Ok(()),
-            Some(ReceiveError::Tls { error, not_tls, .. }) => {
-                Err(ReceiveError::Tls { error: error.clone(), not_tls: *not_tls, discarded: 0 })
+            Some(ReceiveError::Tls { error, not_tls, discarded }) => {
+                let discarded = if first { *discarded } else { 0 };
+                Err(ReceiveError::Tls { error: error.clone(), not_tls: *not_tls, discarded })
             }
             Some(ReceiveError::HandshakeEof { .. }) => Err(ReceiveError::HandshakeEof { discarded: 0 }),
         }

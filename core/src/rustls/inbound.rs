@@ -3,8 +3,9 @@
 use std::io::{self, BufRead, Read};
 use std::ops::RangeInclusive;
 
-use ::rustls::Connection;
+use ::rustls::{Connection, InvalidMessage};
 
+use super::ahead::overrun;
 use super::{Session, has_early_data};
 
 const EARLY_DATA_ACCEPTED: &str =
@@ -20,10 +21,29 @@ impl Session {
         self.conn.wants_read() || (self.conn.is_handshaking() && !self.conn.wants_write())
     }
 
-    /// Reads once from `reader`; returns the number of bytes, zero at the end of the transport.
+    /// Whether bytes that were read ahead wait, and rustls takes them now.
+    #[inline]
+    pub(crate) fn wants_ahead(&self) -> bool {
+        !self.ahead.is_empty() && self.conn.wants_read()
+    }
+
+    /// Reads once from `reader`, in a large step after the handshake (R17). Returns the number of
+    /// bytes, zero at the end of the transport.
+    ///
     /// `None` if nothing was read because a handshake message takes more room than rustls allows
-    /// it.
+    /// it. Call [`process`](Self::process) afterwards.
     pub(crate) fn receive_from(&mut self, reader: &mut dyn Read) -> io::Result<Option<usize>> {
+        if self.conn.is_handshaking() {
+            return self.receive_directly(reader);
+        }
+        let bytes = self.ahead.fill(reader)?;
+        self.first.look(self.ahead.get());
+        // rustls has to see the end.
+        if bytes == 0 { Ok(self.conn.read_tls(&mut io::empty()).ok()) } else { Ok(Some(bytes)) }
+    }
+
+    /// As [`receive_from`](Self::receive_from), but reads no more than rustls takes.
+    pub(crate) fn receive_directly(&mut self, reader: &mut dyn Read) -> io::Result<Option<usize>> {
         let mut asked = Asked { reader, yes: false, first: &mut self.first };
         match self.conn.read_tls(&mut asked) {
             Err(_) if !asked.yes => Ok(None),
@@ -31,8 +51,28 @@ impl Session {
         }
     }
 
-    /// Processes the received bytes; returns whether plaintext waits to be read.
-    pub(crate) fn process(&mut self) -> Result<bool, ::rustls::Error> {
+    /// Processes the bytes of a receive: all of them, or until plaintext waits to be read.
+    pub(crate) fn process(&mut self) -> Result<(), ::rustls::Error> {
+        if self.ahead.is_empty() { self.process_taken() } else { self.process_ahead() }
+    }
+
+    /// Gives rustls the bytes that were read ahead and processes them, until plaintext waits to be
+    /// read or all are processed.
+    pub(crate) fn process_ahead(&mut self) -> Result<(), ::rustls::Error> {
+        while self.wants_ahead() {
+            let taken = self.conn.read_tls(&mut self.ahead);
+            // The one error: a handshake message takes more room than rustls allows it.
+            let too_large = |_| InvalidMessage::HandshakePayloadTooLarge.into();
+            if let Err(error) = taken.map_err(too_large).and_then(|_| self.process_taken()) {
+                self.ahead.clear();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Processes the bytes that rustls has taken.
+    fn process_taken(&mut self) -> Result<(), ::rustls::Error> {
         let may_accept = self.conn.is_handshaking() && matches!(self.conn, Connection::Server(_));
         let state = self.conn.process_new_packets()?;
         if may_accept && has_early_data(&mut self.conn) {
@@ -42,7 +82,11 @@ impl Session {
             return Err(::rustls::Error::General(EARLY_DATA_ACCEPTED.to_owned()));
         }
         self.may_have_control |= self.is_tls13() && !self.conn.is_handshaking();
-        Ok(state.plaintext_bytes_to_read() > 0)
+        if state.peer_has_closed() {
+            // Bytes behind the end are ignored (RFC 8446, section 6.1).
+            self.ahead.clear();
+        }
+        Ok(())
     }
 
     /// Whether the peer's first bytes can be the beginning of TLS; true while there are none.
@@ -82,11 +126,7 @@ impl Read for Asked<'_> {
                 self.first.look(&buf[..taken]);
                 Ok(taken)
             }
-            taken => {
-                let room = buf.len();
-                let what = format!("the transport has a bug: it reported {taken} bytes read into a buffer of {room}");
-                Err(io::Error::new(io::ErrorKind::InvalidData, what))
-            }
+            taken => Err(overrun(taken, buf.len())),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The only module that uses rustls.
 
+mod ahead;
 mod early_data;
 mod inbound;
 mod outbound;
@@ -23,6 +24,9 @@ pub(crate) struct Session {
     conn: Connection,
     max_record_size: usize,
     first: inbound::FirstBytes,
+    /// Received bytes that rustls has not taken. Between two calls there are some only while rustls
+    /// takes none.
+    ahead: ahead::Ahead,
     /// Whether anything was received since control output was last queued.
     may_have_control: bool,
     /// Whether our own KeyUpdate request waits for the transport.
@@ -43,6 +47,7 @@ impl Session {
                 .map_or(MAX_RECORD_SIZE, |size| size.saturating_sub(FRAGMENT_OVERHEAD))
                 .clamp(1, MAX_RECORD_SIZE),
             first: inbound::FirstBytes::default(),
+            ahead: ahead::Ahead::default(),
             may_have_control: false,
             refreshing: false,
             overhead: None,

@@ -1,7 +1,8 @@
 //! The attacked end of a session, in virtual time, with a meter for its heap memory.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use allocation_counter::opt_out;
@@ -21,8 +22,24 @@ fn cork(limits: Limits) -> CorkConfig {
         .batch_size(limits.batch.0..=limits.batch.1)
 }
 
+/// Whether victims read ahead from a transport (R17), or are given slices.
+pub(crate) static AHEAD: AtomicBool = AtomicBool::new(false);
+
+/// A transport that has these bytes and has not ended.
+struct Open<'a>(&'a [u8]);
+
+impl Read for Open<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buf)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            taken => Ok(taken),
+        }
+    }
+}
+
 pub(crate) struct Victim {
     who: String,
+    pub(crate) ahead: bool,
     pub(crate) conn: Connection,
     pub(crate) meter: Meter,
     pub(crate) now: Instant,
@@ -51,7 +68,8 @@ impl Victim {
         };
         meter.reset();
         let who = format!("{:?} {side:?}", version.version);
-        (Self { who, conn: conn.expect("a session"), meter, now: Instant::now() }, peer)
+        let ahead = AHEAD.load(Ordering::Relaxed);
+        (Self { who, ahead, conn: conn.expect("a session"), meter, now: Instant::now() }, peer)
     }
 
     /// Returns a victim and its attacker after the handshake, with the meter at zero.
@@ -83,8 +101,8 @@ impl Victim {
     pub(crate) fn hear(&mut self, mut wire: &[u8]) -> Result<Vec<u8>, ReceiveError> {
         let (mut content, mut buf) = (Vec::new(), [0; 4096]);
         loop {
-            let received = self.meter.run(|| self.conn.receive(self.now, wire))?;
-            wire = &wire[received.bytes..];
+            let taken = self.receive(wire)?;
+            wire = &wire[taken..];
             let before = content.len();
             loop {
                 match self.meter.run(|| self.conn.read(&mut buf)) {
@@ -94,9 +112,20 @@ impl Victim {
                     Err(error) => panic!("reading: {error}"),
                 }
             }
-            if received.bytes == 0 && content.len() == before {
+            if taken == 0 && content.len() == before {
                 return Ok(content);
             }
+        }
+    }
+
+    /// Receives the next bytes of `wire`, and returns their number.
+    pub(crate) fn receive(&mut self, wire: &[u8]) -> Result<usize, ReceiveError> {
+        if !self.ahead {
+            return self.meter.run(|| self.conn.receive(self.now, wire)).map(|received| received.bytes);
+        }
+        match self.meter.run(|| self.conn.receive_from(self.now, &mut Open(wire))) {
+            Err(ReceiveError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            done => done.map(|received| received.bytes),
         }
     }
 

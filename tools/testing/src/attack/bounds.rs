@@ -16,14 +16,16 @@ const SLACK: usize = 4096;
 pub const MESSAGE_MAX: usize = 0xffff;
 /// The longest record that rustls reads, with its header.
 const WIRE_MAX: usize = RECORD + 2048 + 5;
+/// The most bytes that one read takes ahead (R17).
+pub const READ_AHEAD: usize = 64 * 1024;
 /// Bookkeeping of rustls for a handshake message, which has at least four bytes.
 const SPAN: usize = 40;
 
-/// The bound while nothing is written and no handshake message is gathered: a buffer for one
-/// record, and its plaintext.
-pub const IDLE: usize = GROWING * WIRE_MAX + 2 * WIRE_MAX + SLACK;
+/// The bound while nothing is written and no handshake message is gathered: bytes read ahead, a
+/// buffer for one record, and its plaintext.
+pub const IDLE: usize = READ_AHEAD + GROWING * WIRE_MAX + 2 * WIRE_MAX + SLACK;
 /// The bound while handshake messages are gathered.
-pub const GATHERING: usize = GROWING * MESSAGE_MAX + GROWING * SPAN * RECORD / 4 + SLACK;
+pub const GATHERING: usize = READ_AHEAD + GROWING * MESSAGE_MAX + GROWING * SPAN * RECORD / 4 + SLACK;
 
 /// The limits that bound a victim's memory.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +40,13 @@ impl Limits {
     pub const DEFAULT: Self = Self { send_buffer: 256 * 1024, record_size: RECORD, batch: (64 * 1024, 96 * 1024) };
     pub const SMALL: Self = Self { send_buffer: 40_000, record_size: 200, batch: (16 * 1024, 20_000) };
 
-    /// The bound while the application writes as much as it can: the plaintext that waits, and one
-    /// batch in wire bytes.
+    /// The bound while the application writes as much as it can: bytes read ahead, the plaintext that
+    /// waits, and one batch in wire bytes.
     pub const fn sending(&self) -> usize {
-        GROWING * self.send_buffer + self.batch.1 + self.batch.1.div_ceil(self.record_size) * PER_RECORD + SLACK
+        READ_AHEAD
+            + GROWING * self.send_buffer
+            + self.batch.1
+            + self.batch.1.div_ceil(self.record_size) * PER_RECORD
+            + SLACK
     }
 }
