@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 use std::time::Instant;
 
 use bytes::Buf;
-use tls_cork::{Connection, ReceiveError};
+use tls_cork::{Connection, Failure, ReceiveError};
 
 use crate::Transport;
 use crate::stream::{CALL_LIMIT, TlsStream};
@@ -99,7 +99,13 @@ impl<T: Transport> TlsStream<T> {
     /// Whether a read may return bytes or an end that no event will announce.
     pub(crate) fn has_unseen(&self) -> bool {
         let plaintext = !self.connection.wants_receive() && !self.connection.is_handshaking();
-        self.unseen && (self.readable || !self.early.is_empty() || plaintext)
+        self.unseen && (self.readable || !self.early.is_empty() || plaintext || self.has_failed())
+    }
+
+    /// Whether TLS has failed, in a read that returned the plaintext before: the next receive
+    /// returns the error.
+    fn has_failed(&self) -> bool {
+        matches!(self.connection.failure(), Some(Failure::Receive(_)))
     }
 
     /// Receives once and returns the number of bytes of ciphertext; `None` if the transport has
@@ -112,7 +118,7 @@ impl<T: Transport> TlsStream<T> {
                 self.early.advance(received.bytes);
             }
             received
-        } else if self.readable || self.broken {
+        } else if self.readable || self.has_failed() {
             let mut reader = Watched { transport: &mut self.transport, short: false };
             let received = self.connection.receive_from(now, &mut reader);
             // Not before the first event: an end that came before this stream existed is not
@@ -139,7 +145,6 @@ impl<T: Transport> TlsStream<T> {
                 _ => Err(error),
             },
             Err(error) => {
-                self.broken = true;
                 // Sends the alert as far as the transport takes it. The error that caused it is
                 // returned.
                 let _ = self.transmit();

@@ -51,8 +51,6 @@ pub struct TlsStream<T = TcpStream> {
     pub(crate) write_closed: bool,
     /// A deferred error, returned by the next call that sends.
     pub(crate) failure: Option<io::Error>,
-    /// TLS has failed: received bytes no longer matter.
-    pub(crate) broken: bool,
 }
 
 /// Prints the [`Connection`], on one short line.
@@ -136,7 +134,6 @@ impl<T: Transport> TlsStream<T> {
             joins: 0,
             write_closed: false,
             failure: None,
-            broken: false,
         })
     }
 
