@@ -207,7 +207,14 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         loop {
             match take(&mut self.session) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => {}
-                done => return Poll::Ready(done),
+                done => {
+                    // An answer to a record that was decrypted ahead.
+                    if self.session.wants_transmit() && self.wakers.is_writable() {
+                        self.transmit_or_keep(cx, Role::Reader);
+                        self.flush_io_if_sent(cx, Role::Reader);
+                    }
+                    return Poll::Ready(done);
+                }
             }
             // R16: records without plaintext could keep this loop busy as long as the peer sends
             // them.
