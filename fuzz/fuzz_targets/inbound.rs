@@ -2,7 +2,7 @@
 //! peer's data.
 #![no_main]
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::time::Instant;
 
 use arbitrary::Arbitrary;
@@ -77,6 +77,8 @@ struct World {
     accepted: usize,
     peer_got: usize,
     failed: bool,
+    /// The bytes that a failure has cost which a read has found and no receive has returned.
+    unreturned: Option<usize>,
     closed: bool,
     /// Whether the wire carries bytes that the peer has not sent.
     forged: bool,
@@ -98,6 +100,7 @@ fuzz_target!(|input: Input<'_>| {
         accepted: 0,
         peer_got: 0,
         failed: false,
+        unreturned: None,
         closed: false,
         forged: false,
         early: false,
@@ -116,6 +119,7 @@ fuzz_target!(|input: Input<'_>| {
     }
     world.deliver(usize::MAX, true);
     world.read(usize::MAX);
+    world.deliver(usize::MAX, false);
     world.peer_turn();
 });
 
@@ -245,6 +249,9 @@ impl World {
     }
 
     fn deliver(&mut self, most: usize, slice: bool) {
+        if self.unreturned.is_some() {
+            return self.take_error();
+        }
         let len = most.min(self.wire.len());
         if len == 0 {
             return;
@@ -268,6 +275,18 @@ impl World {
         }
     }
 
+    /// An error that a read has found is returned once with its cost, behind all plaintext.
+    fn take_error(&mut self) {
+        let readable = !self.ours.wants_receive();
+        match self.ours.receive_from(self.now, &mut io::empty()) {
+            Ok(received) => assert!(readable && received.readable && received.bytes == 0),
+            Err(ReceiveError::Tls { discarded, .. }) => {
+                assert!(!readable && self.unreturned.take() == Some(discarded));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     fn fail(&mut self, discarded: usize, waiting: usize) {
         assert_eq!(discarded, waiting);
         assert_eq!((self.ours.waiting(), self.ours.poll_timeout().is_some()), (0, self.spare_buffer_due()));
@@ -282,6 +301,7 @@ impl World {
     }
 
     fn read(&mut self, most: usize) {
+        let (waiting, failed) = (self.ours.waiting(), self.ours.failure().is_some());
         match read_stream(|buf| self.ours.read(buf), &mut self.got, most) {
             Rest::Open => {}
             Rest::End => {
@@ -291,6 +311,11 @@ impl World {
             Rest::Cut => panic!("the transport has not ended"),
         }
         assert!(self.got <= self.peer_wrote);
+        if !failed && self.ours.failure().is_some() {
+            assert!(self.forged || self.early, "what an honest peer said");
+            self.fail(waiting, waiting);
+            self.unreturned = Some(waiting);
+        }
     }
 
     fn write(&mut self, len: usize, more: bool) {
