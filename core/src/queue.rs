@@ -15,40 +15,60 @@ const IDLE_CAPACITY: usize = 128;
 
 #[derive(Default)]
 pub(crate) struct Queue {
-    /// All copied bytes, in order. A ring, so that no bytes are moved when its front is consumed.
-    copied: VecDeque<u8>,
-    chunks: VecDeque<Chunk>,
-    len: usize,
-}
-
-enum Chunk {
-    /// A number of bytes of `copied`.
-    Copied(usize),
-    Shared(Bytes),
+    /// All copied bytes, in order. The first `consumed` of them have left the queue.
+    copied: Vec<u8>,
+    consumed: usize,
+    /// Shared bytes, each behind the number of copied bytes that precede it.
+    shared: VecDeque<(usize, Bytes)>,
+    /// The sum of these numbers: copied bytes with shared ones behind them.
+    copied_before: usize,
+    shared_len: usize,
 }
 
 impl fmt::Debug for Queue {
     /// Omits the plaintext, which does not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Queue").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
 impl Queue {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.copied_len() + self.shared_len
     }
 
+    #[inline]
+    fn copied_len(&self) -> usize {
+        self.copied.len() - self.consumed
+    }
+
+    #[inline]
     pub(crate) fn push_copy(&mut self, data: &[u8]) {
-        if data.is_empty() {
+        if self.copied.capacity() - self.copied.len() < data.len() {
+            self.make_room(data.len());
+        }
+        self.copied.extend_from_slice(data);
+    }
+
+    /// Makes room for `len` more copied bytes. Over time, it moves a few bytes for each byte that is
+    /// pushed or consumed. The capacity is at most twice the contents or what one push needs.
+    #[cold]
+    fn make_room(&mut self, len: usize) {
+        let left = self.copied_len();
+        if self.consumed > 0 && self.consumed >= left / 2 {
+            self.copied.copy_within(self.consumed.., 0);
+            self.copied.truncate(left);
+            self.consumed = 0;
+        }
+        if self.consumed == 0 {
+            self.copied.reserve(len);
             return;
         }
-        self.copied.extend(data);
-        self.len += data.len();
-        match self.chunks.back_mut() {
-            Some(Chunk::Copied(n)) => *n += data.len(),
-            _ => self.chunks.push_back(Chunk::Copied(data.len())),
-        }
+        let mut moved = Vec::with_capacity(left + len.max(left / 2));
+        moved.extend_from_slice(&self.copied[self.consumed..]);
+        self.copied = moved;
+        self.consumed = 0;
     }
 
     /// Appends `data`; returns the number of bytes copied.
@@ -57,67 +77,62 @@ impl Queue {
             self.push_copy(&data);
             return data.len();
         }
-        self.len += data.len();
-        self.chunks.push_back(Chunk::Shared(data));
+        let before = self.copied_len() - self.copied_before;
+        self.copied_before += before;
+        self.shared_len += data.len();
+        self.shared.push_back((before, data));
         0
     }
 
     /// Appends the first `n` bytes of the queue, or all of it, to `slices`.
     pub(crate) fn front<'a>(&'a self, mut n: usize, slices: &mut Slices<'a>) {
-        let mut offset = 0;
-        for chunk in &self.chunks {
-            if n == 0 {
+        let mut copied = &self.copied[self.consumed..];
+        let mut push = |piece: &'a [u8]| {
+            let take = n.min(piece.len());
+            if take > 0 {
+                slices.push(IoSlice::new(&piece[..take]));
+            }
+            n -= take;
+            n > 0
+        };
+        if self.shared.is_empty() {
+            push(copied);
+            return;
+        }
+        for (before, data) in &self.shared {
+            let (piece, rest) = copied.split_at(*before);
+            copied = rest;
+            if !push(piece) || !push(data) {
                 return;
             }
-            match chunk {
-                Chunk::Copied(len) => {
-                    let take = n.min(*len);
-                    let (first, second) = self.copied.as_slices();
-                    let in_first = first.len().saturating_sub(offset).min(take);
-                    if in_first > 0 {
-                        slices.push(IoSlice::new(&first[offset..offset + in_first]));
-                    }
-                    if in_first < take {
-                        let start = offset + in_first - first.len();
-                        slices.push(IoSlice::new(&second[start..start + take - in_first]));
-                    }
-                    offset += len;
-                    n -= take;
-                }
-                Chunk::Shared(data) => {
-                    let take = n.min(data.len());
-                    slices.push(IoSlice::new(&data[..take]));
-                    n -= take;
-                }
-            }
         }
+        push(copied);
     }
 
     /// Removes the first `n` bytes, or all.
     pub(crate) fn consume(&mut self, n: usize) {
-        let mut left = n.min(self.len);
-        self.len -= left;
-        while left > 0 {
-            let Some(chunk) = self.chunks.front_mut() else {
-                return;
-            };
-            let taken = match chunk {
-                Chunk::Copied(len) => {
-                    let taken = left.min(*len);
-                    *len -= taken;
-                    self.copied.drain(..taken);
-                    taken
-                }
-                Chunk::Shared(data) => {
-                    let taken = left.min(data.len());
-                    bytes::Buf::advance(data, taken);
-                    taken
-                }
-            };
-            left -= taken;
-            if matches!(chunk, Chunk::Copied(0)) || matches!(chunk, Chunk::Shared(data) if data.is_empty()) {
-                self.chunks.pop_front();
+        let mut left = n.min(self.len());
+        while left > 0
+            && !self.shared.is_empty()
+            && let Some((before, data)) = self.shared.front_mut()
+        {
+            let copied = left.min(*before);
+            *before -= copied;
+            self.copied_before -= copied;
+            self.consumed += copied;
+            left -= copied;
+            let shared = left.min(data.len());
+            bytes::Buf::advance(data, shared);
+            self.shared_len -= shared;
+            left -= shared;
+            if data.is_empty() {
+                self.shared.pop_front();
             }
+        }
+        self.consumed += left;
+        if self.consumed == self.copied.len() {
+            self.copied.clear();
+            self.consumed = 0;
         }
     }
 
@@ -127,7 +142,7 @@ impl Queue {
 
     /// Whether the queue is empty and owns more memory than an idle stream should.
     pub(crate) fn has_spare(&self) -> bool {
-        self.len == 0 && (self.copied.capacity() > IDLE_CAPACITY || self.chunks.capacity() > 8)
+        self.len() == 0 && (self.copied.capacity() > IDLE_CAPACITY || self.shared.capacity() > 4)
     }
 }
 
@@ -162,6 +177,20 @@ mod tests {
                     prop_assert_eq!(&got[..], &model[..take.min(model.len())]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_queue_that_never_empties_takes_a_bounded_buffer() {
+        let mut queue = Queue::default();
+        for (step, left) in [(100, 1000), (1000, 100), (3, 5)] {
+            queue.push_copy(&vec![1; left]);
+            for _ in 0..if cfg!(miri) { 100 } else { 100_000 } {
+                queue.push_copy(&[2; 1000][..step]);
+                queue.consume(step);
+            }
+            assert!(queue.copied.capacity() <= 3 * (left + step), "{} for {left}", queue.copied.capacity());
+            queue.clear();
         }
     }
 
