@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use crate::config::{CorkConfig, DynamicRecords};
 use crate::{FlushDecision, FlushReason};
 
+/// The number of writes in a row that may join the tail without a time.
+const JOINS_WITHOUT_TIME: u8 = 15;
+
 /// The lengths of the stream's parts, and the deadline of the held part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hold {
@@ -22,6 +25,8 @@ pub(crate) struct Hold {
     sealed: u64,
     /// Fast path: a held write that ends before this offset only extends the tail.
     joins_before: u64,
+    /// Tries to join without a time since the last write with one.
+    timeless: u8,
     /// R5: `max_hold` after the first held byte. Before keys exist there is none (R6).
     deadline: Option<Instant>,
     last_write: Option<Instant>,
@@ -83,6 +88,7 @@ impl Hold {
             released: 0,
             sealed: 0,
             joins_before: 0,
+            timeless: 0,
             deadline: None,
             last_write: None,
             longest_hold: Duration::ZERO,
@@ -124,6 +130,7 @@ impl Hold {
         self.last_write
     }
 
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -140,8 +147,18 @@ impl Hold {
         joins
     }
 
+    /// Counts a write that has no time. False if the next write needs one.
+    #[inline]
+    pub(crate) fn skips_clock(&mut self) -> bool {
+        let skips = self.timeless < JOINS_WITHOUT_TIME;
+        self.timeless += u8::from(skips);
+        skips
+    }
+
+    #[inline]
     pub(crate) fn wrote(&mut self, now: Instant) {
         self.last_write = Some(now);
+        self.timeless = 0;
     }
 
     /// Records that `len` bytes were accepted and decides what is released. `more` is true if the
@@ -250,9 +267,14 @@ impl Hold {
     /// R7: if the last record is not full, it is filled up with held bytes.
     pub(crate) fn next_batch(&self, limit: usize) -> Batch {
         let record_size = self.record_size_at(self.sealed);
+        let waiting = self.waiting();
+        if 0 < self.unsealed() && waiting < record_size {
+            // Fast path: everything, in one record.
+            return Batch { len: waiting, record_size, filled: waiting - self.unsealed(), whole: false };
+        }
         let most = self.largest_batch(limit) as u64;
         let full = (self.unsealed() as u64).div_ceil(record_size as u64) * record_size as u64;
-        let len = most.min(full).min(self.waiting() as u64) as usize;
+        let len = most.min(full).min(waiting as u64) as usize;
         let filled = len.saturating_sub(self.unsealed());
         Batch { len, record_size, filled, whole: len as u64 == most }
     }

@@ -111,13 +111,31 @@ impl<S: Seal> CorkPolicy<S> {
     ///
     /// No byte was accepted. [`WriteError::Blocked`] if the buffer is full, [`WriteError::Closed`]
     /// after a close or an abort, [`WriteError::Failed`] after a fatal error.
+    #[inline]
     pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
-        if let [data] = bufs
-            && self.join_held(data, flags)
-        {
-            self.hold.wrote(now);
-            return Ok(Written { accepted: data.len(), decision: self.hold_until() });
+        match self.write_joining(now, bufs, flags) {
+            Some(written) => Ok(written),
+            None => self.write_event(now, bufs, flags),
         }
+    }
+
+    /// Fast path of a write: as [`join_held`](Self::join_held), with a time.
+    #[inline]
+    pub(crate) fn write_joining(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Option<Written> {
+        let [data] = bufs else { return None };
+        self.join(data, flags).then(|| {
+            self.hold.wrote(now);
+            Written { accepted: data.len(), decision: self.hold_until() }
+        })
+    }
+
+    /// A write that does not join the held tail.
+    pub(crate) fn write_event(
+        &mut self,
+        now: Instant,
+        bufs: &[IoSlice<'_>],
+        flags: SendFlags,
+    ) -> Result<Written, WriteError> {
         self.check_open()?;
         // R16: looks at no more slices than the write can accept.
         let through = self.can_seal_now();
@@ -136,15 +154,24 @@ impl<S: Seal> CorkPolicy<S> {
     }
 
     /// Fast path: writes `data` if the write would only extend the held tail. Otherwise returns
-    /// false and writes nothing; call [`write`](Self::write) then.
+    /// false and writes nothing; call [`write`](Self::write) then, and
+    /// [`handle_timeout`](Self::handle_timeout) with the same time.
     ///
     /// The call needs no `now`, because the deadline of the tail already runs and later writes do
     /// not move it. This saves a caller with many small pieces one reading of the clock for each
-    /// piece. [`DynamicRecords::idle_reset`](crate::DynamicRecords::idle_reset), the release of
-    /// idle buffers and [`Stats::longest_hold`] count from the last write that had a `now`.
+    /// piece. After 15 such writes in a row it returns false once, so that a deadline that has come
+    /// is seen.
+    ///
+    /// [`DynamicRecords::idle_reset`](crate::DynamicRecords::idle_reset), the release of idle
+    /// buffers and [`Stats::longest_hold`] count from the last write that had a `now`.
     #[inline]
     #[must_use = "false: nothing was written"]
     pub fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {
+        self.hold.skips_clock() && self.join(data, flags)
+    }
+
+    #[inline]
+    fn join(&mut self, data: &[u8], flags: SendFlags) -> bool {
         // Less than a record waits then, so no limit is exceeded. Nothing is held after a close or
         // a failure.
         let joins = self.hold.join(data.len(), flags.contains(SendFlags::MORE));
@@ -417,7 +444,11 @@ impl<S: Seal> CorkPolicy<S> {
     }
 
     fn push_copies(&mut self, bufs: &[IoSlice<'_>], skip: usize, len: usize) {
-        gather::pieces(bufs, skip, len, |piece| self.queue.push_copy(piece));
+        match bufs {
+            // The most frequent case, without a cursor.
+            [data] if skip == 0 => self.queue.push_copy(&data[..len.min(data.len())]),
+            _ => gather::pieces(bufs, skip, len, |piece| self.queue.push_copy(piece)),
+        }
         self.stats.count_copied(len);
     }
 
@@ -472,7 +503,9 @@ impl<S: Seal> CorkPolicy<S> {
         let queued = batch.len.min(self.queue.len());
         let mut slices = Slices::new();
         self.queue.front(queued, &mut slices);
-        gather::pieces(bufs, 0, batch.len - queued, |piece| slices.push(IoSlice::new(piece)));
+        if batch.len > queued {
+            gather::pieces(bufs, 0, batch.len - queued, |piece| slices.push(IoSlice::new(piece)));
+        }
         let (sealed, records) = self.outlet.seal(&slices, batch).map_err(|error| (0, error))?;
         drop(slices);
         self.queue.consume(sealed.len);

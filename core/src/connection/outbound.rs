@@ -28,17 +28,30 @@ impl Connection {
     ///
     /// No byte was accepted. [`WriteError::Blocked`] if the buffer is full, [`WriteError::Closed`]
     /// after a close or an abort, [`WriteError::Failed`] after a fatal error.
+    #[inline]
     pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
-        self.policy.write(now, bufs, flags)
+        match self.policy.write_joining(now, bufs, flags) {
+            Some(written) => Ok(written),
+            None => self.write_event(now, bufs, flags),
+        }
+    }
+
+    /// Not inline: the code is not generic, and stays in this crate.
+    fn write_event(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
+        self.policy.write_event(now, bufs, flags)
     }
 
     /// Fast path: writes `data` if the write would only extend the held tail. Otherwise returns
-    /// false and writes nothing; call [`write`](Self::write) then.
+    /// false and writes nothing; call [`write`](Self::write) then, and
+    /// [`handle_timeout`](Self::handle_timeout) with the same time.
     ///
     /// The call needs no `now`, because the deadline of the tail already runs and later writes do
     /// not move it. This saves a caller with many small pieces one reading of the clock for each
-    /// piece. [`DynamicRecords::idle_reset`](crate::DynamicRecords::idle_reset), the release of
-    /// idle buffers and [`Stats::longest_hold`] count from the last write that had a `now`.
+    /// piece. After 15 such writes in a row it returns false once, so that a deadline that has come
+    /// is seen.
+    ///
+    /// [`DynamicRecords::idle_reset`](crate::DynamicRecords::idle_reset), the release of idle
+    /// buffers and [`Stats::longest_hold`] count from the last write that had a `now`.
     #[inline]
     #[must_use = "false: nothing was written"]
     pub fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {

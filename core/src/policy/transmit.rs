@@ -54,7 +54,12 @@ impl<S: Seal> CorkPolicy<S> {
             }
             match self.send_once(&mut send) {
                 Ok(0) => return Err(TransmitError::WriteZero),
-                Ok(n) => bytes += n,
+                Ok(n) => {
+                    bytes += n;
+                    if !self.wants_transmit() {
+                        return Ok(Transmitted { bytes, blocked: false });
+                    }
+                }
                 Err(TransmitError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(TransmitError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.outlet.pushed_back();
