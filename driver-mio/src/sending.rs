@@ -9,9 +9,6 @@ use tls_cork::{Connection, SendFlags, TransmitError, WriteError, Written};
 use crate::Transport;
 use crate::stream::{CALL_LIMIT, TlsStream};
 
-/// The number of held writes in a row that may join the tail without a reading of the clock.
-const JOINS_WITHOUT_CLOCK: u8 = 15;
-
 impl<T: Transport> TlsStream<T> {
     /// Sends `data` as send(2) does: without [`SendFlags::MORE`] the data leaves in the call, as
     /// far as the transport takes it (R2, R3). Empty data without `MORE` releases held bytes.
@@ -33,10 +30,7 @@ impl<T: Transport> TlsStream<T> {
     /// - Those of the transport. If the failing call has accepted bytes, the next call that sends
     ///   returns the error.
     pub fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
-        // No reading of the clock. `joins` limits these calls, so that a deadline is met in a long
-        // turn.
-        if self.joins < JOINS_WITHOUT_CLOCK && self.failure.is_none() && self.connection.join_held(data, flags) {
-            self.joins += 1;
+        if self.failure.is_none() && self.connection.join_held(data, flags) {
             return Ok(data.len());
         }
         self.send_parts(data.len(), |connection, now, done| {
@@ -224,7 +218,7 @@ impl<T: Transport> TlsStream<T> {
         mut write: impl FnMut(&mut Connection, Instant, usize) -> Result<Written, WriteError>,
     ) -> io::Result<usize> {
         self.take_failure()?;
-        (self.joins, self.cut_short) = (0, false);
+        self.cut_short = false;
         let mut done = 0;
         loop {
             let now = Instant::now();

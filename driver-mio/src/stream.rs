@@ -45,8 +45,6 @@ pub struct TlsStream<T = TcpStream> {
     pub(crate) unseen: bool,
     /// The last send stopped at `CALL_LIMIT`. No event will announce that it can go on.
     pub(crate) cut_short: bool,
-    /// Held writes since the clock was last read.
-    pub(crate) joins: u8,
     /// The transport's sending direction has been ended.
     pub(crate) write_closed: bool,
     /// A deferred error, returned by the next call that sends.
@@ -131,7 +129,6 @@ impl<T: Transport> TlsStream<T> {
             // An edge that came before this stream existed is not announced again.
             unseen: true,
             cut_short: false,
-            joins: 0,
             write_closed: false,
             failure: None,
         })
