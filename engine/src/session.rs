@@ -17,6 +17,9 @@ pub trait Session {
     /// As [`Connection::write`].
     fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, WriteError>;
 
+    /// Writes `data` if that only extends the held tail; otherwise returns false and writes nothing.
+    fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool;
+
     /// Writes `data`, splits the accepted bytes off its front, and returns their number.
     ///
     /// # Errors
@@ -115,6 +118,11 @@ impl Session for Connection {
     #[inline]
     fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, WriteError> {
         self.write(now, bufs, flags).map(|written| written.accepted)
+    }
+
+    #[inline]
+    fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {
+        self.join_held(data, flags)
     }
 
     #[inline]

@@ -29,7 +29,20 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     /// `BrokenPipe` after a close or a fatal error, `InvalidData` if the session cannot seal;
     /// otherwise those of the transport. An error of the transport after bytes have been accepted
     /// is returned by the next call.
+    #[inline]
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
+        // Fast path. The timer for the deadline of the held tail has been armed.
+        if self.failure.is_none() && self.session.join_held(data, flags) {
+            self.reads_only = false;
+            self.note_holder(cx);
+            return Poll::Ready(Ok(data.len()));
+        }
+        self.poll_send_event(cx, data, flags)
+    }
+
+    /// A send that does not join the held tail.
+    #[inline(never)]
+    fn poll_send_event(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
         self.poll_write_parts(cx, |session, now, done| {
             let accepted = session.write(now, &[IoSlice::new(&data[done..])], flags)?;
             Ok((accepted, done + accepted == data.len()))

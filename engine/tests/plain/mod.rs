@@ -31,6 +31,10 @@ impl Session for Plain {
         self.policy.write(now, bufs, flags).map(|written| written.accepted)
     }
 
+    fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {
+        self.policy.join_held(data, flags)
+    }
+
     fn write_bytes(&mut self, now: Instant, data: &mut Bytes, flags: SendFlags) -> Result<usize, WriteError> {
         self.policy.write_bytes(now, data, flags).map(|written| written.accepted)
     }
