@@ -171,6 +171,35 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Poll::Ready(Ok(read))
     }
 
+    /// As [`poll_read`](Self::poll_read), for a buffer that is not initialized: passes plaintext to
+    /// `take`, record by record, and `take` returns how many bytes it took.
+    ///
+    /// Ends when `take` has not taken all, or no more plaintext has been received. `take` is not
+    /// called at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_read`](Self::poll_read).
+    pub fn poll_read_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(&[u8]) -> usize,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_plaintext(cx, |session| session.fill_buf().map(drop)))?;
+        while let Ok(received) = self.session.fill_buf()
+            && !received.is_empty()
+        {
+            let len = received.len();
+            let taken = take(received).min(len);
+            self.session.consume(taken);
+            self.taken += taken as u64;
+            if taken < len {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Returns received plaintext without a copy, for `AsyncBufRead`: the rest of one record.
     ///
     /// Further calls return the same bytes until [`consume`](Self::consume) or a read takes them.
