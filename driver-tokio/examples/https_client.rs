@@ -1,8 +1,8 @@
 //! hyper-util's client over HTTPS:
 //! `cargo run -p tls-cork-tokio --features hyper-util --example https_client`
 //!
-//! The client keeps its connections and uses them again. ALPN chooses HTTP/2 or HTTP/1.1. The server
-//! is the one of the example `hyper`.
+//! The client keeps its connections and uses them again. ALPN chooses HTTP/2 or HTTP/1.1. The
+//! server is the one of the example `hyper`.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,8 +1,8 @@
 //! PostgreSQL over TLS with tokio-postgres:
-//! `cargo run -p tls-cork-tokio --example postgres -- "host=localhost user=me password=… sslmode=require" ca.pem`
+//! `cargo run -p tls-cork-tokio --example postgres -- "host=localhost user=me sslmode=require" ca.pem`
 //!
-//! The authority in the file is the only one that is trusted. The password is bound to the server's
-//! certificate (`tls-server-end-point`, RFC 5929), so that no one between can pass it on.
+//! The authority in the file is the only one that is trusted. `channel_binding=require` binds the
+//! login to the server's certificate (`tls-server-end-point`, RFC 5929).
 
 use std::future::Future;
 use std::io;
@@ -38,8 +38,8 @@ impl TlsStream for Encrypted {
     }
 }
 
-/// The hash of a certificate, by the hash function of its signature (RFC 5929, section 4.1). `None` if the
-/// signature has none, or one that is not listed here.
+/// The hash of a certificate, by the hash function of its signature (RFC 5929, section 4.1). `None`
+/// if the signature has none, or one that is not listed here.
 fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let (_, parsed) = parse_x509_certificate(certificate).ok()?;
     let signature = &parsed.signature_algorithm.algorithm;

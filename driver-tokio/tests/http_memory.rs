@@ -41,8 +41,8 @@ async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallibl
     Ok(Response::new(Full::new(Bytes::from_static(&BODY))))
 }
 
-/// Bytes of heap for each connection of a server on `$tls`, and of its client on tokio-rustls, that is idle
-/// after a response of 1 MiB.
+/// Bytes of heap for each connection that is idle after a response of 1 MiB: of a server on `$tls`,
+/// and of its client on tokio-rustls.
 macro_rules! idle {
     ($tls:ident, $protocol:expr, $client:expr) => {{
         let (client_config, server_config) = configs_with(&[$protocol]);

@@ -17,8 +17,8 @@ const USER: &str = "postgres";
 /// How long each step of starting it may take, on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A running server, which ends and leaves no file when this is dropped. It accepts clients over TLS alone,
-/// with the password, on 127.0.0.1.
+/// A running server, which ends and leaves no file when this is dropped. It accepts clients on
+/// 127.0.0.1, over TLS and with the password alone.
 pub(crate) struct Server {
     /// Before the directory: it writes there until its end.
     _process: Guarded,
@@ -91,8 +91,8 @@ fn install(is_root: bool, mode: &str, paths: &[&Path]) {
     children::run(command.args(paths), "install", LIMIT).unwrap();
 }
 
-/// A program of PostgreSQL, as a user that is not root. It ends with this thread, even if this process is
-/// killed.
+/// A program of PostgreSQL, as a user that is not root. It ends with this thread, even if this
+/// process is killed.
 fn as_user(is_root: bool, program: &str) -> Command {
     // Debian keeps them out of the PATH.
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
