@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tls_cork_bench::commands::compare::{self, ClientArgs, CompareArgs};
 use tls_cork_bench::commands::grid::{self, GridArgs};
+#[cfg(feature = "peers")]
+use tls_cork_bench::commands::h2load::{self, H2loadArgs};
 use tls_cork_bench::commands::nbd::{self, NbdArgs};
 use tls_cork_bench::commands::peers::receiver::{self, ReceiveArgs};
 use tls_cork_bench::commands::peers::sender::{self, SendArgs};
@@ -47,6 +49,14 @@ enum Command {
     /// The same traffic through this library and through others, to one receiver; medians of paired
     /// ratios, with intervals.
     Peers(PeersArgs),
+    /// A hyper server on this library and on tokio-rustls, under h2load; medians of paired ratios,
+    /// with intervals.
+    #[cfg(feature = "peers")]
+    H2load(H2loadArgs),
+    /// The server of `h2load`.
+    #[cfg(feature = "peers")]
+    #[command(hide = true)]
+    H2loadServe(h2load::server::ServeArgs),
     /// The sending side of all stacks.
     #[command(hide = true)]
     PeersSend(SendArgs),
@@ -73,6 +83,10 @@ fn main() -> ExitCode {
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Real) => real::run(),
         Some(Command::Peers(args)) => peers::run(args),
+        #[cfg(feature = "peers")]
+        Some(Command::H2load(args)) => h2load::run(args),
+        #[cfg(feature = "peers")]
+        Some(Command::H2loadServe(args)) => h2load::server::run(args),
         Some(Command::PeersSend(args)) => sender::run(args),
         Some(Command::PeersReceive(args)) => receiver::run(args),
         Some(Command::MakeCerts { out }) => tls::make_certificates(out),

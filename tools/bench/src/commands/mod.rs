@@ -2,6 +2,8 @@
 
 pub mod compare;
 pub mod grid;
+#[cfg(feature = "peers")]
+pub mod h2load;
 pub mod nbd;
 pub mod peers;
 pub mod real;
