@@ -40,10 +40,19 @@ pub(crate) fn guard<R: Returned>(call: impl FnOnce() -> Result<R, Error>) -> R {
 pub(crate) fn caught<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
         let error = Error::fault(text_of(&*payload));
-        // Its destructor could panic in turn.
-        std::mem::forget(payload);
+        drop_quietly(payload);
         Err(error)
     })
+}
+
+/// Drops a panic's payload, whose destructor may panic in turn.
+fn drop_quietly(payload: Box<dyn Any + Send>) {
+    if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+        && let Err(last) = catch_unwind(AssertUnwindSafe(|| drop(next)))
+    {
+        // This could go on without an end.
+        std::mem::forget(last);
+    }
 }
 
 fn text_of(payload: &(dyn Any + Send)) -> &str {

@@ -341,7 +341,8 @@ fn a_session_with_s_server() {
         let now = Instant::now();
         // Waits for the server if `wait`.
         let turn = |policy: &mut CorkPolicy<OpenSsl>, tcp: &mut TcpStream, wait: bool| {
-            policy.transmit_with(|bufs, _more| tcp.write_vectored(bufs)).unwrap();
+            let sent = policy.transmit_with(|bufs, _more| tcp.write_vectored(bufs)).unwrap();
+            assert!(!sent.blocked);
             if wait {
                 let mut buf = [0; 16 * 1024];
                 let n = tcp.read(&mut buf).unwrap();
