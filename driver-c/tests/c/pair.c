@@ -166,17 +166,28 @@ static void arrived(const unsigned char *data, size_t len, size_t *offset)
     *offset += len;
 }
 
+/* As gnutls_record_recv(), but goes on behind a KeyUpdate, for which that returns GNUTLS_E_AGAIN
+ * even if more has arrived. */
+static ssize_t receive(gnutls_session_t session, const struct pipe *pipe, unsigned char *to, size_t len)
+{
+    ssize_t got;
+    do
+        got = gnutls_record_recv(session, to, len);
+    while (got == GNUTLS_E_AGAIN && pipe->len > pipe->taken);
+    return got;
+}
+
 void pair_read(struct pair *pair)
 {
     unsigned char data[TLS_CORK_MAX_RECORD_SIZE];
     ssize_t got;
     while (pair->server_done && !pair->ended &&
-           (got = gnutls_record_recv(pair->server, data, sizeof data)) >= 0) {
+           (got = receive(pair->server, &pair->to_server, data, sizeof data)) >= 0) {
         pair->ended = got == 0;
         pair->records += got > 0;
         arrived(data, (size_t)got, &pair->got);
     }
-    while (pair->tls.ready && (got = gnutls_record_recv(pair->client, data, sizeof data)) > 0)
+    while (pair->tls.ready && (got = receive(pair->client, &pair->to_client, data, sizeof data)) > 0)
         arrived(data, (size_t)got, &pair->heard);
     CHECK(pair->got <= pair->written && pair->heard <= pair->said);
 }
