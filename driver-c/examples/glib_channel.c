@@ -25,21 +25,18 @@ static int64_t now(void)
     return g_get_monotonic_time() * 1000; /* it has microseconds */
 }
 
-/* Sends what may leave, and asks the main loop to go on when the socket has room again or when the
- * deadline of held bytes comes. To be called after each call that changes the policy. */
+/* Sends what may leave, unless the socket is known to be full. Asks the main loop to go on when it
+ * has room again, or when the deadline of held bytes comes. To be called after each call that
+ * changes the policy. */
 static void pump(Channel *channel)
 {
     tls_cork_policy *policy = channel->tls.policy;
-    int rc = 0;
-    if (tls_cork_wants_transmit(policy) == 1)
-        rc = tls_cork_transmit(policy, TLS_CORK_NO_LIMIT, wire_send, &channel->wire);
-    if (rc < 0 && rc != -EAGAIN && channel->error == 0)
-        channel->error = rc;
-    if (rc == -EAGAIN && channel->room == NULL) {
-        channel->room = g_source_add_unix_fd(channel->pump, channel->wire.fd, G_IO_OUT);
-    } else if (rc != -EAGAIN && channel->room != NULL) {
-        g_source_remove_unix_fd(channel->pump, channel->room);
-        channel->room = NULL;
+    if (channel->room == NULL && tls_cork_wants_transmit(policy) == 1) {
+        int rc = tls_cork_transmit(policy, TLS_CORK_NO_LIMIT, wire_send, &channel->wire);
+        if (rc == -EAGAIN)
+            channel->room = g_source_add_unix_fd(channel->pump, channel->wire.fd, G_IO_OUT);
+        else if (rc < 0 && channel->error == 0)
+            channel->error = rc;
     }
     int64_t due = tls_cork_timeout(policy);
     g_source_set_ready_time(channel->pump, due == TLS_CORK_NEVER ? -1 : (due + 999) / 1000);
@@ -49,6 +46,10 @@ static gboolean pump_dispatch(GSource *source, GSourceFunc unused, gpointer user
 {
     Channel *channel = ((Source *)source)->channel;
     (void)unused, (void)user;
+    if (channel->room != NULL && g_source_query_unix_fd(source, channel->room) != 0) {
+        g_source_remove_unix_fd(source, channel->room);
+        channel->room = NULL;
+    }
     tls_cork_handle_timeout(channel->tls.policy, now());
     pump(channel);
     return G_SOURCE_CONTINUE;

@@ -15,6 +15,7 @@ struct client {
     gsize block, given; /* bytes of the current request that the channel has taken */
     guint8 header[NBD_REQUEST_SIZE], *payload;
     gboolean negotiated, waits; /* whether a watch for G_IO_OUT exists */
+    guint64 records, sends; /* of the requests */
     guint8 input[64 * 1024];
     gsize input_have;
 };
@@ -50,6 +51,10 @@ static void submit(struct client *client)
 {
     if (client->waits)
         return;
+    if (client->begun == 0) {
+        client->records = channel_wire(client->channel)->records;
+        client->sends = channel_wire(client->channel)->sends;
+    }
     while (client->begun < client->count && client->begun - client->answered < client->depth) {
         if (client->given == 0) {
             nbd_put_request(client->header, NBD_WRITE, client->begun, client->begun * client->block,
@@ -96,6 +101,8 @@ static gboolean shut_down(Channel *channel, GIOCondition condition, gpointer use
 
 static void finish(struct client *client)
 {
+    client->records = channel_wire(client->channel)->records - client->records;
+    client->sends = channel_wire(client->channel)->sends - client->sends;
     nbd_put_request(client->header, NBD_DISCONNECT, 0, 0, 0);
     client->given = 0;
     put(client, 0, client->header, sizeof client->header, 0); /* nothing waits before it */
@@ -191,9 +198,8 @@ int main(int argc, char **argv)
     channel_handshake(client.channel, shaken, &client);
     g_main_loop_run(client.loop);
 
-    const struct wire *wire = channel_wire(client.channel);
     printf("requests %" G_GUINT64_FORMAT " records %" G_GUINT64_FORMAT " sends %" G_GUINT64_FORMAT "\n",
-           client.answered, wire->records, wire->sends);
+           client.answered, client.records, client.sends);
     channel_free(client.channel);
     g_main_loop_unref(client.loop);
     nbd_free(&nbd);

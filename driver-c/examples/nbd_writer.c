@@ -109,10 +109,9 @@ static void end_unit(struct writer *w)
 static void submit(struct writer *w, uint64_t most)
 {
     w->now = (int64_t)monotonic_ns();
-    w->blocked = false;
-    if (w->uncorking)
+    if (w->uncorking && !w->blocked)
         end_unit(w);
-    if (w->mode == POLICY)
+    if (w->mode == POLICY && !w->blocked)
         transmit(w);
     while (!w->blocked && w->begun < most && w->begun - w->answered < w->depth) {
         if (w->given == 0) {
@@ -168,7 +167,9 @@ static void sleep_until_event(struct writer *w)
         die("poll", strerror(errno));
     if (w->mode == POLICY)
         tls_cork_handle_timeout(w->tls.policy, (int64_t)monotonic_ns());
-    if (fd.revents & (POLLIN | POLLHUP | POLLERR))
+    if (fd.revents & ~POLLIN)
+        w->blocked = false; /* there is room, or the next call returns an error */
+    if (fd.revents & ~POLLOUT)
         take_answers(w);
 }
 

@@ -17,10 +17,12 @@ static ssize_t push(gnutls_transport_ptr_t user, const void *data, size_t len)
     return (ssize_t)len;
 }
 
-/* Keeps the code of GnuTLS for the program, and returns one of <errno.h> for the policy. */
+/* Keeps the code of GnuTLS for the program, and its text for tls_cork_last_error(). Returns a code
+ * of <errno.h> for the policy. */
 static int failed(struct tls_cork_gnutls *tls, int code)
 {
     tls->error = code;
+    tls_cork_output_set_error(tls->output, gnutls_strerror(code));
     switch (code) {
     case GNUTLS_E_MEMORY_ERROR:
     case GNUTLS_E_PUSH_ERROR: /* tls_cork_output_append() had no memory */

@@ -126,6 +126,7 @@ static void an_error_of_gnutls_ends_the_policy(struct pair *pair)
     CHECK(put(pair, 100, 0) == 100); /* a program that has not looked at that */
     CHECK(pair_transmit(pair, SIZE_MAX, SIZE_MAX) == -ECONNABORTED);
     CHECK(pair->tls.error == GNUTLS_E_INVALID_SESSION);
+    CHECK(strstr(tls_cork_last_error(), gnutls_strerror(GNUTLS_E_INVALID_SESSION)) != NULL);
     CHECK(tls_cork_failure(pair->tls.policy) == -ECONNABORTED);
     CHECK(tls_cork_lost_bytes(pair->tls.policy) == 100);
     CHECK(put(pair, 1, 0) == -ECONNABORTED);
