@@ -4,8 +4,12 @@
 //! for each row; the server is the same throughout. A slice ends when all its requests are
 //! answered. fio cannot pause: each of its slices is a run of its own, of which it reports the
 //! writing alone. CPU time is that of the client's process, and beside it that of the server's, which
-//! serves one connection at a time. Counts of records and sends depend on
-//! how many answers the server sends together; `peers` has exact ones.
+//! serves one connection at a time. Counts of records and sends depend on how many answers
+//! the server sends together; `peers` has exact ones. `--gnutls` has other clients: the C program over
+//! GnuTLS, and qemu-img.
+
+mod gnutls;
+mod table;
 
 use std::io::{self, BufRead};
 use std::path::PathBuf;
@@ -19,12 +23,13 @@ use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tls_cork::CorkConfig;
 
+use self::table::{COLUMNS, Standing};
 use crate::client::cell::Cell;
 use crate::client::link::{Link, Target};
 use crate::client::load::{self, Load};
 use crate::client::wire::{Security, Strategy};
-use crate::measure::column::{figure, ratio, text, verdict};
-use crate::measure::{self, Better, Figure, Pair, Plan, Sitting, Verdict, number, place};
+use crate::measure::column::text;
+use crate::measure::{self, Plan, Sitting, place};
 use crate::shared::arguments::{block_size_parser, parse_seconds};
 use crate::shared::endpoint::Endpoint;
 use crate::shared::rivals::{self, Nbdkit};
@@ -60,6 +65,9 @@ pub struct CompareArgs {
     /// Payload of each write; may be given more than once.
     #[arg(long, value_name = "BYTES", default_values_t = [2 << 20, 64 << 10, 4096, 512], value_parser = block_size_parser())]
     pub block_size: Vec<u32>,
+    /// Compare the four modes of this program instead: driver-c/examples/nbd_writer, compiled.
+    #[arg(long, value_name = "PROGRAM")]
+    pub gnutls: Option<PathBuf>,
     /// Leave fio out even where it is installed.
     #[arg(long)]
     pub no_fio: bool,
@@ -70,25 +78,6 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub out: OutArgs,
 }
-
-/// The columns of `compare.csv`, and of the table.
-const COLUMNS: [Column; 15] = [
-    Column { csv: "block_size_bytes", title: "block", kind: Kind::Count, about: "Payload of each write." },
-    Column { csv: "queue_depth", title: "depth", kind: Kind::Count, about: "Requests kept outstanding." },
-    text("contender", "contender", "Who writes, and how it flushes."),
-    Column { csv: "pairs", title: "pairs", kind: Kind::Count, about: "Pairs of slices, one of them of `more`." },
-    figure("records_per_request", "records", 3, "TLS records for each write."),
-    figure("sends_per_request", "sends", 3, "Sending system calls for each write."),
-    figure("cpu_us_per_request", "CPU µs", 2, "CPU µs of the client for each write, user and system."),
-    ratio("cpu_ratio"),
-    verdict("cpu_verdict", "CPU"),
-    figure("server_cpu_us_per_request", "server µs", 2, "CPU µs of the server for each write."),
-    ratio("server_cpu_ratio"),
-    verdict("server_cpu_verdict", "server"),
-    figure("requests_per_s", "requests/s", 0, "Writes answered per second."),
-    ratio("speed_ratio"),
-    verdict("speed_verdict", "speed"),
-];
 
 const CHART: Chart = Chart {
     title: "NBD writes to nbdkit: CPU µs of the client for each request (less is better)",
@@ -132,19 +121,6 @@ impl FromStr for Contender {
 /// What all others are compared with.
 const OURS: Contender = Contender::Tls(Strategy::More);
 
-/// A contender's figures at one block size, beside those of `more`.
-#[derive(Debug, Serialize)]
-struct Standing {
-    contender: String,
-    block_size: u32,
-    pairs: usize,
-    records_per_request: Option<f64>,
-    sends_per_request: Option<f64>,
-    cpu_us_per_request: Figure,
-    server_cpu_us_per_request: Figure,
-    requests_per_s: Figure,
-}
-
 /// Runs the comparison and prints it.
 ///
 /// # Errors
@@ -152,8 +128,30 @@ struct Standing {
 /// When nbdkit is missing or fails, or a run fails.
 pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     args.out.prepare()?;
-    let place = Surroundings::set_up()?;
     let fio = !args.no_fio && rivals::is_installed("fio");
+    let plan = Plan { budget: args.seconds, rounds: if args.full { 4 } else { 1 } };
+    let (command, ours, standings) = match &args.gnutls {
+        Some(writer) => ("compare-gnutls", gnutls::OURS, gnutls::measure(plan, &args.block_size, writer, fio)?),
+        None => ("compare", "more", over_rustls(plan, &args.block_size, fio)?),
+    };
+    let report = table::report(command, QUEUE_DEPTH, &standings);
+    let words = table::words(ours, &standings);
+    if args.json {
+        report::print_json(&standings)?;
+    } else {
+        report.print()?;
+        report::print(&format!("\n{words}"))?;
+    }
+    args.out.write(&format!("{command}.md"), format!("{}\n\n{words}", report.table()).as_bytes())?;
+    if args.gnutls.is_some() {
+        return args.out.write("compare-gnutls.csv", &report.csv()?);
+    }
+    report.save_drawing(&args.out, &drawing(&standings), &CHART)
+}
+
+/// Our own clients, and fio.
+fn over_rustls(plan: Plan, block_sizes: &[u32], fio: bool) -> Result<Vec<Standing>, Failure> {
+    let place = Surroundings::set_up()?;
     let rivals = [
         Contender::Tls(Strategy::Immediate),
         Contender::Tls(Strategy::Vectored),
@@ -165,32 +163,24 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     // Two connections for each row: none is used more often than another.
     let seats: Vec<Contender> = rivals.iter().flat_map(|&rival| [OURS, rival]).collect();
     let mut rows = Vec::new();
-    for &block_size in &args.block_size {
+    for &block_size in block_sizes {
         for (row, &rival) in rivals.iter().enumerate() {
             if rival != Contender::Fio || (fio && block_size == FIO_BLOCK_SIZE) {
                 rows.push(((2 * row, block_size), (2 * row + 1, block_size)));
             }
         }
     }
-    let plan = Plan { budget: args.seconds, rounds: if args.full { 4 } else { 1 } };
     let pairs = measure::run(plan, &rows, &mut Rng::new(), |number| place.open(&seats, number))?;
     let contender = |row: usize| {
         let (_, (seat, _)) = rows[row];
         seats[seat]
     };
-    let standings: Vec<Standing> =
-        pairs.iter().enumerate().filter_map(|(row, pairs)| standing(contender(row), pairs)).collect();
-
-    let report = report(&standings);
-    let words = words(&standings);
-    if args.json {
-        report::print_json(&standings)?;
-    } else {
-        report.print()?;
-        report::print(&format!("\n{words}"))?;
-    }
-    args.out.write("compare.md", format!("{}\n\n{words}", report.table()).as_bytes())?;
-    report.save_drawing(&args.out, &drawing(&standings), &CHART)
+    let standing = |(row, pairs): (usize, &Vec<_>)| {
+        let contender = contender(row);
+        let counts = [matches!(contender, Contender::Tls(_)), contender != Contender::Fio];
+        Standing::new(contender.name(), contender == OURS, counts, pairs)
+    };
+    Ok(pairs.iter().enumerate().filter_map(standing).collect())
 }
 
 /// Servers, certificates, and a home for fio; all of it ends with this.
@@ -246,7 +236,7 @@ impl Sitting<(usize, u32)> for Clients<'_> {
     fn slice(&mut self, &(seat, block_size): &(usize, u32)) -> Result<Cell, Failure> {
         if self.seats[seat] == Contender::Fio {
             let port = self.place.with_tls.port;
-            return rivals::run_fio(self.place.dir.path(), port, block_size, QUEUE_DEPTH, FIO_SLICE);
+            return rivals::run_fio(self.place.dir.path(), &rivals::uri(port), block_size, QUEUE_DEPTH, FIO_SLICE);
         }
         // fio has no connection there.
         let seat = self.seats[..seat].iter().filter(|seat| **seat != Contender::Fio).count();
@@ -334,44 +324,6 @@ pub fn serve(args: &ClientArgs) -> Result<(), Failure> {
     links.into_iter().try_for_each(|(_, (link, _))| load::finish(link))
 }
 
-fn cpu_us(cell: &Cell) -> f64 {
-    (cell.cpu_user_s + cell.cpu_sys_s) * 1e6 / cell.requests as f64
-}
-
-fn server_cpu_us(cell: &Cell) -> Option<f64> {
-    cell.server_cpu_s.map(|seconds| seconds * 1e6 / cell.requests as f64)
-}
-
-fn standing(contender: Contender, pairs: &[Pair<Cell>]) -> Option<Standing> {
-    let middle = |figure: fn(&Cell) -> f64| measure::middle(pairs, |cell| Some(figure(cell)));
-    let counts = contender != Contender::Fio;
-    let records = matches!(contender, Contender::Tls(_));
-    Some(Standing {
-        contender: contender.name(),
-        block_size: pairs.first()?.theirs.block_size,
-        pairs: pairs.len(),
-        records_per_request: middle(Cell::records_per_request).filter(|_| records),
-        sends_per_request: middle(Cell::sends_per_request).filter(|_| counts),
-        cpu_us_per_request: Figure::of(pairs, Better::Less, |cell| Some(cpu_us(cell))),
-        server_cpu_us_per_request: Figure::of(pairs, Better::Less, server_cpu_us),
-        requests_per_s: Figure::of(pairs, Better::More, |cell| Some(cell.requests_per_s)),
-    })
-}
-
-fn report(standings: &[Standing]) -> Report {
-    let mut report = Report::new("compare", &COLUMNS);
-    for standing in standings {
-        let mut row = vec![Value::Count(standing.block_size.into()), Value::Count(QUEUE_DEPTH.into())];
-        row.extend([Value::Text(standing.contender.clone()), Value::Count(standing.pairs as u64)]);
-        row.extend([standing.records_per_request, standing.sends_per_request].map(number));
-        row.extend(standing.cpu_us_per_request.values());
-        row.extend(standing.server_cpu_us_per_request.values());
-        row.extend(standing.requests_per_s.values());
-        report.row(row);
-    }
-    report
-}
-
 /// What the picture shows: CPU time, by the ratios within pairs.
 fn drawing(standings: &[Standing]) -> Report {
     const DRAWN: [Column; 3] = [
@@ -381,38 +333,11 @@ fn drawing(standings: &[Standing]) -> Report {
     ];
     let mut report = Report::new("compare", &DRAWN);
     for standing in standings {
-        let is_ours = |s: &&Standing| s.block_size == standing.block_size && s.contender == OURS.name();
+        let is_ours = |s: &&Standing| s.block_size == standing.block_size && s.is_ours;
         let ours = standings.iter().find(is_ours).unwrap_or(standing);
         let bar = standing.cpu_us_per_request.beside(&ours.cpu_us_per_request);
         let (size, name) = (standing.block_size.into(), standing.contender.clone());
         report.row(vec![Value::Count(size), Value::Text(name), Value::spread(bar)]);
     }
     report
-}
-
-/// For each contender, at which block sizes `more` is ahead, and so on.
-fn words(standings: &[Standing]) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for standing in standings {
-        if !names.contains(&standing.contender.as_str()) {
-            names.push(&standing.contender);
-        }
-    }
-    let mut text = String::new();
-    for (what, word) in [
-        ("CPU for each request", (|s: &Standing| s.cpu_us_per_request.verdict) as fn(&Standing) -> Verdict),
-        ("CPU of the server for each request", |s| s.server_cpu_us_per_request.verdict),
-        ("Requests per second", |s| s.requests_per_s.verdict),
-    ] {
-        for &name in &names {
-            let rows: Vec<(Verdict, String)> = standings
-                .iter()
-                .filter(|standing| standing.contender == name)
-                .map(|standing| (word(standing), report::size(standing.block_size.into())))
-                .collect();
-            let against = if name == OURS.name() { "a second connection of its own (A/A)" } else { name };
-            text += &format!("- {}\n", measure::judgement(&format!("{what}, `more` against {against}"), &rows));
-        }
-    }
-    text
 }

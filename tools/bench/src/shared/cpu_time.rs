@@ -17,8 +17,17 @@ pub struct CpuTime {
 impl CpuTime {
     /// Since the process began.
     pub fn now() -> Self {
+        Self::of(UsageWho::RUSAGE_SELF)
+    }
+
+    /// Of the children that have ended.
+    pub fn of_children() -> Self {
+        Self::of(UsageWho::RUSAGE_CHILDREN)
+    }
+
+    fn of(who: UsageWho) -> Self {
         // getrusage(2) cannot fail with this; zero would show at once.
-        getrusage(UsageWho::RUSAGE_SELF).map_or_else(
+        getrusage(who).map_or_else(
             |_| Self::default(),
             |usage| Self { user: duration(usage.user_time()), sys: duration(usage.system_time()) },
         )

@@ -138,26 +138,31 @@ struct FioWrites {
     runtime: u64,
 }
 
+/// Where libnbd finds the server at `port`, which it knows by its certificate.
+pub fn uri(port: u16) -> String {
+    format!("nbds://localhost:{port}/")
+}
+
 /// One run of fio's nbd engine over TLS. `home` is what [`home`] made.
-pub fn run_fio(home: &Path, port: u16, block_size: u32, queue_depth: u32, time: Duration) -> Result<Cell, Failure> {
+pub fn run_fio(home: &Path, uri: &str, block_size: u32, queue_depth: u32, time: Duration) -> Result<Cell, Failure> {
     let mut command = Command::new("fio");
     command
         .env("HOME", home)
         .current_dir(home)
-        .args(fio_arguments(port, block_size, queue_depth))
+        .args(fio_arguments(uri, block_size, queue_depth))
         .arg("--time_based")
         .arg(format!("--runtime={}ms", time.as_millis()));
     let finished = children::run(&mut command, "fio", time + Duration::from_secs(30))?;
     read_fio_report(&finished.stdout, block_size, queue_depth)
 }
 
-/// Arguments for sequential writes over TLS to `port`; how many is still to be said.
-pub(crate) fn fio_arguments(port: u16, block_size: u32, queue_depth: u32) -> Vec<String> {
+/// Arguments for sequential writes to `uri`; how many is still to be said.
+pub(crate) fn fio_arguments(uri: &str, block_size: u32, queue_depth: u32) -> Vec<String> {
     vec![
         "--name=nbd".to_owned(),
         "--ioengine=nbd".to_owned(),
         "--rw=write".to_owned(),
-        format!("--uri=nbds://localhost:{port}/"),
+        format!("--uri={uri}"),
         format!("--bs={block_size}"),
         format!("--iodepth={queue_depth}"),
         "--output-format=json".to_owned(),

@@ -151,7 +151,7 @@ fn command_line(
         }
         Program::Fio => {
             line.push("fio".into());
-            line.extend(rivals::fio_arguments(port, block_size, queue_depth).into_iter().map(Into::into));
+            line.extend(rivals::fio_arguments(&rivals::uri(port), block_size, queue_depth).into_iter().map(Into::into));
             line.push(format!("--size={}", requests * u64::from(block_size)).into());
         }
         Program::QemuIo => {
