@@ -318,6 +318,23 @@ fn the_longest_hold_and_each_reason_are_counted() {
 }
 
 #[test]
+fn one_of_sixteen_held_writes_in_a_row_needs_a_time() {
+    let more = SendFlags::MORE;
+    let mut policy = CorkPolicy::new(Passthrough::new(), CorkConfig::default()).unwrap();
+    let now = Instant::now();
+    let _ = policy.write(now, &[IoSlice::new(b"first")], more).unwrap();
+    for _ in 0..3 {
+        for n in 0..15 {
+            assert!(policy.join_held(b"joins", more), "{n}");
+        }
+        assert!(!policy.join_held(b"joins", more) && !policy.join_held(b"joins", more), "until a time is seen");
+        let written = policy.write(now, &[IoSlice::new(b"joins")], more).unwrap();
+        assert_eq!((written.accepted, written.decision.is_flush()), (5, false));
+    }
+    assert_eq!(policy.waiting(), 5 + 3 * 16 * 5);
+}
+
+#[test]
 fn the_hold_limit_is_exact() {
     let mut bench = Bench::new(Limits { hold_limit: 100, ..Limits::default() }, true);
     bench.write(&[100], true).unwrap();
