@@ -70,7 +70,13 @@ impl CorkConfig {
         self
     }
 
-    /// Sets the most plaintext bytes that are held (R1): 1 to `record_size`, which is the default.
+    /// Sets the most plaintext bytes that are held (R1): 1 to half of `send_buffer_limit`, or to
+    /// `record_size` if that is more.
+    ///
+    /// Up to `record_size`, which is the default, it limits the held tail, and full records never
+    /// wait. Over `record_size`, writes with `MORE` of less than 32 KiB gather several records:
+    /// these leave together, in one send where [`batch_size`](Self::batch_size) allows, when more
+    /// than `hold_limit` bytes are held. That saves sends of a burst, and delays its first byte.
     pub fn hold_limit(mut self, bytes: usize) -> Self {
         self.hold_limit = Some(bytes);
         self
@@ -184,7 +190,7 @@ impl CorkConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         in_range("record_size", self.record_size, MIN_RECORD_SIZE, MAX_RECORD_SIZE)?;
         if let Some(limit) = self.hold_limit {
-            in_range("hold_limit", limit, 1, self.record_size)?;
+            in_range("hold_limit", limit, 1, self.record_size.max(self.send_buffer_limit / 2))?;
         }
         wait("max_hold", self.max_hold)?;
         in_range("send_buffer_limit", self.send_buffer_limit, self.record_size, MAX_BUFFER)?;
@@ -308,8 +314,8 @@ mod tests {
         let cases: [(CorkConfig, &str, &str); 13] = [
             (base().record_size(15), "record_size", "16 to 16384 bytes"),
             (base().record_size(16_385), "record_size", "16 to 16384 bytes"),
-            (base().hold_limit(0), "hold_limit", "1 to 16384 bytes"),
-            (base().record_size(100).hold_limit(101), "hold_limit", "1 to 100 bytes"),
+            (base().hold_limit(0), "hold_limit", "1 to 131072 bytes"),
+            (base().record_size(100).send_buffer_limit(180).hold_limit(101), "hold_limit", "1 to 100 bytes"),
             (base().max_hold(ms(0)), "max_hold", "more than 0 s and at most 60s"),
             (base().max_hold(ms(60_001)), "max_hold", "more than 0 s and at most 60s"),
             (base().send_buffer_limit(16_383), "send_buffer_limit", "16384 to"),

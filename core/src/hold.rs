@@ -5,9 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{CorkConfig, DynamicRecords};
+use crate::config::{CorkConfig, DynamicRecords, MAX_RECORD_SIZE};
 use crate::{FlushDecision, FlushReason};
 
+/// R1: a write of this many bytes does not gather: sealed straight from the caller's slices, its
+/// records cost no copy.
+const GATHER_MAX: usize = 2 * MAX_RECORD_SIZE;
 /// The number of writes in a row that may join the tail without a time.
 const JOINS_WITHOUT_TIME: u8 = 15;
 
@@ -16,6 +19,8 @@ const JOINS_WITHOUT_TIME: u8 = 15;
 pub(crate) struct Hold {
     record_size: usize,
     hold_limit: usize,
+    /// R1: whether `hold_limit` is more than a record.
+    gathers: bool,
     max_hold: Duration,
     ramp: Option<Ramp>,
     ready: bool,
@@ -77,9 +82,12 @@ impl Hold {
     /// valid.
     pub(crate) fn new(config: &CorkConfig, max_record: usize, ready: bool) -> Self {
         let record_size = config.record_size.min(max_record);
+        let hold_limit = config.get_hold_limit();
+        let gathers = hold_limit > config.record_size;
         Self {
             record_size,
-            hold_limit: config.hold_limit.unwrap_or(record_size).min(record_size),
+            hold_limit: if gathers { hold_limit } else { hold_limit.min(record_size) },
+            gathers,
             max_hold: config.max_hold,
             ramp: config.dynamic_records.as_ref().map(Ramp::new),
             ready,
@@ -140,7 +148,7 @@ impl Hold {
     #[inline]
     pub(crate) fn join(&mut self, len: usize, more: bool) -> bool {
         let written = self.written + len as u64;
-        let joins = written < self.joins_before && (more || self.corked);
+        let joins = written < self.joins_before && len < GATHER_MAX && (more || self.corked);
         if joins {
             self.written = written;
         }
@@ -162,8 +170,9 @@ impl Hold {
     }
 
     /// Records that `len` bytes were accepted and decides what is released. `more` is true if the
-    /// write had the flag or was accepted in part.
-    pub(crate) fn write(&mut self, now: Instant, len: usize, more: bool) -> FlushDecision {
+    /// write had the flag, `short` if it was accepted in part.
+    pub(crate) fn write(&mut self, now: Instant, len: usize, more: bool, short: bool) -> FlushDecision {
+        let before = self.written;
         self.restart_ramp(now);
         self.wrote(now);
         self.written += len as u64;
@@ -171,26 +180,32 @@ impl Hold {
         if !self.ready {
             return self.wait();
         }
-        let completes = !more && !self.corked;
+        let completes = !more && !short && !self.corked;
         if completes {
             // R2: a write without `MORE`, while uncorked, releases everything.
             return self.release(now, self.written, FlushReason::Last);
         }
-        // R1: full records never wait. Of the tail, at most `hold_limit` bytes are held.
-        let whole = self.last_boundary();
+        // R1: up to `hold_limit` bytes are held. Over it, full records leave, and a tail that is still
+        // over it.
+        let deadline = self.deadline;
+        let small = len < GATHER_MAX && !short;
+        let whole = if self.gathers && small && self.held() <= self.hold_limit { 0 } else { self.last_boundary() };
         let tail = self.held().min((self.written - whole) as usize);
         let decision = if tail > self.hold_limit {
             self.release(now, self.written, FlushReason::HoldLimit)
         } else {
             self.release(now, whole, FlushReason::RecordFull)
         };
-        // R3, R5: the rest is held, and the first held byte arms the deadline.
-        if self.held() > 0 && self.deadline.is_none() {
-            self.deadline = Some(now + self.max_hold);
-        }
+        // R3, R5: the rest is held, and its first byte arms the deadline.
         if self.held() > 0 {
+            if self.deadline.is_none() {
+                let old = deadline.filter(|_| self.released < before);
+                self.deadline = Some(old.unwrap_or(now + self.max_hold));
+            }
+            let limit = self.released + self.hold_limit as u64 + 1;
             let record = self.sealed + self.record_size_at(self.sealed) as u64;
-            self.joins_before = record.min(self.released + self.hold_limit as u64 + 1);
+            // Without released bytes in front, a write within the limit is within that of the buffer.
+            self.joins_before = if self.gathers && self.unsealed() == 0 { limit } else { limit.min(record) };
         }
         match decision {
             FlushDecision::Hold { .. } => self.wait(),
@@ -283,10 +298,11 @@ impl Hold {
     pub(crate) fn sealed(&mut self, batch: Batch) {
         self.sealed += batch.len as u64;
         if self.released < self.sealed {
-            let now = self.last_write;
             self.released = self.sealed;
             self.joins_before = 0;
-            self.left_hold(now);
+            if self.held() == 0 {
+                self.left_hold(self.last_write);
+            }
         }
     }
 

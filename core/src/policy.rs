@@ -172,7 +172,7 @@ impl<S: Seal> CorkPolicy<S> {
 
     #[inline]
     fn join(&mut self, data: &[u8], flags: SendFlags) -> bool {
-        // Less than a record waits then, so no limit is exceeded. Nothing is held after a close or
+        // No more than the hold limit waits then, so no limit is exceeded. Nothing is held after a close or
         // a failure.
         let joins = self.hold.join(data.len(), flags.contains(SendFlags::MORE));
         if joins {
@@ -428,8 +428,8 @@ impl<S: Seal> CorkPolicy<S> {
     }
 
     fn written(&mut self, now: Instant, accepted: usize, offered: usize, flags: SendFlags) -> Written {
-        let more = is_more(accepted, offered, flags);
-        let decision = self.hold.write(now, accepted, more).counted(&mut self.stats);
+        let more = flags.contains(SendFlags::MORE);
+        let decision = self.hold.write(now, accepted, more, accepted < offered).counted(&mut self.stats);
         Written { accepted, decision }
     }
 
@@ -473,7 +473,8 @@ impl<S: Seal> CorkPolicy<S> {
         }
         let mut accepted = offered.min(room);
         let released = hold.released();
-        let decision = hold.write(now, accepted, is_more(accepted, offered, flags));
+        // R9: a short write counts as written with `MORE`.
+        let decision = hold.write(now, accepted, flags.contains(SendFlags::MORE), accepted < offered);
         let batch = hold.next_batch(self.outlet.batch_size());
         let Some(direct) = batch.len.checked_sub(queued).filter(|direct| *direct > 0) else {
             return Ok(None);
@@ -551,9 +552,4 @@ impl<S: Seal> CorkPolicy<S> {
     fn idle_buffer_due(&self) -> Option<Instant> {
         self.spare.due(&self.queue, self.hold.last_write())
     }
-}
-
-/// R9: a short write counts as written with `MORE`.
-fn is_more(accepted: usize, offered: usize, flags: SendFlags) -> bool {
-    accepted < offered || flags.contains(SendFlags::MORE)
 }

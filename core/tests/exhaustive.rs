@@ -224,6 +224,25 @@ fn with_keys_from_the_start() {
 }
 
 #[test]
+fn with_records_that_gather() {
+    let rules = Rules { hold_limit: 40, send_buffer: 90, batch: (32, 48), ..small() };
+    let alphabet = [
+        Write(&[5], MORE),
+        Write(&[5], LAST),
+        Write(&[15], MORE),
+        Write(&[3, 0, 30], MORE),
+        Write(&[45], MORE),
+        WriteBytes(33, MORE),
+        Cork,
+        Wait,
+        ALL,
+        Transmit(1),
+        Close,
+    ];
+    assert_eq!(walk("with records that gather", rules, true, &alphabet), 1_948_716);
+}
+
+#[test]
 fn while_keys_are_missing() {
     let alphabet = [
         Write(&[5], MORE),

@@ -335,6 +335,28 @@ fn one_of_sixteen_held_writes_in_a_row_needs_a_time() {
 }
 
 #[test]
+fn a_burst_within_the_hold_limit_is_one_send() {
+    for (hold_limit, sends) in [(MAX_RECORD_SIZE, 4), (64 * 1024, 1)] {
+        let mut bench = Bench::new(Limits { hold_limit, ..Limits::default() }, true);
+        for n in 0..15 {
+            bench.write(&[28], true).unwrap();
+            bench.write(&[4096], n < 14).unwrap();
+            if bench.policy.wants_transmit() {
+                let _ = bench.transmit(usize::MAX, usize::MAX).unwrap();
+            }
+        }
+        bench.drain();
+        let seen = bench.policy.stats();
+        assert_eq!((bench.policy.waiting(), seen.plaintext_bytes), (0, 15 * 4124));
+        assert_eq!(bench.framed.0.borrow().batches.len(), sends, "{hold_limit}");
+    }
+    // A large write is not copied to wait.
+    let mut bench = Bench::new(Limits { hold_limit: 64 * 1024, ..Limits::default() }, true);
+    bench.write(&[2 * MAX_RECORD_SIZE], true).unwrap();
+    assert_eq!((bench.policy.stats().plaintext_bytes, bench.policy.stats().copied_bytes), (32_768, 0));
+}
+
+#[test]
 fn the_hold_limit_is_exact() {
     let mut bench = Bench::new(Limits { hold_limit: 100, ..Limits::default() }, true);
     bench.write(&[100], true).unwrap();

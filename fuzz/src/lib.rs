@@ -47,7 +47,8 @@ impl Cork {
     }
 
     pub fn hold_limit(&self) -> usize {
-        self.hold_limit.map_or(self.record_size(), |limit| 1 + usize::from(limit) % self.record_size())
+        let most = self.record_size().max(self.send_buffer() / 2);
+        self.hold_limit.map_or(self.record_size(), |limit| 1 + usize::from(limit) % most)
     }
 
     pub fn send_buffer(&self) -> usize {

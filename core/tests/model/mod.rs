@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tls_cork::{CorkConfig, DynamicRecords, FlushDecision, FlushReason, WriteError};
 use tls_cork_testing::content::stream;
-use tls_cork_testing::harness::{END, HANDSHAKE};
+use tls_cork_testing::harness::{END, GATHER_MAX, HANDSHAKE};
 
 /// The limits that a model and its policy share.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +175,7 @@ impl Model {
             let room = self.largest_batch().saturating_sub(queued);
             if room >= offered.min(self.rules.record) {
                 let accepted = offered.min(room);
-                let decision = self.wrote(now, accepted, more || accepted < offered);
+                let decision = self.wrote(now, accepted, more, accepted < offered);
                 let batch = self.next_batch();
                 if batch > queued {
                     self.copied += (accepted - (batch - queued)) as u64;
@@ -189,20 +189,25 @@ impl Model {
             self.at = before;
         }
         let accepted = offered.min(self.capacity());
-        let decision = self.wrote(now, accepted, more || accepted < offered);
+        let decision = self.wrote(now, accepted, more, accepted < offered);
         self.copied += if owned && accepted > 1024 { 0 } else { accepted as u64 };
         Ok((accepted, self.counted(decision)))
     }
 
-    fn wrote(&mut self, now: Instant, accepted: usize, more: bool) -> FlushDecision {
+    fn wrote(&mut self, now: Instant, accepted: usize, more: bool, short: bool) -> FlushDecision {
         self.restart_ramp(now);
+        let (before, held_since) = (self.at.written, self.at.held_since);
         self.at.last_write = Some(now);
         self.at.written += accepted;
         if !self.ready {
             return FlushDecision::Hold { until: None };
         }
-        let (to, reason) = if !more && !self.corked {
+        let held = self.at.written - self.at.released;
+        let gathers = self.rules.hold_limit > self.rules.record && !short && accepted < GATHER_MAX;
+        let (to, reason) = if !more && !short && !self.corked {
             (self.at.written, FlushReason::Last)
+        } else if gathers && held <= self.rules.hold_limit {
+            (self.at.released, FlushReason::RecordFull)
         } else {
             let whole = self.last_boundary().max(self.at.released);
             if self.at.written - whole > self.rules.hold_limit {
@@ -213,7 +218,7 @@ impl Model {
         };
         let decision = self.release(now, to, reason);
         if self.at.written > self.at.released && self.at.held_since.is_none() {
-            self.at.held_since = Some(now);
+            self.at.held_since = held_since.filter(|_| self.at.released < before).or(Some(now));
         }
         if decision.is_flush() { decision } else { self.hold() }
     }
@@ -355,8 +360,10 @@ impl Model {
             // R7: the last record was filled up.
             self.at.released = end;
             self.flushes[FlushReason::Filled as usize] += 1;
-            let last = self.at.last_write;
-            self.left_hold(last.expect("what fills was written"));
+            if self.at.written == end {
+                let last = self.at.last_write;
+                self.left_hold(last.expect("what fills was written"));
+            }
         }
         self.in_flight = true;
         self.pushed_back = false;

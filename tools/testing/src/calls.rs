@@ -52,14 +52,14 @@ pub fn op() -> impl Strategy<Value = Op> {
 pub fn limits() -> impl Strategy<Value = Limits> {
     (
         prop_oneof![2 => Just(MAX_RECORD_SIZE), 1 => 16usize..2000],
-        prop_oneof![2 => Just(usize::MAX), 1 => 1usize..3000],
+        prop_oneof![2 => Just(16_384), 1 => 1usize..3000, 1 => 3000usize..131_072],
         prop_oneof![2 => Just(256 * 1024), 1 => 16_384usize..70_000],
         prop_oneof![2 => Just((64 * 1024, 256 * 1024)), 1 => Just((16 * 1024, 32 * 1024))],
         prop::bool::weighted(0.2),
     )
         .prop_map(|(record_size, hold_limit, send_buffer, batch, ramp)| Limits {
             record_size,
-            hold_limit: hold_limit.min(record_size),
+            hold_limit: hold_limit.min(record_size.max(send_buffer / 2)),
             send_buffer,
             batch,
             ramp,

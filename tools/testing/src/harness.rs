@@ -20,6 +20,9 @@ pub const HANDSHAKE: u32 = u32::MAX - 1;
 /// The most bytes that [`Framed`] offers in one call.
 pub const OFFER: usize = 40_000;
 
+/// R1: a write of this many bytes does not gather.
+pub const GATHER_MAX: usize = 2 * MAX_RECORD_SIZE;
+
 /// The state of the sealer, shared with the test.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -164,6 +167,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// R1: whether several records are held.
+    fn gathers(&self) -> bool {
+        self.hold_limit > self.record_size
+    }
+
     /// The plaintext bytes of a small record.
     fn segment_size(&self) -> usize {
         self.record_size.min(100)
@@ -244,14 +252,16 @@ impl Bench {
         }
     }
 
-    pub fn accepted(&mut self, sealed_before: usize, accepted: usize, more: bool) {
+    /// `short`: whether the write was accepted in part.
+    pub fn accepted(&mut self, sealed_before: usize, accepted: usize, more: bool, short: bool) {
         self.restart_ramp(self.written - sealed_before);
         self.written += accepted;
         self.events.push((self.written, self.now));
         if self.ready {
-            if !more && !self.corked {
+            let gathers = self.config.gathers() && accepted < GATHER_MAX && !short;
+            if !more && !short && !self.corked {
                 self.release_all();
-            } else {
+            } else if !gathers || self.held() > self.config.hold_limit {
                 self.released = self.released.max(self.boundary(sealed_before, self.written));
                 if self.held() > self.config.hold_limit {
                     self.release_all();
@@ -305,7 +315,7 @@ impl Bench {
                 assert!(accepted <= offered);
                 assert!(accepted > 0 || offered == 0, "nothing accepted, and no error");
                 assert!(accepted == 0 || !full, "R9: accepted without capacity");
-                self.accepted(sealed_before, accepted, more || accepted < offered);
+                self.accepted(sealed_before, accepted, more, accepted < offered);
                 self.decided(before, false, decision);
             }
             Err(WriteError::Blocked) => assert!(full && !self.closed, "R9: Blocked with room left"),
@@ -428,10 +438,10 @@ impl Bench {
     }
 
     pub fn drain(&mut self) {
-        // R7: a last record that is not full takes all held bytes, which are less than a record
-        // (R1).
+        // R7: a last record that is not full is filled up with held bytes.
         let last = self.boundary(self.sealed(), self.released);
-        let left = if last == self.released { self.held() } else { 0 };
+        let room = if last == self.released { 0 } else { last + self.record_size_at(last) - self.released };
+        let left = self.held().saturating_sub(room);
         let done = self.transmit(usize::MAX, usize::MAX).expect("a transport without limits");
         assert!(!done.blocked && (self.closed || !self.policy.wants_transmit()));
         if self.ready {
@@ -452,7 +462,8 @@ impl Bench {
             return;
         }
         assert!(self.held() <= self.config.hold_limit, "R1: hold limit");
-        assert!(self.held() < self.config.record_size || self.held() == 0, "R1: a whole record is held");
+        let whole = self.held() >= self.config.record_size && self.held() > 0;
+        assert!(self.config.gathers() || !whole, "R1: a whole record is held");
         if let Some(due) = self.deadline() {
             assert!(self.policy.poll_timeout().is_some_and(|at| at <= due), "R5: deadline");
         }
