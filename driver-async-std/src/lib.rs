@@ -32,9 +32,9 @@
 //!   the task. With a [`DeadlineTask`] it leaves without a poll.
 //! - `AsyncWrite` accepts nothing while the transport pushes back and bytes wait. A caller that
 //!   polls its stream only to write, such as `io::copy`, leaves at most the end of one write
-//!   waiting, and at most 64 KiB. The `send` methods accept up to
-//!   [`send_buffer_limit`](tls_cork::CorkConfig::send_buffer_limit), so that small writes share
-//!   records.
+//!   waiting: 64 KiB at most, or 96 KiB if the transport has just taken 256 KiB. The `send` methods
+//!   accept up to [`send_buffer_limit`](tls_cork::CorkConfig::send_buffer_limit), so that small
+//!   writes share records.
 //! - One poll accepts and transmits about 256 KiB at most, so that other tasks can run.
 //! - Bytes held by [`MORE`](tls_cork::SendFlags::MORE) leave with the last piece, by `flush` or
 //!   `close`, or at their deadline ([`max_hold`](tls_cork::CorkConfig::max_hold)). The deadline

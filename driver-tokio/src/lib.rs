@@ -32,9 +32,9 @@
 //!   the task.
 //! - `AsyncWrite` accepts nothing while the transport pushes back and bytes wait. A caller that
 //!   polls its stream only to write, such as `copy_bidirectional`, leaves at most the end of one
-//!   write waiting, and at most 64 KiB. The `send` methods accept up to
-//!   [`send_buffer_limit`](tls_cork::CorkConfig::send_buffer_limit), so that small writes share
-//!   records.
+//!   write waiting: 64 KiB at most, or 96 KiB if the transport has just taken 256 KiB. The `send`
+//!   methods accept up to [`send_buffer_limit`](tls_cork::CorkConfig::send_buffer_limit), so that
+//!   small writes share records.
 //! - One poll accepts and transmits about 256 KiB at most. Polls that are ready take from tokio's
 //!   cooperative budget, so that a task that always finds plaintext does not starve others.
 //! - Bytes held by [`MORE`](SendFlags::MORE) leave with the last piece, by `flush` or `shutdown`,

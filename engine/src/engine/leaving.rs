@@ -167,6 +167,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
             self.wakers.set_writable(true);
         }
         let sent = sent?;
+        self.flow = if sent.blocked { 0 } else { self.flow.saturating_add(sent.bytes) };
         if sent.bytes > 0 {
             self.unflushed = true;
             self.wakers.set_flushable(true);

@@ -37,6 +37,8 @@ pub struct Engine<IO, S, T> {
     reads_only: bool,
     /// The transport took bytes since the last flush.
     unflushed: bool,
+    /// Bytes that the transport has taken since it last pushed back.
+    flow: usize,
     /// The transport has been closed.
     closed: bool,
     /// Plaintext bytes that reads have taken.
@@ -59,6 +61,7 @@ impl<IO, S, T> Engine<IO, S, T> {
             failure: None,
             reads_only: false,
             unflushed: false,
+            flow: 0,
             closed: false,
             taken: 0,
             reader_waits: false,

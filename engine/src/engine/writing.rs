@@ -15,6 +15,12 @@ use crate::{Session, Timer, Transport};
 /// R7: the most bytes that a write for `AsyncWrite` gives to the session at a time. Plain drivers
 /// of rustls have the same step, by rustls's default buffer limit.
 const PLAIN_STEP: usize = 64 * 1024;
+/// R7: the same while the transport flows: the largest batch of the default configuration.
+const FLOWING_STEP: usize = 96 * 1024;
+/// R7: the transport flows if it has taken so many bytes since it last pushed back.
+const FLOWING: usize = CALL_LIMIT;
+/// R7: the most slices of a vectored write that may leave in the larger step.
+const FEW_SLICES: usize = 64;
 
 impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     /// Writes `data` as send(2) does: without [`SendFlags::MORE`] the data leaves in the call, as
@@ -77,6 +83,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         if !data.is_empty() {
             ready!(self.poll_nothing_waits(cx))?;
         }
+        let step = self.plain_step();
         self.poll_write_parts(cx, |session, now, done| {
             let step = &data[done..data.len().min(done + PLAIN_STEP)];
             let rest_follows = done + step.len() < data.len();
@@ -94,7 +101,14 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         if bufs.iter().any(|buf| !buf.is_empty()) {
             ready!(self.poll_nothing_waits(cx))?;
         }
-        self.poll_write_slices(cx, bufs, SendFlags::NONE, PLAIN_STEP)
+        // The list of a batch's slices grows by doubling: a larger batch of many slices costs more
+        // for each of them.
+        let step = if bufs.len() > FEW_SLICES { PLAIN_STEP } else { self.plain_step() };
+        self.poll_write_slices(cx, bufs, SendFlags::NONE, step)
+    }
+
+    fn plain_step(&self) -> usize {
+        if self.flow >= FLOWING { FLOWING_STEP } else { PLAIN_STEP }
     }
 
     /// Ready when the transport has taken all output (R7).
