@@ -95,6 +95,15 @@ impl Wakers {
     pub(crate) fn wake(&self) {
         self.shared.wake_all();
     }
+
+    /// Wakes all tasks that wait, except for the writer.
+    pub(crate) fn wake_others(&self) {
+        let waiting = {
+            let mut waiting = self.shared.waiting();
+            [Role::Reader, Role::Deadline].map(|role| waiting[role as usize].take())
+        };
+        waiting.into_iter().flatten().for_each(Waker::wake);
+    }
 }
 
 impl Shared {

@@ -85,7 +85,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
         let step = self.plain_step();
         self.poll_write_parts(cx, |session, now, done| {
-            let step = &data[done..data.len().min(done + PLAIN_STEP)];
+            let step = &data[done..data.len().min(done + step)];
             let rest_follows = done + step.len() < data.len();
             let accepted = session.write(now, &[IoSlice::new(step)], SendFlags::more_if(rest_follows))?;
             Ok((accepted, done + accepted == data.len()))
@@ -211,6 +211,45 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Poll::Ready(Ok(self.check_lost_bytes()?))
     }
 
+    /// Ready when a write would accept at least one byte. Transmits what may leave.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_send`](Self::poll_send).
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_parts(cx, |session, now, _done| {
+            // An empty write with `MORE` does nothing, unless writes are refused.
+            session.write(now, &[], SendFlags::MORE)?;
+            if session.send_capacity() == 0 { Err(WriteError::Blocked) } else { Ok((0, true)) }
+        }))?;
+        self.set_holder(cx);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the front of `data` with `MORE` and sends nothing. Call it when
+    /// [`poll_room`](Self::poll_room) was ready: the task of that call counts as the writer.
+    ///
+    /// Full records leave at the next poll. Tasks that wait are woken to poll.
+    ///
+    /// # Errors
+    ///
+    /// Those of the session.
+    pub(crate) fn feed(&mut self, data: &mut Bytes) -> io::Result<()> {
+        let now = T::now();
+        match self.session.write_bytes(now, data, SendFlags::MORE) {
+            Ok(_) | Err(WriteError::Blocked) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.session.handle_timeout(now);
+        if self.reader_waits || self.attended {
+            self.wake_in_time();
+            if self.session.wants_transmit() {
+                self.wakers.wake_others();
+            }
+        }
+        Ok(())
+    }
+
     /// Writes until everything is accepted, the transport pushes back, or the poll's share is used
     /// up (R16).
     ///
@@ -284,9 +323,12 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     }
 
     fn note_holder(&mut self, cx: &Context<'_>) {
-        if self.session.waiting() == 0 {
-            return;
+        if self.session.waiting() > 0 {
+            self.set_holder(cx);
         }
+    }
+
+    fn set_holder(&mut self, cx: &Context<'_>) {
         match &mut self.holder {
             Some(holder) => holder.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
