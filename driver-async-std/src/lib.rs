@@ -25,6 +25,8 @@
 //! # }
 //! ```
 //!
+//! [`MessageSink`] takes the pieces of messages as a `Sink` of futures-sink: `feed`, then `flush`.
+//!
 //! # When bytes leave
 //!
 //! - A write without flags leaves without a flush, in the call, as far as the transport takes it.
@@ -99,6 +101,7 @@ mod io;
 mod lazy;
 mod shared;
 mod sides;
+mod sink;
 mod socket;
 mod stream;
 
@@ -110,6 +113,7 @@ pub use rustls;
 pub use rustls::pki_types;
 pub use shared::{DeadlineTask, IntoInnerError, ReadHalf, ReuniteError, SharedStream, WriteHalf};
 pub use sides::{TlsStream, client, server};
+pub use sink::MessageSink;
 pub use socket::Socket;
 pub use stream::Stream;
 pub use tls_cork::{self, CorkConfig, SendFlags, Stats};

@@ -11,7 +11,7 @@ use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use tls_cork::{Connection, SendFlags, Stats};
 
 use crate::Socket;
-use crate::handle::{Own, Reads, Writes};
+use crate::handle::{Handle, Own, Reads, Writes};
 use crate::io::Engine;
 
 /// The generic type behind the streams and halves of this crate. Programs name it by its aliases:
@@ -30,6 +30,18 @@ pub struct Stream<H>(pub(crate) H);
 impl<H: fmt::Debug> fmt::Debug for Stream<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl<H: Handle> Handle for Stream<H> {
+    type Io = H::Io;
+
+    fn with<R>(&mut self, f: impl FnOnce(&mut Engine<H::Io>) -> R) -> R {
+        self.0.with(f)
+    }
+
+    fn look<R>(&self, f: impl FnOnce(&Engine<H::Io>) -> R) -> R {
+        self.0.look(f)
     }
 }
 

@@ -25,6 +25,8 @@
 //! # }
 //! ```
 //!
+//! [`MessageSink`] takes the pieces of messages as a `Sink` of futures-sink: `feed`, then `flush`.
+//!
 //! # When bytes leave
 //!
 //! - A write without flags leaves without a flush, in the call, as far as the transport takes it.
@@ -124,6 +126,7 @@ mod keeper;
 mod lazy;
 mod polls;
 mod sides;
+mod sink;
 mod socket;
 mod stream;
 
@@ -137,5 +140,6 @@ pub use lazy::{LazyConfigAcceptor, StartHandshake};
 pub use rustls;
 pub use rustls::pki_types;
 pub use sides::{TlsStream, client, server};
+pub use sink::MessageSink;
 pub use stream::Stream;
 pub use tls_cork::{self, CorkConfig, SendFlags, Stats};

@@ -19,7 +19,7 @@ use crate::handle::{Handle, Reads};
 /// `Pending` for lack of budget, and would release held bytes as a read that waits for the peer
 /// does (R12).
 #[inline]
-fn poll_in_budget<T>(cx: &mut Context<'_>, f: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+pub(crate) fn poll_in_budget<T>(cx: &mut Context<'_>, f: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     if !coop::has_budget_remaining() {
         // Arranges a wake-up for the next turn of the task.
         let _unit = ready!(coop::poll_proceed(cx));

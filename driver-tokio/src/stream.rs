@@ -35,6 +35,26 @@ impl<H: fmt::Debug> fmt::Debug for Stream<H> {
     }
 }
 
+impl<H: Handle> Handle for Stream<H> {
+    type Io = H::Io;
+
+    fn with<R>(&mut self, f: impl FnOnce(&mut Engine<H::Io>) -> R) -> R {
+        self.0.with(f)
+    }
+
+    fn hold<T>(
+        &mut self,
+        more: bool,
+        f: impl FnOnce(&mut Engine<H::Io>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        self.0.hold(more, f)
+    }
+
+    fn look<R>(&self, f: impl FnOnce(&Engine<H::Io>) -> R) -> R {
+        self.0.look(f)
+    }
+}
+
 /// Streams and halves that write.
 impl<H: Writes> Stream<H>
 where

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::SinkExt;
 use tls_cork_tokio::tls_cork::FlushReason;
 use tls_cork_tokio::{CorkConfig, SendFlags, TlsAcceptor, TlsConnector, TlsStream};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
@@ -60,6 +61,28 @@ async fn each_call_that_holds_keeps_the_deadline_exactly() {
     assert_eq!(gets(&mut server, 7).await, (b"one two".to_vec(), Duration::from_millis(6)));
     assert_eq!(up.records(), [4, 8, 5, 6, 7]);
     assert_eq!((client.stats().flushes(FlushReason::Deadline), tasks()), (5, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_is_fed_to_a_sink_leaves_at_its_deadline_and_its_full_records_at_once() {
+    let Pair { client, mut server, up, .. } = connected(CorkConfig::default()).await;
+    let mut sink = client.into_message_sink();
+    assert_eq!(tasks(), 0);
+    sink.feed(Bytes::from_static(b"fed")).await.unwrap();
+    assert_eq!(gets(&mut server, 3).await, (b"fed".to_vec(), HOLD));
+    // Nothing polls the sink, before and after the task has begun to wait.
+    for _ in 0..2 {
+        let data = Bytes::from(noise(20_000, 7));
+        sink.feed(data.clone()).await.unwrap();
+        assert_eq!(gets(&mut server, 16_384).await.1, Duration::ZERO);
+        assert_eq!(gets(&mut server, 20_000 - 16_384).await.1, HOLD);
+    }
+    assert_eq!((up.records(), tasks()), (vec![3, 16_384, 3616, 16_384, 3616], 1));
+    // The other half does not send what the sink has fed.
+    let (_reader, writer) = sink.into_inner().0.into_split();
+    let mut sink = writer.into_message_sink();
+    sink.feed(Bytes::from_static(b"half")).await.unwrap();
+    assert_eq!(gets(&mut server, 4).await, (b"half".to_vec(), HOLD));
 }
 
 #[tokio::test(start_paused = true)]

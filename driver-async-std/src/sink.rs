@@ -1,0 +1,122 @@
+//! `MessageSink`: a stream as a sink of pieces of messages.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_sink::Sink;
+use tls_cork_engine::Feed;
+
+use crate::handle::{Handle, Writes};
+use crate::{Stream, TlsStream};
+
+/// A stream, or its writing half, as a [`Sink`] of pieces of messages.
+///
+/// A piece that is fed is written with `MORE`: it shares a record with the pieces that follow. A
+/// flush releases everything. `SinkExt::send` of futures-util feeds and flushes.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async_io::block_on(async {
+/// # let (stream, mut peer) = connected().await?;
+/// use bytes::Bytes;
+/// use futures_util::SinkExt;
+///
+/// let mut sink = stream.into_message_sink();
+/// for body in [Bytes::from(vec![7; 2000]), Bytes::from(vec![8; 3000])] {
+///     sink.feed(Bytes::from_static(b"header ")).await?; // held: more is coming
+///     sink.feed(body).await?; // more than 1 KiB is not copied
+/// }
+/// sink.flush().await?; // both messages leave in one record
+/// # futures_util::AsyncReadExt::read_exact(&mut peer, &mut [0; 5014]).await?;
+/// assert_eq!(sink.get_ref().stats().records, 1);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+///
+/// - Full records leave at the next poll of the sink, and the rest with the flush or at its
+///   deadline.
+/// - Backpressure: `poll_ready` is `Pending` while the stream would accept nothing, which is while
+///   [`send_buffer_limit`](tls_cork::CorkConfig::send_buffer_limit) bytes wait. The rest of one
+///   piece at most waits in the sink. It is accepted when the sink is polled again, so flush before
+///   you wait for an answer.
+/// - Cancellation: a piece belongs to the sink from `start_send` on. A future of `feed` or `send`
+///   that is dropped before that drops its piece; no byte is lost or repeated otherwise.
+/// - `poll_close` is that of the stream: it releases everything and sends `close_notify`.
+///
+/// The pieces are [`Bytes`]. Adapters of futures-util make them from other types: `with` encodes
+/// each item.
+#[derive(Debug)]
+#[must_use = "sinks do nothing unless polled"]
+pub struct MessageSink<S> {
+    stream: S,
+    feed: Feed,
+}
+
+impl<H: Writes> Stream<H> {
+    /// Makes the stream a [`Sink`] of pieces of messages.
+    pub fn into_message_sink(self) -> MessageSink<Self> {
+        MessageSink { stream: self, feed: Feed::default() }
+    }
+}
+
+impl<IO> TlsStream<IO> {
+    /// Makes the stream a [`Sink`] of pieces of messages.
+    pub fn into_message_sink(self) -> MessageSink<Self> {
+        MessageSink { stream: self, feed: Feed::default() }
+    }
+}
+
+impl<S> MessageSink<S> {
+    /// The stream.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// The stream, for example to read. Flush before you write to it: the sink may have the rest of
+    /// a piece.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Returns the stream, and the bytes of the last piece that the stream has not accepted; none
+    /// after a flush.
+    pub fn into_inner(self) -> (S, Bytes) {
+        (self.stream, self.feed.into_rest())
+    }
+}
+
+impl<S> Sink<Bytes> for MessageSink<S>
+where
+    S: Handle<Io: AsyncRead + AsyncWrite + Unpin> + Unpin,
+{
+    type Error = io::Error;
+
+    /// Ready when the stream has accepted all pieces and would accept more.
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, feed } = self.get_mut();
+        stream.with(|engine| feed.poll_ready(engine, cx))
+    }
+
+    /// Writes `piece` with `MORE`.
+    fn start_send(self: Pin<&mut Self>, piece: Bytes) -> io::Result<()> {
+        let Self { stream, feed } = self.get_mut();
+        stream.with(|engine| feed.start_send(engine, piece))
+    }
+
+    /// Releases all pieces. Ready when the transport has taken them and has been flushed.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, feed } = self.get_mut();
+        stream.with(|engine| feed.poll_flush(engine, cx))
+    }
+
+    /// Releases all pieces, sends `close_notify` behind them, and closes the transport (R11).
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, feed } = self.get_mut();
+        stream.with(|engine| feed.poll_close(engine, cx))
+    }
+}
