@@ -128,6 +128,11 @@ impl Counts {
         self.lock().records.iter().filter(|(kind, _)| *kind == APPLICATION_DATA).map(|(_, len)| len - 17).collect()
     }
 
+    /// Bytes of all records, with their headers.
+    pub fn bytes(&self) -> usize {
+        self.lock().records.iter().map(|(_, len)| 5 + len).sum()
+    }
+
     pub fn forget(&self) {
         let mut counts = self.lock();
         counts.sends = 0;
