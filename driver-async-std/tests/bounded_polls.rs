@@ -15,13 +15,12 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::AsyncWriteExt;
-use rustls::version::TLS13;
+use support::attacker::{Attacker, attacked};
 use support::pair::{Pair, connected, connected_with};
-use support::pipe::{End, Tap, pipe};
+use support::pipe::{End, Tap};
 use support::{configs, patient, run};
+use tls_cork_async_std::client;
 use tls_cork_async_std::tls_cork::{CorkConfig, SendFlags};
-use tls_cork_async_std::{TlsAcceptor, client};
-use tls_cork_testing::attack::{Peer, Side};
 use tls_cork_testing::content::noise;
 
 const NONE: SendFlags = SendFlags::NONE;
@@ -214,23 +213,10 @@ fn a_write_after_a_close_is_refused_though_the_transport_is_full() {
 #[test]
 fn a_flood_of_records_without_content_leaves_others_their_turn() {
     run(async {
-        let (client_config, server_config) = tls_cork_testing::attack::configs(&TLS13, Side::Client, 1);
-        let mut peer = Peer::client(client_config);
-        let (mut attacker, victim) = pipe(usize::MAX);
-        let (to_victim, from_victim) = (attacker.outgoing(), victim.outgoing());
-        let acceptor = TlsAcceptor::from(Arc::new(server_config));
-        let mut accepts = pin!(acceptor.accept(victim));
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut stream = loop {
-            attacker.write_all(&peer.output()).await.unwrap();
-            if let Poll::Ready(stream) = accepts.as_mut().poll(&mut cx) {
-                break stream.unwrap();
-            }
-            peer.hear(&from_victim.steal()).unwrap();
-        };
+        let (mut stream, Attacker { mut peer, mut end, to_victim }) = attacked(b"").await;
         let flood = peer.key_updates(100_000);
         let mut left = flood.len();
-        attacker.write_all(&flood).await.unwrap();
+        end.write_all(&flood).await.unwrap();
         let (count, waker) = Count::new();
         let mut cx = Context::from_waker(&waker);
         let mut polls = 0;

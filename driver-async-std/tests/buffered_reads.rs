@@ -3,23 +3,20 @@
 
 mod support;
 
-use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_io::{AsyncBufRead, AsyncRead};
 use futures_util::future::{join, join3};
 use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use futures_util::{StreamExt, TryStreamExt, poll};
-use rustls::version::TLS13;
+use support::attacker::{Attacker, attacked};
 use support::pair::{Pair, connected, connected_with, gets, gets_all};
 use support::pipe::{End, pipe};
 use support::{configs, patient, run};
 use tls_cork_async_std::tls_cork::SendFlags;
-use tls_cork_async_std::{TlsAcceptor, TlsConnector, TlsStream, client};
-use tls_cork_testing::attack::{Peer, Side};
+use tls_cork_async_std::{TlsConnector, TlsStream, client};
 use tls_cork_testing::content::noise;
 use tls_cork_testing::sessions::name;
 
@@ -267,22 +264,8 @@ fn a_half_that_fills_and_one_that_writes_take_turns() {
 #[test]
 fn early_bytes_are_shown_first() {
     run(async {
-        let (client_config, server_config) = tls_cork_testing::attack::configs(&TLS13, Side::Client, 1);
-        let mut peer = Peer::client(client_config);
-        let (mut attacker, victim) = pipe(usize::MAX);
-        let from_victim = victim.outgoing();
-        let acceptor = TlsAcceptor::from(Arc::new(server_config));
-        let mut accepts = pin!(acceptor.accept(victim));
+        let (mut stream, _attacker) = attacked(b"early\n").await;
         let mut cx = Context::from_waker(Waker::noop());
-        // rustls keeps it until it has keys.
-        attacker.write_all(&peer.say(b"early\n")).await.unwrap();
-        let mut stream = loop {
-            attacker.write_all(&peer.output()).await.unwrap();
-            if let Poll::Ready(stream) = accepts.as_mut().poll(&mut cx) {
-                break stream.unwrap();
-            }
-            peer.hear(&from_victim.steal()).unwrap();
-        };
         let Poll::Ready(Ok(shown)) = Pin::new(&mut stream).poll_fill_buf(&mut cx) else { panic!("nothing shown") };
         assert_eq!(shown, b"early\n");
     });
@@ -292,24 +275,12 @@ fn early_bytes_are_shown_first() {
 #[test]
 fn a_flood_of_records_without_content_leaves_others_their_turn() {
     run(async {
-        let (client_config, server_config) = tls_cork_testing::attack::configs(&TLS13, Side::Client, 1);
-        let mut peer = Peer::client(client_config);
-        let (mut attacker, victim) = pipe(usize::MAX);
-        let (to_victim, from_victim) = (attacker.outgoing(), victim.outgoing());
-        let acceptor = TlsAcceptor::from(Arc::new(server_config));
-        let mut accepts = pin!(acceptor.accept(victim));
+        let (mut stream, Attacker { mut peer, mut end, to_victim }) = attacked(b"").await;
         let mut cx = Context::from_waker(Waker::noop());
-        let mut stream = loop {
-            attacker.write_all(&peer.output()).await.unwrap();
-            if let Poll::Ready(stream) = accepts.as_mut().poll(&mut cx) {
-                break stream.unwrap();
-            }
-            peer.hear(&from_victim.steal()).unwrap();
-        };
         let flood = peer.key_updates(50_000);
         let mut left = flood.len();
-        attacker.write_all(&flood).await.unwrap();
-        attacker.write_all(&peer.say(b"at last")).await.unwrap();
+        end.write_all(&flood).await.unwrap();
+        end.write_all(&peer.say(b"at last")).await.unwrap();
         let mut polls = 0;
         loop {
             polls += 1;

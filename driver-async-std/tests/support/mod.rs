@@ -1,6 +1,7 @@
 //! What the tests share: TLS configurations, transports that record and can be scripted, and a bound on time.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test program uses a part")]
 
+pub mod attacker;
 pub mod pair;
 pub mod pipe;
 
