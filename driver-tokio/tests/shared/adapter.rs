@@ -5,13 +5,16 @@
 //! nothing may leave unpolled.
 #![allow(missing_docs, unreachable_pub, dead_code, reason = "stands in for a crate, of which each test uses a part")]
 
+use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::Sink;
 use rustls::pki_types::ServerName;
 use rustls::server::{Acceptor, ClientHello};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
@@ -112,6 +115,44 @@ impl<T: tokio::io::AsyncWrite + Unpin> futures_io::AsyncWrite for Inside<T> {
     }
 }
 
+impl<S> Sink<Bytes> for Inside<ours::MessageSink<S>>
+where
+    ours::MessageSink<S>: Sink<Bytes, Error = io::Error> + Unpin,
+{
+    type Error = io::Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        inside(|| Pin::new(&mut self.0).poll_ready(cx))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, piece: Bytes) -> io::Result<()> {
+        inside(|| Pin::new(&mut self.0).start_send(piece))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        inside(|| Pin::new(&mut self.0).poll_flush(cx))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        inside(|| Pin::new(&mut self.0).poll_close(cx))
+    }
+}
+
+impl<S> Inside<ours::MessageSink<S>> {
+    pub fn get_ref(&self) -> &S {
+        self.0.get_ref()
+    }
+
+    pub fn get_mut(&mut self) -> Inside<&mut S> {
+        Inside(self.0.get_mut())
+    }
+
+    pub fn into_inner(self) -> (Inside<S>, Bytes) {
+        let (stream, rest) = self.0.into_inner();
+        (Inside(stream), rest)
+    }
+}
+
 /// What a handshake gives, in this API.
 pub trait Adapt {
     type Adapted;
@@ -168,9 +209,17 @@ pub type WriteHalf<IO> = Inside<ours::OwnedWriteHalf<Io<IO>>>;
 pub type Connect<IO> = Inside<ours::Connect<Io<IO>>>;
 pub type Accept<IO> = Inside<ours::Accept<Io<IO>>>;
 
-/// In the place of a `DeadlineTask`.
+/// In the place of a `DeadlineTask`: does nothing.
 #[derive(Debug)]
-pub struct NoTask;
+pub struct DeadlineTask<IO>(PhantomData<fn() -> IO>);
+
+impl<IO> Future for DeadlineTask<IO> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
 
 impl<IO> From<client::TlsStream<IO>> for TlsStream<IO> {
     fn from(stream: client::TlsStream<IO>) -> Self {
@@ -187,10 +236,14 @@ impl<IO> From<server::TlsStream<IO>> for TlsStream<IO> {
 macro_rules! writes {
     ($($stream:ident),*) => {$(
         impl<IO: futures_io::AsyncRead + futures_io::AsyncWrite + Unpin> Inside<ours::$stream<Io<IO>>> {
-            writes!(@);
+            writes!(@ $stream);
         }
     )*};
-    (@) => {
+    (@ $($side:ident)::*) => {
+        pub fn into_message_sink(self) -> Inside<ours::MessageSink<ours::$($side)::*<Io<IO>>>> {
+            Inside(self.0.into_message_sink())
+        }
+
         pub async fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
             std::future::poll_fn(|cx| self.poll_send(cx, data, flags)).await
         }
@@ -258,7 +311,7 @@ macro_rules! writes {
 macro_rules! streams {
     ($($side:ident)::* ) => {
         impl<IO: futures_io::AsyncRead + futures_io::AsyncWrite + Unpin> Inside<ours::$($side)::*<Io<IO>>> {
-            writes!(@);
+            writes!(@ $($side)::*);
 
             pub async fn close_gracefully(&mut self) -> io::Result<()> {
                 let mut done = std::pin::pin!(self.0.close_gracefully());
@@ -288,9 +341,9 @@ macro_rules! streams {
             }
 
             /// A stream with its engine under a lock. The task is that of the driver, if any.
-            pub fn with_deadline_task(self) -> (TlsStream<IO>, NoTask) {
+            pub fn with_deadline_task(self) -> (TlsStream<IO>, DeadlineTask<IO>) {
                 let (reader, writer) = self.0.into_split();
-                (Inside(reader.reunite(writer).expect("both halves")), NoTask)
+                (Inside(reader.reunite(writer).expect("both halves")), DeadlineTask(PhantomData))
             }
 
             /// tokio's sockets are told by themselves, these are none.
@@ -323,8 +376,21 @@ macro_rules! halves {
 halves!(OwnedReadHalf, OwnedWriteHalf);
 
 impl<IO> WriteHalf<IO> {
-    pub fn reunite(self, reader: ReadHalf<IO>) -> Result<TlsStream<IO>, ours::ReuniteError<Io<IO>>> {
-        self.0.reunite(reader.0).map(Inside)
+    pub fn reunite(self, reader: ReadHalf<IO>) -> Result<TlsStream<IO>, ReuniteError<IO>> {
+        self.0.reunite(reader.0).map(Inside).map_err(|error| {
+            let text = error.to_string();
+            ReuniteError(Inside(error.0), Inside(error.1), text)
+        })
+    }
+}
+
+/// The halves, and the text of the error.
+#[derive(Debug)]
+pub struct ReuniteError<IO>(pub ReadHalf<IO>, pub WriteHalf<IO>, String);
+
+impl<IO> fmt::Display for ReuniteError<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.2)
     }
 }
 

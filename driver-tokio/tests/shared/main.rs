@@ -3,10 +3,8 @@
 //! Their sources are those in `driver-async-std/tests`. This program stands in for the crate that
 //! they import: `adapter.rs` gives its API on streams of tokio's driver.
 //!
-//! Not here: `tasks`, `handles`, `many`, `every_call`, `runtimes` and `rpc`, which use a
-//! `DeadlineTask` or an executor of their own; `sockets` and `moving`, of which this driver has its
-//! own (`sockets`, `program`); `interop` and `nbd_server`, for which the driver does not matter or
-//! which run a program of the other crate.
+//! `many` is a program of its own beside this one, because it counts the memory of its process.
+//! ARCHITECTURE.md, "A new driver", lists the tests that do not run here.
 #![cfg(target_os = "linux")]
 #![allow(clippy::duplicate_mod, reason = "each test brings its support along")]
 
@@ -24,12 +22,18 @@ mod buffered_reads;
 mod early_data;
 #[path = "../../../driver-async-std/tests/endings.rs"]
 mod endings;
+#[path = "../../../driver-async-std/tests/every_call/main.rs"]
+mod every_call;
 #[path = "../../../driver-async-std/tests/holding.rs"]
 mod holding;
 #[path = "../../../driver-async-std/tests/hostile.rs"]
 mod hostile;
 #[path = "../../../driver-async-std/tests/relay.rs"]
 mod relay;
+#[path = "../../../driver-async-std/tests/sink.rs"]
+mod sink;
+#[path = "../../../driver-async-std/tests/tasks.rs"]
+mod tasks;
 #[path = "../../../driver-async-std/tests/transport.rs"]
 mod transport;
 #[path = "../../../driver-async-std/tests/websocket.rs"]
