@@ -1,4 +1,4 @@
-//! Both drivers against other implementations of TLS, as client and as server. One table says with whom, what and how it went:
+//! All drivers against other implementations of TLS, as client and as server. One table says with whom, what and how it went:
 //!
 //! ```sh
 //! cargo test --release -p tls-cork-async-std --test interop -- --ignored --nocapture
@@ -10,6 +10,7 @@
 mod cases;
 mod curl;
 mod nbd;
+mod on_tokio;
 mod ours;
 mod peers;
 mod pki;

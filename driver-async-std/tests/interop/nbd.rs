@@ -1,4 +1,4 @@
-//! NBD over TLS: our mio client against nbdkit and qemu-nbd, qemu-img against the example server on async-std.
+//! NBD over TLS: our client on mio and on tokio against nbdkit and qemu-nbd, qemu-img against the example server on async-std.
 
 use std::collections::HashMap;
 use std::fs;

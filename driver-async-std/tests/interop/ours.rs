@@ -1,4 +1,4 @@
-//! Our side of a connection: one trait in front of both drivers, whose streams count the records on the wire.
+//! Our side of a connection: one trait in front of all drivers, whose streams count the records on the wire.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_std::task::block_on;
 use bytes::{Buf, Bytes};
-use futures_util::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use futures_util::{AsyncRead, AsyncWrite};
 use mio::{Events, Interest, Registry, Token, event};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -20,6 +20,7 @@ use tls_cork_async_std::{TlsAcceptor, TlsConnector};
 use tls_cork_mio::Transport;
 use tls_cork_testing::RecordCounter;
 
+use crate::on_tokio;
 use crate::table::Driver;
 
 /// No step takes longer.
@@ -73,7 +74,7 @@ impl Counts {
     }
 }
 
-/// A stream of either driver, shaken hands.
+/// A stream of one of the drivers, shaken hands.
 pub(crate) trait Ours {
     /// Sends `pieces` and reads, both at a time. At the end all that may leave has left; after [`SendFlags::MORE`] the tail is held.
     fn exchange(&mut self, pieces: Vec<Piece>, until: Until) -> io::Result<Vec<u8>>;
@@ -101,8 +102,9 @@ impl Driver {
             }
             Self::AsyncStd => {
                 let connector = TlsConnector::from(config).with_cork(cork).map_err(io::Error::other)?;
-                Ok(Box::new(OnAsyncStd::new(in_time(connector.connect(name, async_std(tcp)?))?)))
+                Ok(Box::new(OnPolls::<AsyncStd>::new(AsyncStd::in_time(connector.connect(name, async_std(tcp)?))?)))
             }
+            Self::Tokio => Ok(Box::new(OnPolls::<on_tokio::Stream>::new(on_tokio::client(tcp, name, config, cork)?))),
         }
     }
 
@@ -119,8 +121,9 @@ impl Driver {
             }
             Self::AsyncStd => {
                 let acceptor = TlsAcceptor::from(config).with_cork(cork).map_err(io::Error::other)?;
-                Ok(Box::new(OnAsyncStd::new(in_time(acceptor.accept(async_std(tcp)?))?)))
+                Ok(Box::new(OnPolls::<AsyncStd>::new(AsyncStd::in_time(acceptor.accept(async_std(tcp)?))?)))
             }
+            Self::Tokio => Ok(Box::new(OnPolls::<on_tokio::Stream>::new(on_tokio::server(tcp, config, cork)?))),
         }
     }
 }
@@ -229,16 +232,65 @@ impl Ours for OnMio {
     }
 }
 
-/// The async driver on an async-std socket, one operation at a time.
-struct OnAsyncStd {
-    stream: tls_cork_async_std::TlsStream<Tapped<async_std::net::TcpStream>>,
+type AsyncStd = tls_cork_async_std::TlsStream<Tapped<async_std::net::TcpStream>>;
+
+/// A stream of a poll-based driver.
+pub(crate) trait Polled {
+    /// Runs `work` on the runtime of the stream.
+    fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T>;
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>>;
+    fn poll_send_bytes(&mut self, cx: &mut Context<'_>, data: &mut Bytes, flags: SendFlags) -> Poll<io::Result<usize>>;
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn connection(&self) -> &Connection;
+    fn counts(&self) -> (Counts, Counts);
+}
+
+impl Polled for AsyncStd {
+    fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        block_on(async_std::io::timeout(LIMIT, work))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, data, flags)
+    }
+
+    fn poll_send_bytes(&mut self, cx: &mut Context<'_>, data: &mut Bytes, flags: SendFlags) -> Poll<io::Result<usize>> {
+        self.poll_send_bytes(cx, data, flags)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        AsyncRead::poll_read(Pin::new(self), cx, buf)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(self), cx)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_close(Pin::new(self), cx)
+    }
+
+    fn connection(&self) -> &Connection {
+        self.get_ref().1
+    }
+
+    fn counts(&self) -> (Counts, Counts) {
+        self.get_ref().0.counts()
+    }
+}
+
+/// A poll-based driver on a socket of its runtime, one operation at a time.
+struct OnPolls<S> {
+    stream: S,
     shaken: Counts,
 }
 
-impl OnAsyncStd {
-    fn new(stream: impl Into<tls_cork_async_std::TlsStream<Tapped<async_std::net::TcpStream>>>) -> Self {
+impl<S: Polled> OnPolls<S> {
+    fn new(stream: impl Into<S>) -> Self {
         let stream = stream.into();
-        let shaken = stream.get_ref().0.counts().0;
+        let shaken = stream.counts().0;
         Self { stream, shaken }
     }
 
@@ -252,12 +304,12 @@ impl OnAsyncStd {
     }
 }
 
-impl Ours for OnAsyncStd {
+impl<S: Polled> Ours for OnPolls<S> {
     fn exchange(&mut self, pieces: Vec<Piece>, until: Until) -> io::Result<Vec<u8>> {
         let held = pieces.last().is_none_or(|piece| piece.flags.contains(SendFlags::MORE));
         let mut pieces = VecDeque::from(pieces);
         let (mut got, mut ended, mut buf) = (Vec::new(), false, vec![0; 16 * 1024]);
-        in_time(poll_fn(|cx| {
+        S::in_time(poll_fn(|cx| {
             while let Some(piece) = pieces.front_mut() {
                 match self.poll_send(cx, piece)? {
                     Poll::Ready(()) if piece.data.is_empty() => drop(pieces.pop_front()),
@@ -270,7 +322,7 @@ impl Ours for OnAsyncStd {
                 if missing == 0 {
                     break;
                 }
-                match Pin::new(&mut self.stream).poll_read(cx, &mut buf[..missing])? {
+                match self.stream.poll_read(cx, &mut buf[..missing])? {
                     Poll::Ready(0) if matches!(until, Until::End) => ended = true,
                     Poll::Ready(0) => return Poll::Ready(Err(cut(&got, until))),
                     Poll::Ready(n) => got.extend_from_slice(&buf[..n]),
@@ -281,30 +333,26 @@ impl Ours for OnAsyncStd {
                 return Poll::Pending;
             }
             // Flushing would release what is held.
-            if held { Poll::Ready(Ok(())) } else { Pin::new(&mut self.stream).poll_flush(cx) }
+            if held { Poll::Ready(Ok(())) } else { self.stream.poll_flush(cx) }
         }))?;
         Ok(got)
     }
 
     fn close(&mut self) -> io::Result<()> {
-        in_time(self.stream.close())
+        S::in_time(poll_fn(|cx| self.stream.poll_close(cx)))
     }
 
     fn connection(&self) -> &Connection {
-        self.stream.get_ref().1
+        self.stream.connection()
     }
 
     fn wire(&self) -> (Counts, Counts) {
-        self.stream.get_ref().0.counts()
+        self.stream.counts()
     }
 
     fn shaken(&self) -> Counts {
         self.shaken
     }
-}
-
-fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    block_on(async_std::io::timeout(LIMIT, work))
 }
 
 fn cut(got: &[u8], until: Until) -> io::Error {
@@ -313,22 +361,22 @@ fn cut(got: &[u8], until: Until) -> io::Error {
 
 /// A socket whose records are counted, both ways.
 #[derive(Debug)]
-struct Tapped<T> {
-    socket: T,
+pub(crate) struct Tapped<T> {
+    pub(crate) socket: T,
     sent: RecordCounter,
-    received: RecordCounter,
+    pub(crate) received: RecordCounter,
 }
 
 impl<T> Tapped<T> {
-    fn new(socket: T) -> Self {
+    pub(crate) fn new(socket: T) -> Self {
         Self { socket, sent: RecordCounter::default(), received: RecordCounter::default() }
     }
 
-    fn counts(&self) -> (Counts, Counts) {
+    pub(crate) fn counts(&self) -> (Counts, Counts) {
         (Counts::of(&self.sent), Counts::of(&self.received))
     }
 
-    fn count_sent(&mut self, bufs: &[IoSlice<'_>], mut taken: usize) {
+    pub(crate) fn count_sent(&mut self, bufs: &[IoSlice<'_>], mut taken: usize) {
         for buf in bufs {
             let n = taken.min(buf.len());
             self.sent.advance(&buf[..n]);

@@ -35,6 +35,7 @@ impl Version {
 pub(crate) enum Driver {
     Mio,
     AsyncStd,
+    Tokio,
 }
 
 impl Driver {
@@ -42,6 +43,7 @@ impl Driver {
         match self {
             Self::Mio => "mio",
             Self::AsyncStd => "async-std",
+            Self::Tokio => "tokio",
         }
     }
 }
@@ -105,9 +107,9 @@ impl Program {
     pub(crate) fn drivers(self) -> &'static [Driver] {
         match self {
             // The example server is on async-std.
-            Self::Nbdkit | Self::QemuNbd => &[Driver::Mio],
+            Self::Nbdkit | Self::QemuNbd => &[Driver::Mio, Driver::Tokio],
             Self::QemuImg => &[Driver::AsyncStd],
-            _ => &[Driver::Mio, Driver::AsyncStd],
+            _ => &[Driver::Mio, Driver::AsyncStd, Driver::Tokio],
         }
     }
 }
