@@ -4,13 +4,13 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tls_cork_engine::Shown;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::keeper::{Engine, Keeper, is_due, is_holding, runtime};
+use crate::keeper::{Engine, Keeper, Owner};
 
 /// The way of a [`Stream`](crate::Stream) to its engine. Sealed.
 pub trait Handle {
@@ -48,13 +48,10 @@ pub trait Reads: Handle {
 /// A handle for writing.
 pub trait Writes: Handle {}
 
-/// The engine of one stream. While something is due, the engine is with the keeper, where the
-/// deadline task reaches it.
+/// The engine of one stream.
 pub struct Own<IO, Side> {
-    /// Empty while the keeper has the engine.
-    home: OnceLock<Box<Engine<IO>>>,
-    keeper: Option<Arc<Keeper<IO>>>,
-    /// The copy of received plaintext, for streams with a keeper.
+    owner: Owner<IO>,
+    /// The copy of received plaintext, for streams with a deadline task.
     shown: Shown,
     side: PhantomData<Side>,
 }
@@ -100,73 +97,30 @@ impl Side for Server {
 
 impl<IO, S: Side> Own<IO, S> {
     pub(crate) fn new(engine: Engine<IO>) -> Self {
-        Self { home: OnceLock::from(Box::new(engine)), keeper: None, shown: Shown::default(), side: PhantomData }
+        Self { owner: Owner::new(engine), shown: Shown::default(), side: PhantomData }
     }
 
     pub(crate) fn into_shares(self) -> (Share<IO, Reading>, Share<IO, Writing>) {
-        let keeper = match (self.home.into_inner(), self.keeper) {
-            (engine, None) => Keeper::new(engine),
-            (Some(engine), Some(keeper)) => {
-                keeper.keep(engine);
-                keeper
-            }
-            (None, Some(keeper)) => keeper,
-        };
+        let keeper = self.owner.into_keeper();
         let (halves, is_client) = (Arc::new(()), S::IS_CLIENT);
         let part = Reading(Shown::default());
         let reading = Share { keeper: Arc::clone(&keeper), halves: Arc::clone(&halves), is_client, part };
         (reading, Share { keeper, halves, is_client, part: Writing })
     }
 
-    /// Takes the engine back from the keeper, which releases held bytes first, and returns it.
+    /// The engine, for a reference to its transport or its session. Held bytes are released first
+    /// if a task was to release them.
     pub(crate) fn get(&self) -> &Engine<IO> {
-        self.home.get_or_init(|| {
-            let engine = self.keeper.as_ref().and_then(|keeper| keeper.recall());
-            engine.unwrap_or_else(|| unreachable!("the engine is here or there"))
-        })
+        self.owner.get()
     }
 
     /// As [`get`](Self::get).
     pub(crate) fn get_mut(&mut self) -> &mut Engine<IO> {
-        self.get();
-        self.home.get_mut().unwrap_or_else(|| unreachable!("just taken"))
+        self.owner.get_mut()
     }
 
     pub(crate) fn into_engine(self) -> Engine<IO> {
-        let engine = self.home.into_inner().or_else(|| self.keeper.and_then(|keeper| keeper.take()));
-        *engine.unwrap_or_else(|| unreachable!("the engine is here or there"))
-    }
-
-    /// The keeper, if it has the engine.
-    fn away(&self) -> Option<&Arc<Keeper<IO>>> {
-        self.keeper.as_ref().filter(|_| self.home.get().is_none())
-    }
-
-    fn here(&mut self) -> &mut Engine<IO> {
-        self.home.get_mut().unwrap_or_else(|| unreachable!("the keeper does not have it"))
-    }
-
-    /// Moves the engine to the keeper, if there is one and something is due.
-    fn leave(&mut self) {
-        if let Some(keeper) = &self.keeper
-            && self.home.get().is_some_and(|engine| is_due(engine))
-            && let Some(engine) = self.home.take()
-        {
-            keeper.keep(engine);
-        }
-    }
-
-    /// Spawns the deadline task if none runs and the transport allows one.
-    ///
-    /// # Errors
-    ///
-    /// Outside of a runtime.
-    fn attend(&mut self) -> io::Result<()> {
-        let Self { home, keeper, .. } = self;
-        match home.get().and_then(|engine| engine.io().attendance.as_ref()) {
-            Some(by) => keeper.get_or_insert_with(|| Keeper::new(None)).attend(by),
-            None => runtime().map(drop),
-        }
+        self.owner.into_engine()
     }
 }
 
@@ -184,14 +138,14 @@ impl<IO, Part> Share<IO, Part> {
         if Arc::strong_count(&self.halves) > 1 {
             return Err(self);
         }
-        self.keeper.take().map(|engine| *engine).ok_or(self)
+        self.keeper.take().ok_or(self)
     }
 }
 
 impl<IO> Share<IO, Reading> {
     /// The handle of the whole stream.
     pub(crate) fn reunited<S: Side>(self) -> Own<IO, S> {
-        Own { home: OnceLock::new(), keeper: Some(self.keeper), shown: self.part.0, side: PhantomData }
+        Own { owner: Owner::of(self.keeper), shown: self.part.0, side: PhantomData }
     }
 }
 
@@ -200,41 +154,16 @@ impl<IO, S: Side> Handle for Own<IO, S> {
 
     #[inline]
     fn with<R>(&mut self, f: impl FnOnce(&mut Engine<IO>) -> R) -> R {
-        if let Some(keeper) = self.away() {
-            return keeper.with(f);
-        }
-        let done = f(self.here());
-        self.leave();
-        done
+        self.owner.with(f)
     }
 
     #[inline]
     fn hold<T>(&mut self, more: bool, f: impl FnOnce(&mut Engine<IO>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Some(keeper) = self.away() {
-            return keeper.hold(more, f);
-        }
-        if more || self.here().session().is_corked() {
-            self.attend()?;
-        }
-        let done = f(self.here());
-        // A short count counts as written with `MORE`.
-        if self.keeper.is_none() && is_holding(self.here()) {
-            // An error means that no runtime runs. The caller has begun without one and sends the
-            // rest without one.
-            let _ = self.attend();
-        }
-        self.leave();
-        done
+        self.owner.hold(more, f)
     }
 
     fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
-        if let Some(keeper) = self.away()
-            && let Some(engine) = keeper.lock().get()
-        {
-            return f(engine);
-        }
-        // A `get` in another thread may be moving the engine here: wait for it.
-        f(self.home.wait())
+        self.owner.look(f)
     }
 }
 
@@ -259,8 +188,8 @@ impl<IO, S: Side> Reads for Own<IO, S> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        if self.keeper.is_none() {
-            return self.here().poll_fill_buf(cx);
+        if self.owner.is_alone() {
+            return self.owner.get_mut().poll_fill_buf(cx);
         }
         // A copy, because the task may use the engine while the caller has the slice.
         let mut shown = mem::take(&mut self.shown);
@@ -304,24 +233,20 @@ impl<IO> Writes for Share<IO, Writing> {}
 /// Prints the connection, or `in use` while the deadline task has the lock, on one short line.
 impl<IO, S: Side> fmt::Debug for Own<IO, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.home.get(), &self.keeper) {
-            (Some(engine), _) => write!(f, "TlsStream({:?})", engine.session()),
-            (None, Some(keeper)) => keeper.fmt("TlsStream", f),
-            (None, None) => f.write_str("TlsStream(in use)"),
-        }
+        write!(f, "TlsStream({:?})", self.owner)
     }
 }
 
 /// Prints the connection, or `in use` while another task has the lock, on one short line.
 impl<IO> fmt::Debug for Share<IO, Reading> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.keeper.fmt("OwnedReadHalf", f)
+        write!(f, "OwnedReadHalf({:?})", self.keeper)
     }
 }
 
 /// Prints the connection, or `in use` while another task has the lock, on one short line.
 impl<IO> fmt::Debug for Share<IO, Writing> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.keeper.fmt("OwnedWriteHalf", f)
+        write!(f, "OwnedWriteHalf({:?})", self.keeper)
     }
 }

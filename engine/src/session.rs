@@ -33,6 +33,9 @@ pub trait Session {
     /// Ends [`cork`](Self::cork) and releases everything.
     fn uncork(&mut self, now: Instant);
 
+    /// Whether [`cork`](Self::cork) is on.
+    fn is_corked(&self) -> bool;
+
     /// Releases everything.
     fn flush(&mut self, now: Instant);
 
@@ -142,6 +145,11 @@ impl Session for Connection {
     #[inline]
     fn uncork(&mut self, now: Instant) {
         let _ = self.uncork(now);
+    }
+
+    #[inline]
+    fn is_corked(&self) -> bool {
+        self.is_corked()
     }
 
     #[inline]

@@ -51,6 +51,10 @@ impl Session for Plain {
         let _ = self.policy.uncork(now);
     }
 
+    fn is_corked(&self) -> bool {
+        self.policy.is_corked()
+    }
+
     fn flush(&mut self, now: Instant) {
         let _ = self.policy.flush(now);
     }
