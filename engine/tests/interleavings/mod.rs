@@ -10,6 +10,7 @@
 //! With `-- --nocapture`, each test prints how many orders there were.
 #![allow(clippy::unwrap_used, reason = "tests, which clippy does not see as such in this place")]
 
+mod keeper;
 #[path = "../plain/mod.rs"]
 mod plain;
 mod wakers;

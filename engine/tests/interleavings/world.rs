@@ -37,21 +37,32 @@ pub(crate) fn explore(preemptions: impl Into<Option<usize>>, script: impl Fn() +
 /// A task that sleeps on its thread until it is woken.
 pub(crate) struct Task(Arc<Bell>);
 
-struct Bell {
+pub(crate) struct Bell {
     rung: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
+impl Bell {
+    pub(crate) fn ring(&self) {
         *self.rung.lock().unwrap() = true;
         self.changed.notify_one();
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
     }
 }
 
 impl Task {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Bell { rung: Mutex::new(false), changed: Condvar::new() }))
+    }
+
+    /// What wakes it.
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.0)
     }
 
     /// Polls until it is ready, at the beginning and whenever the task is woken.
@@ -78,6 +89,8 @@ pub(crate) struct Socket(Arc<Line>);
 struct Line {
     state: Mutex<State>,
     arrived: Condvar,
+    /// Threads that use the socket.
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -115,13 +128,24 @@ impl Socket {
     }
 
     fn with(state: State) -> Self {
-        Self(Arc::new(Line { state: Mutex::new(state), arrived: Condvar::new() }))
+        Self(Arc::new(Line { state: Mutex::new(state), arrived: Condvar::new(), tasks: Default::default() }))
     }
 
     /// What happens on a thread of the system.
     pub(crate) fn system(&self, script: impl FnOnce(&Self) + 'static) -> JoinHandle<()> {
         let socket = self.clone();
         thread::spawn(move || script(&socket))
+    }
+
+    /// Runs `task` on a thread, for which [`join`](Self::join) waits.
+    pub(crate) fn spawn(&self, task: impl FnOnce() + 'static) {
+        self.0.tasks.lock().unwrap().push(thread::spawn(task));
+    }
+
+    /// Waits for the ends of the tasks.
+    pub(crate) fn join(&self) {
+        let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap());
+        tasks.into_iter().for_each(|task| task.join().unwrap());
     }
 
     /// Makes room for `bytes`, and wakes whoever waits for that.
