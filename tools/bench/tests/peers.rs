@@ -95,9 +95,10 @@ fn a_small_message_is_one_record_and_one_send_for_ours_for_buffers_and_vectored_
         let on_tokio = |records| (Some(records), slice.sends.map(|sends| sends.min(records)));
         let expected = match slice.stack {
             StackName::OursMio | StackName::OursAsync => (Some(BURSTS), Some(BURSTS)),
+            StackName::OursTokio | StackName::OursTokioSink => (Some(BURSTS), Some(BURSTS)),
             StackName::RustlsBuf | StackName::FuturesBuf | StackName::OpensslBuf => (Some(BURSTS), Some(BURSTS)),
             StackName::RustlsVec | StackName::FuturesVec => (Some(BURSTS), Some(BURSTS)),
-            StackName::TokioBuf | StackName::TokioVec | StackName::S2nBuf => on_tokio(BURSTS),
+            StackName::TokioBuf | StackName::TokioVec | StackName::TokioFramed | StackName::S2nBuf => on_tokio(BURSTS),
             StackName::Rustls | StackName::Futures | StackName::Openssl => (Some(pieces), Some(pieces)),
             StackName::Tokio | StackName::S2n => on_tokio(pieces),
             StackName::PlainVectored | StackName::Plain | StackName::AeadPlain => (None, Some(BURSTS)),

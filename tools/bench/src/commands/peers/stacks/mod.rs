@@ -34,6 +34,8 @@ mod openssl;
 #[cfg(feature = "peers")]
 mod ours_async;
 mod ours_mio;
+#[cfg(feature = "peers")]
+mod ours_tokio;
 mod plain;
 #[cfg(feature = "peers")]
 mod s2n;
@@ -82,8 +84,15 @@ pub enum StackName {
     S2n,
     /// tokio::io::BufWriter over the same, flushed where ours sends without MORE.
     S2nBuf,
+    /// Framed of tokio-util over tokio-rustls: one feed for each piece, flushed where ours sends
+    /// without MORE.
+    TokioFramed,
     /// tls-cork-async-std on async-io: MORE on every piece but the last of a burst.
     OursAsync,
+    /// tls-cork-tokio on a current-thread runtime: MORE on every piece but the last of a burst.
+    OursTokio,
+    /// MessageSink of the same: one feed for each piece, flushed at the end of a burst.
+    OursTokioSink,
     /// No TLS: send(2), MSG_MORE on every piece but the last of a burst.
     PlainMore,
     /// No TLS: one writev(2) for each burst.
@@ -99,7 +108,7 @@ pub enum StackName {
 
 impl StackName {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Rustls,
         Self::RustlsVec,
         Self::RustlsBuf,
@@ -114,7 +123,10 @@ impl StackName {
         Self::TokioBuf,
         Self::S2n,
         Self::S2nBuf,
+        Self::TokioFramed,
         Self::OursAsync,
+        Self::OursTokio,
+        Self::OursTokioSink,
         Self::PlainMore,
         Self::PlainVectored,
         Self::Aead,
@@ -127,7 +139,9 @@ impl StackName {
     pub fn ours(self) -> Self {
         match self {
             Self::OursAsync | Self::Futures | Self::FuturesVec | Self::FuturesBuf => Self::OursAsync,
-            Self::Tokio | Self::TokioVec | Self::TokioBuf | Self::S2n | Self::S2nBuf => Self::OursAsync,
+            Self::OursTokio | Self::Tokio | Self::TokioVec | Self::TokioBuf => Self::OursTokio,
+            Self::S2n | Self::S2nBuf => Self::OursTokio,
+            Self::OursTokioSink | Self::TokioFramed => Self::OursTokioSink,
             _ => Self::OursMio,
         }
     }
@@ -135,7 +149,7 @@ impl StackName {
     /// Whether it needs the cargo feature `peers`.
     #[must_use]
     pub fn needs_feature(self) -> bool {
-        self.ours() == Self::OursAsync || matches!(self, Self::Openssl | Self::OpensslBuf)
+        self.ours() != Self::OursMio || matches!(self, Self::Openssl | Self::OpensslBuf)
     }
 
     /// Whether it sends TLS records.
@@ -227,6 +241,12 @@ pub(super) fn run(name: StackName, link: &Link, seat: Seat) -> Result<(), Failur
         StackName::AeadPlain => limit::run_aead_plain(link, seat),
         #[cfg(feature = "peers")]
         StackName::OursAsync => ours_async::run(link, seat),
+        #[cfg(feature = "peers")]
+        StackName::OursTokio => ours_tokio::run(link, seat),
+        #[cfg(feature = "peers")]
+        StackName::OursTokioSink => ours_tokio::run_sink(link, seat),
+        #[cfg(feature = "peers")]
+        StackName::TokioFramed => tokio::run_framed(link, seat),
         #[cfg(feature = "peers")]
         StackName::Futures => futures::run(link, seat),
         #[cfg(feature = "peers")]

@@ -3,10 +3,13 @@
 use std::future::Future;
 use std::io;
 
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt};
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::codec::{BytesCodec, Framed};
 
 use super::counted::Counted;
 use super::{BUFFER, Link, Stack, Way};
@@ -43,8 +46,16 @@ pub(super) fn run_buffered(link: &Link, seat: Seat) -> io::Result<()> {
     })
 }
 
+pub(super) fn run_framed(link: &Link, seat: Seat) -> io::Result<()> {
+    block_on(async {
+        let mut sink = Framed::new(connect(link).await?, BytesCodec::new());
+        sink.set_backpressure_boundary(BUFFER);
+        seat.serve(Sinks { sink, counters: |sink| sink.get_ref().get_ref().0.counters() }).await
+    })
+}
+
 pub(super) fn block_on<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
 pub(super) fn transport(link: &Link) -> io::Result<Transport> {
@@ -81,5 +92,30 @@ impl<W: AsyncWrite + Unpin> Stack for Tokio<W> {
 
     fn counters(&self) -> Counters {
         (self.counters)(&self.stream)
+    }
+}
+
+/// A sink of pieces.
+pub(super) struct Sinks<S> {
+    pub(super) sink: S,
+    pub(super) counters: fn(&S) -> Counters,
+}
+
+impl<S: Sink<Bytes, Error = io::Error> + Unpin> Stack for Sinks<S> {
+    async fn write(&mut self, piece: &'static [u8], last: bool) -> io::Result<()> {
+        let piece = Bytes::from_static(piece);
+        if last { self.sink.send(piece).await } else { self.sink.feed(piece).await }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush().await
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        self.sink.close().await
+    }
+
+    fn counters(&self) -> Counters {
+        (self.counters)(&self.sink)
     }
 }
