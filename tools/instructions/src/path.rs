@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use clap::ValueEnum;
-use futures_io::AsyncRead;
+use futures_io::AsyncRead as _;
 use futures_util::AsyncWriteExt;
 use futures_util::FutureExt;
 use rustls::ClientConnection;
@@ -15,6 +15,8 @@ use rustls::pki_types::ServerName;
 use tls_cork::{Connection, CorkConfig, SendFlags};
 use tls_cork_async_std::TlsConnector;
 use tls_cork_mio::TlsStream;
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::runtime::{Builder, EnterGuard, Runtime};
 
 use crate::peer::Peer;
 
@@ -29,6 +31,8 @@ pub(crate) enum Path {
     Mio,
     /// `poll_send` and `poll_read`.
     AsyncStd,
+    /// The same.
+    Tokio,
 }
 
 /// A session after its handshake.
@@ -206,6 +210,42 @@ impl Session for AsyncStd {
 
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         ready(Pin::new(&mut self.0).poll_read(&mut Context::from_waker(Waker::noop()), buf))
+    }
+}
+
+/// Within a runtime, as programs for tokio are. It runs nothing, so that no task is counted.
+pub(crate) struct Tokio {
+    stream: tls_cork_tokio::client::TlsStream<Peer>,
+    _inside: EnterGuard<'static>,
+}
+
+impl Session for Tokio {
+    fn connect() -> Result<Self, Box<dyn Error>> {
+        let (peer, config) = Peer::new()?;
+        let runtime: &Runtime = Box::leak(Box::new(Builder::new_current_thread().enable_time().build()?));
+        let connector = tls_cork_tokio::TlsConnector::from(config);
+        let stream = runtime.block_on(connector.connect(name(), peer))?;
+        Ok(Self { stream, _inside: runtime.enter() })
+    }
+
+    fn peer(&mut self) -> &mut Peer {
+        self.stream.get_mut().0
+    }
+
+    fn send(&mut self, piece: &[u8], more: bool) -> io::Result<()> {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let accepted = ready(self.stream.poll_send(cx, rest, SendFlags::more_if(more)))?;
+            rest = &rest[accepted..];
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut buf = ReadBuf::new(buf);
+        let read = Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf);
+        ready(read).map(|()| buf.filled().len())
     }
 }
 

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use clap::ValueEnum;
 
-use crate::path::{AsyncStd, Core, Mio, Path, Rustls, Session};
+use crate::path::{AsyncStd, Core, Mio, Path, Rustls, Session, Tokio};
 
 /// A kind of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -62,6 +62,7 @@ pub(crate) fn run(row: Row, path: Path) -> Result<(), Box<dyn Error>> {
         Path::Core => over::<Core>(row),
         Path::Mio => over::<Mio>(row),
         Path::AsyncStd => over::<AsyncStd>(row),
+        Path::Tokio => over::<Tokio>(row),
     }
 }
 
