@@ -56,6 +56,11 @@ impl tls_cork_output {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.borrow().capacity()
+    }
+
     /// Takes the text that the sealer gave for its error.
     pub(crate) fn take_text(&self) -> Option<String> {
         self.text.take()
@@ -215,9 +220,9 @@ mod tests {
         assert_eq!(output.bytes.borrow().len(), 4, "the front is gone");
         output.truncate(3);
         assert_eq!(take(&output, 3), b"fgh");
-        assert!(output.is_empty() && output.bytes.borrow().capacity() > 0);
+        assert!(output.is_empty() && output.capacity() > 0);
         output.free_idle();
-        assert_eq!(output.bytes.borrow().capacity(), 0);
+        assert_eq!(output.capacity(), 0);
     }
 
     #[test]

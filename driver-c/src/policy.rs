@@ -433,3 +433,61 @@ unsafe fn slices<'a>(iov: *const iovec, iovcnt: usize) -> Result<SmallVec<[IoSli
 fn length(bytes: usize) -> ssize_t {
     ssize_t::try_from(bytes).unwrap_or(ssize_t::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::null;
+
+    use super::*;
+    use crate::output::tls_cork_output_append;
+    use crate::{TLS_CORK_NO_LIMIT, tls_cork_transmit};
+
+    unsafe extern "C-unwind" fn seal(
+        _: *mut c_void,
+        output: *mut tls_cork_output,
+        iov: *const iovec,
+        _: usize,
+        _: usize,
+    ) -> ssize_t {
+        // SAFETY: the policy gives an output and an element.
+        unsafe { tls_cork_output_append(output, (*iov).iov_base, (*iov).iov_len) };
+        1
+    }
+
+    unsafe extern "C-unwind" fn close_notify(_: *mut c_void, _: *mut tls_cork_output) -> c_int {
+        0
+    }
+
+    unsafe extern "C-unwind" fn send(_: *mut c_void, iov: *const iovec, _: usize, _: bool) -> ssize_t {
+        // SAFETY: the policy gives an element.
+        unsafe { (*iov).iov_len as ssize_t }
+    }
+
+    #[test]
+    fn an_idle_policy_has_no_buffer_for_output() {
+        let sealer = tls_cork_sealer {
+            size: size_of::<tls_cork_sealer>(),
+            user: null_mut(),
+            is_ready: None,
+            max_record_size: None,
+            seal: Some(seal),
+            close_notify: Some(close_notify),
+            has_control: None,
+            queue_control: None,
+        };
+        let mut policy = null_mut();
+        // SAFETY: what was made here, until it is freed at the end.
+        unsafe {
+            assert_eq!(tls_cork_policy_new(&sealer, null(), &mut policy), 0);
+            assert_eq!(tls_cork_write(policy, 0, [7; 1000].as_ptr().cast(), 1000, 0), 1000);
+            assert_eq!(tls_cork_transmit(policy, TLS_CORK_NO_LIMIT, Some(send), null_mut()), 0);
+            let capacity = || (*policy).inner.borrow().policy.get_ref().output().get().capacity();
+            let due = tls_cork_timeout(policy);
+            assert_eq!(tls_cork_handle_timeout(policy, due - 1), 0);
+            assert!(capacity() > 0, "kept for the next write");
+            assert_eq!(tls_cork_handle_timeout(policy, due), 0);
+            assert_eq!(capacity(), 0);
+            tls_cork_policy_free(policy);
+        }
+    }
+}

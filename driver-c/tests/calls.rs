@@ -159,6 +159,8 @@ fn lengths_flags_and_times_out_of_range_are_errors() {
     refused(&[element(usize::MAX)]);
     refused(&[element(isize::MAX as usize + 1)]);
     refused(&[element(1), element(usize::MAX)]);
+    // Each for itself would be allowed.
+    refused(&[element(1), element(isize::MAX as usize)]);
     assert!(last_error().contains("SSIZE_MAX"));
     refused(&vec![element(1); TLS_CORK_IOV_MAX + 1]);
     assert!(last_error().contains("IOV_MAX"));
