@@ -110,6 +110,15 @@ static int close_notify(void *user, tls_cork_output *output)
     return code < 0 ? failed(tls, code) : 0;
 }
 
+/* The defaults, with the batches that the header names. NULL without memory. */
+static tls_cork_config *usual_config(void)
+{
+    tls_cork_config *config = tls_cork_config_new();
+    if (config != NULL)
+        tls_cork_config_set_batch_size(config, 32 * 1024, 48 * 1024);
+    return config;
+}
+
 int tls_cork_gnutls_init(struct tls_cork_gnutls *tls, gnutls_session_t session, bool established,
                          const tls_cork_config *config)
 {
@@ -123,7 +132,9 @@ int tls_cork_gnutls_init(struct tls_cork_gnutls *tls, gnutls_session_t session, 
     memset(tls, 0, sizeof *tls);
     tls->session = session;
     tls->ready = established;
-    int rc = tls_cork_policy_new(&sealer, config, &tls->policy);
+    tls_cork_config *usual = config == NULL ? usual_config() : NULL;
+    int rc = tls_cork_policy_new(&sealer, config == NULL ? usual : config, &tls->policy);
+    tls_cork_config_free(usual);
     if (rc < 0)
         return rc;
     tls->output = tls_cork_get_output(tls->policy);
