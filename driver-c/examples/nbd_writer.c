@@ -16,7 +16,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +131,8 @@ static void submit(struct writer *w, uint64_t most)
             w->given = 0;
             if (last)
                 end_unit(w);
+            else if (w->mode == POLICY && w->block >= TLS_CORK_MAX_RECORD_SIZE)
+                transmit(w); /* a large write is not copied unless records wait */
         }
     }
 }
@@ -195,7 +196,7 @@ static void run(struct writer *w, uint64_t block, uint64_t most, uint64_t ns)
     set_block(w, block);
     struct rusage before, after;
     struct wire wire = w->wire;
-    uint64_t begin = monotonic_ns();
+    const uint64_t begin = monotonic_ns();
     w->begun = w->answered = 0;
     getrusage(RUSAGE_SELF, &before);
     for (bool over = false; w->answered < most;) {
@@ -274,8 +275,7 @@ int main(int argc, char **argv)
     struct writer *w = calloc(1, sizeof *w);
     w->mode = (enum mode)choice(MODES, value[MODE]);
     w->unit = (enum unit)choice(UNITS, value[UNIT]);
-    w->depth = strtoull(value[DEPTH], NULL, 10);
-    if (w->depth == 0)
+    if ((w->depth = strtoull(value[DEPTH], NULL, 10)) == 0)
         die(value[DEPTH], "not a depth");
     nbd_connect(&w->nbd, &target);
     w->size = nbd_negotiate(&w->nbd);
