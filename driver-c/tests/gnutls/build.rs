@@ -85,6 +85,14 @@ pub(crate) fn compile_alone(name: &str, standard: &str) {
     }
 }
 
+/// Compiles `source`, whose functions may all be unused, without linking.
+pub(crate) fn check_syntax(source: &str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("snippet.c");
+    std::fs::write(&file, source).expect("a file");
+    output(compiler("cc", GLIB.packages).args(["-Wno-unused-function", "-fsyntax-only"]).arg(&file));
+}
+
 fn compiler(name: &str, names: &[&str]) -> Command {
     let mut command = Command::new(name);
     command.args(FLAGS);

@@ -35,6 +35,18 @@ fn sealer_and_examples_compile_with_gcc_and_clang_without_a_warning() {
 }
 
 #[test]
+#[ignore = "needs libgnutls28-dev"]
+fn the_snippets_of_the_guide_compile() {
+    let guide = build::root().join("../docs/embedding-in-c.md");
+    let guide = fs::read_to_string(guide).expect("the guide");
+    let snippets: Vec<&str> = guide.split("```c\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(snippets.len() > 3, "{} snippets", snippets.len());
+    for snippet in snippets {
+        build::check_syntax(snippet);
+    }
+}
+
+#[test]
 fn each_example_is_short_enough_to_be_read() {
     let dir = build::root().join("examples");
     for entry in fs::read_dir(dir).expect("examples").map(|entry| entry.expect("an entry").path()) {
