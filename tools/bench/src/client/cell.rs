@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::load::{Load, Measured};
 
 /// What `nbd --json` prints, and what tables are made of.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Cell {
     /// Name of the strategy.
     pub strategy: String,

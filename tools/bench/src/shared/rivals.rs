@@ -189,12 +189,8 @@ pub(crate) fn read_fio_report(stdout: &[u8], block_size: u32, queue_depth: u32) 
         seconds,
         requests_per_s: job.write.total_ios as f64 / seconds,
         bytes_per_s: job.write.io_bytes as f64 / seconds,
-        records: 0,
-        sends: 0,
-        wire_bytes: 0,
         cpu_user_s: job.usr_cpu / 100.0 * seconds,
         cpu_sys_s: job.sys_cpu / 100.0 * seconds,
-        server_cpu_s: None,
-        verified: false,
+        ..Cell::default()
     })
 }

@@ -149,23 +149,13 @@ impl Servers {
         let (short_time, short_cpu) = self.run_qemu_img(security, SHORT_RUN)?;
         let (time, cpu) = self.run_qemu_img(security, SHORT_RUN + requests)?;
         let cpu = cpu.since(short_cpu);
-        let seconds = time.saturating_sub(short_time).as_secs_f64();
         Ok(Cell {
-            strategy: "qemu-img".to_owned(),
-            tls: true,
             block_size: QEMU_BLOCK,
-            queue_depth: DEPTH,
             requests,
-            seconds,
-            requests_per_s: requests as f64 / seconds,
-            bytes_per_s: requests as f64 * f64::from(QEMU_BLOCK) / seconds,
-            records: 0,
-            sends: 0,
-            wire_bytes: 0,
+            requests_per_s: requests as f64 / time.saturating_sub(short_time).as_secs_f64(),
             cpu_user_s: cpu.user.as_secs_f64(),
             cpu_sys_s: cpu.sys.as_secs_f64(),
-            server_cpu_s: None,
-            verified: false,
+            ..Cell::default()
         })
     }
 
