@@ -35,10 +35,10 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     /// `BrokenPipe` after a close or a fatal error, `InvalidData` if the session cannot seal;
     /// otherwise those of the transport. An error of the transport after bytes have been accepted
     /// is returned by the next call.
-    #[inline]
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
-        // Fast path. The timer for the deadline of the held tail has been armed.
-        if self.failure.is_none() && self.session.join_held(data, flags) {
+        // Fast path.
+        let may_join = flags.contains(SendFlags::MORE) && self.failure.is_none() && self.is_in_time();
+        if may_join && self.session.join_held(data, flags) {
             self.reads_only = false;
             self.note_holder(cx);
             return Poll::Ready(Ok(data.len()));
@@ -320,6 +320,11 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
                 Ok(true)
             }
         }
+    }
+
+    /// Whether bytes are held and their deadline has not come, or a task is woken when it comes.
+    fn is_in_time(&self) -> bool {
+        self.attended || self.reader_waits || self.session.poll_timeout().is_some_and(|at| T::now() < at)
     }
 
     fn note_holder(&mut self, cx: &Context<'_>) {
