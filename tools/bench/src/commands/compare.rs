@@ -23,7 +23,7 @@ use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tls_cork::CorkConfig;
 
-use self::table::{COLUMNS, Standing};
+use self::table::{COLUMNS, QUEUE_DEPTH, Standing};
 use crate::client::cell::Cell;
 use crate::client::link::{Link, Target};
 use crate::client::load::{self, Load};
@@ -39,15 +39,12 @@ use tls_cork_programs::tls::{self, TemporaryCertificates};
 use tls_cork_report::Chart;
 use tls_cork_report::{self as report, Column, Kind, OutArgs, Report, Value};
 
-const QUEUE_DEPTH: u32 = 16;
 /// The block size at which fio takes part: small requests are what the flag is for.
 const FIO_BLOCK_SIZE: u32 = 512;
 const NBDKIT_PLUGIN: [&str; 2] = ["null", "4g"];
 /// One slice, and how much of it is for warming up before.
 const SLICE: Duration = Duration::from_millis(50);
 const WARM_UP: Duration = Duration::from_millis(6);
-/// fio needs longer: it counts its CPU time in percent.
-const FIO_SLICE: Duration = Duration::from_millis(300);
 
 /// Options of `compare`.
 #[derive(Debug, Args)]
@@ -134,7 +131,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
         Some(writer) => ("compare-gnutls", gnutls::OURS, gnutls::measure(plan, &args.block_size, writer, fio)?),
         None => ("compare", "more", over_rustls(plan, &args.block_size, fio)?),
     };
-    let report = table::report(command, QUEUE_DEPTH, &standings);
+    let report = table::report(command, &standings);
     let words = table::words(ours, &standings);
     if args.json {
         report::print_json(&standings)?;
@@ -236,7 +233,7 @@ impl Sitting<(usize, u32)> for Clients<'_> {
     fn slice(&mut self, &(seat, block_size): &(usize, u32)) -> Result<Cell, Failure> {
         if self.seats[seat] == Contender::Fio {
             let port = self.place.with_tls.port;
-            return rivals::run_fio(self.place.dir.path(), &rivals::uri(port), block_size, QUEUE_DEPTH, FIO_SLICE);
+            return rivals::run_fio(self.place.dir.path(), &rivals::uri(port), block_size, QUEUE_DEPTH);
         }
         // fio has no connection there.
         let seat = self.seats[..seat].iter().filter(|seat| **seat != Contender::Fio).count();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::table::Standing;
+use super::table::{QUEUE_DEPTH, Standing};
 use crate::client::cell::Cell;
 use crate::measure::{self, Plan, Sitting, place};
 use crate::shared::cpu_time::CpuTime;
@@ -22,13 +22,10 @@ use tls_cork_programs::children::{self, Attendant};
 use tls_cork_programs::tls::TemporaryCertificates;
 
 pub(super) const OURS: &str = "policy";
-const DEPTH: u32 = 16;
 const NAME: &str = "eblake";
-const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// Milliseconds of a slice, and of the warm-up before it.
 const SLICE: u32 = 50;
 const WARM_UP: u32 = 6;
-const FIO_SLICE: Duration = Duration::from_millis(300);
 /// Its requests are always of this size.
 const QEMU_BLOCK: u32 = 2 << 20;
 /// Requests of qemu-img's short run.
@@ -55,8 +52,7 @@ impl Client {
 
     fn name(self) -> String {
         match self {
-            Self::Writer("record-cork", unit) => format!("record-cork, {unit}"),
-            Self::Writer(mode, _) => mode.to_owned(),
+            Self::Writer(mode, unit) => format!("{mode}, {unit}"),
             Self::Fio => "fio".to_owned(),
             Self::QemuImg => "qemu-img".to_owned(),
         }
@@ -73,17 +69,17 @@ enum Security {
 pub(super) fn measure(plan: Plan, block_sizes: &[u32], writer: &Path, fio: bool) -> Result<Vec<Standing>, Failure> {
     let home = rivals::home()?;
     let keys = home.path().join("keys.psk");
-    fs::write(&keys, format!("{NAME}:{KEY}\n")).map_err(|e| Failure::new("write file", keys.display(), e))?;
-    let psk = format!("--tls-psk={}", keys.display());
+    fs::write(&keys, format!("{NAME}:{}\n", "01".repeat(32)))
+        .map_err(|e| Failure::new("write file", keys.display(), e))?;
     let servers = Servers {
-        psk: Nbdkit::start(None, &["--tls=require", &psk, "null", "4g"])?,
+        psk: Nbdkit::start(None, &["--tls=require", &format!("--tls-psk={}", keys.display()), "null", "4g"])?,
         certificates: Nbdkit::start(Some(home.path()), &["null", "4g"])?,
         home,
     };
     let qemu = rivals::is_installed("qemu-img");
+    // fio does not let libnbd read a file with keys.
     let can_run = |client, security| match client {
         Client::Writer(..) => true,
-        // It does not let libnbd read a file with keys.
         Client::Fio => fio && security == Security::Certificates,
         Client::QemuImg => qemu,
     };
@@ -122,22 +118,22 @@ impl Servers {
 
     fn open(&self, seats: &[(Client, Security)], writer: &Path, number: u32) -> Result<Clients<'_>, Failure> {
         let start = |&(client, security): &(Client, Security)| {
-            let Client::Writer(mode, unit) = client else { return Ok(Seat::Program(client, security)) };
+            let Client::Writer(mode, unit) = client else { return Ok((client, security, None)) };
             let mut command = Command::new(writer);
             command.arg("--slices").arg("--count=1000000000").arg(format!("--port={}", self.port(security)));
-            command.arg(format!("--mode={mode}")).arg(format!("--unit={unit}")).arg(format!("--depth={DEPTH}"));
+            command.arg(format!("--mode={mode}")).arg(format!("--unit={unit}")).arg(format!("--depth={QUEUE_DEPTH}"));
             command.arg(match security {
                 Security::Psk => format!("--tls-psk={}", self.home.path().join("keys.psk").display()),
                 Security::Certificates => format!("--tls-certificates={}", self.home.path().display()),
             });
             let mut process = Attendant::start(&mut command, "nbd_writer")?;
             process.hear()?; // it is connected
-            Ok(Seat::Writer(process, self.server(security).id()))
+            Ok((client, security, Some(process)))
         };
         // A thread of its own, because those that it starts stay on its processor.
         let begin = || {
             place::pin(number);
-            seats.iter().map(start).collect::<Result<Vec<Seat>, Failure>>()
+            seats.iter().map(start).collect::<Result<Vec<_>, Failure>>()
         };
         let seats = thread::scope(|scope| scope.spawn(begin).join());
         let seats = seats.map_err(|_| Failure::new("start program", "nbd_writer", "panicked"))??;
@@ -164,12 +160,11 @@ impl Servers {
         let home = self.home.path().display();
         let credentials = match security {
             Security::Psk => format!("tls-creds-psk,id=tls,endpoint=client,dir={home},username={NAME}"),
-            Security::Certificates => {
-                format!("tls-creds-x509,id=tls,endpoint=client,dir={home}/{}", rivals::TRUSTED)
-            }
+            Security::Certificates => format!("tls-creds-x509,id=tls,endpoint=client,dir={home}/{}", rivals::TRUSTED),
         };
         let mut command = Command::new("qemu-img");
-        command.args(["convert", "-n", "-W", "-m"]).arg(DEPTH.to_string()).args(["-S", "0", "--object", &credentials]);
+        command.args(["convert", "-n", "-W", "-S", "0", "--object", &credentials]);
+        command.arg("-m").arg(QUEUE_DEPTH.to_string());
         let source = format!("driver=null-co,size={},read-zeroes=off", requests * u64::from(QEMU_BLOCK));
         command.args(["--image-opts", &source, "--target-image-opts"]);
         command.arg(format!("driver=nbd,host=127.0.0.1,port={},tls-creds=tls", self.port(security)));
@@ -181,41 +176,31 @@ impl Servers {
 
 struct Clients<'a> {
     servers: &'a Servers,
-    seats: Vec<Seat>,
-}
-
-enum Seat {
-    /// With the process id of its server.
-    Writer(Attendant, u32),
-    /// Started for each slice.
-    Program(Client, Security),
+    /// Each with its process, unless one is started for each slice.
+    seats: Vec<(Client, Security, Option<Attendant>)>,
 }
 
 impl Sitting<(usize, u32)> for Clients<'_> {
     type Slice = Cell;
 
     fn slice(&mut self, &(seat, block_size): &(usize, u32)) -> Result<Cell, Failure> {
-        match &mut self.seats[seat] {
-            Seat::Program(Client::Fio, _) => {
-                let uri = rivals::uri(self.servers.certificates.port);
-                rivals::run_fio(self.servers.home.path(), &uri, block_size, DEPTH, FIO_SLICE)
-            }
-            Seat::Program(_, security) => self.servers.qemu_img(*security),
-            Seat::Writer(process, server) => {
-                process.tell(&format!("go {WARM_UP} {block_size}"))?;
-                process.hear()?;
-                let before = place::process_cpu_ns(*server);
-                process.tell(&format!("go {SLICE} {block_size}"))?;
-                let line = process.hear()?;
-                let after = place::process_cpu_ns(*server);
-                let cell: Cell =
-                    serde_json::from_str(&line).map_err(|e| Failure::new("read report", "nbd_writer", e))?;
-                Ok(Cell {
-                    server_cpu_s: after.zip(before).map(|(after, before)| (after - before) as f64 / 1e9),
-                    ..cell
-                })
-            }
-        }
+        let (client, security, process) = &mut self.seats[seat];
+        let Some(process) = process else {
+            let uri = rivals::uri(self.servers.certificates.port);
+            return match client {
+                Client::Fio => rivals::run_fio(self.servers.home.path(), &uri, block_size, QUEUE_DEPTH),
+                _ => self.servers.qemu_img(*security),
+            };
+        };
+        process.tell(&format!("go {WARM_UP} {block_size}"))?;
+        process.hear()?;
+        let server = self.servers.server(*security).id();
+        let before = place::process_cpu_ns(server);
+        process.tell(&format!("go {SLICE} {block_size}"))?;
+        let line = process.hear()?;
+        let cpu_ns = place::process_cpu_ns(server).zip(before).map(|(after, before)| after - before);
+        let cell: Cell = serde_json::from_str(&line).map_err(|e| Failure::new("read report", "nbd_writer", e))?;
+        Ok(Cell { server_cpu_s: cpu_ns.map(|ns| ns as f64 / 1e9), ..cell })
     }
 
     fn end(self) -> Result<(), Failure> {

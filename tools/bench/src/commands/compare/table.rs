@@ -7,6 +7,8 @@ use crate::measure::column::{figure, ratio, text, verdict};
 use crate::measure::{self, Better, Figure, Pair, Verdict, number};
 use tls_cork_report::{self as report, Column, Kind, Report, Value};
 
+pub(super) const QUEUE_DEPTH: u32 = 16;
+
 /// The columns of `compare.csv`, and of the table.
 pub(super) const COLUMNS: [Column; 15] = [
     Column { csv: "block_size_bytes", title: "block", kind: Kind::Count, about: "Payload of each write." },
@@ -69,10 +71,10 @@ impl Standing {
     }
 }
 
-pub(super) fn report(command: &'static str, queue_depth: u32, standings: &[Standing]) -> Report {
+pub(super) fn report(command: &'static str, standings: &[Standing]) -> Report {
     let mut report = Report::new(command, &COLUMNS);
     for standing in standings {
-        let mut row = vec![Value::Count(standing.block_size.into()), Value::Count(queue_depth.into())];
+        let mut row = vec![Value::Count(standing.block_size.into()), Value::Count(QUEUE_DEPTH.into())];
         row.extend([Value::Text(standing.contender.clone()), Value::Count(standing.pairs as u64)]);
         row.extend([standing.records_per_request, standing.sends_per_request].map(number));
         row.extend(standing.cpu_us_per_request.values());
