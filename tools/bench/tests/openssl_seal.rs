@@ -1,5 +1,6 @@
 //! `Seal` over OpenSSL: the policy on a TLS library that is not rustls.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
