@@ -1,12 +1,12 @@
 //! Errors as C programs see them: a code of errno, and a text for each thread.
 
 use std::cell::Cell;
+use std::error::Error as StdError;
 use std::ffi::{c_char, c_int};
 use std::fmt::{self, Write};
+use std::io;
 
 use tls_cork::{ConfigError, SealError, TransmitError, WriteError};
-
-use crate::sealer::CallbackFailed;
 
 /// The longest text of an error, in bytes, with the zero at its end.
 const TEXT_MAX: usize = 512;
@@ -102,6 +102,25 @@ pub(crate) fn code_of(error: &TransmitError) -> c_int {
         _ => libc::EPROTO,
     }
 }
+
+/// A callback of a sealer returned an error.
+#[derive(Debug)]
+pub(crate) struct CallbackFailed {
+    /// Positive, of errno.
+    pub(crate) code: c_int,
+    pub(crate) text: Option<String>,
+}
+
+impl fmt::Display for CallbackFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.text {
+            Some(text) => f.write_str(text),
+            None => io::Error::from_raw_os_error(self.code).fmt(f),
+        }
+    }
+}
+
+impl StdError for CallbackFailed {}
 
 /// Where the text of this thread's last error is; it ends with a zero.
 pub(crate) fn last() -> *const c_char {

@@ -1,8 +1,6 @@
 //! `tls_cork_sealer`: a TLS session's outbound half, as callbacks.
 
-use std::error::Error as StdError;
 use std::ffi::{c_int, c_void};
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::size_of;
 use std::ptr::addr_of;
@@ -11,7 +9,7 @@ use std::sync::Arc;
 use libc::{iovec, ssize_t};
 use tls_cork::{MAX_RECORD_SIZE, Seal, SealError};
 
-use crate::error::Error;
+use crate::error::{CallbackFailed, Error};
 use crate::output::{OwnedOutput, tls_cork_output};
 
 /// The outbound half of a TLS session, as callbacks. Plaintext for the session has to come from the
@@ -194,22 +192,3 @@ impl Seal for Sealer {
         }
     }
 }
-
-/// A callback of a sealer returned an error.
-#[derive(Debug)]
-pub(crate) struct CallbackFailed {
-    /// Positive, of errno.
-    pub(crate) code: c_int,
-    text: Option<String>,
-}
-
-impl fmt::Display for CallbackFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.text {
-            Some(text) => f.write_str(text),
-            None => io::Error::from_raw_os_error(self.code).fmt(f),
-        }
-    }
-}
-
-impl StdError for CallbackFailed {}
