@@ -204,8 +204,9 @@ fn calls(log: &str) -> Vec<Option<bool>> {
 #[test]
 #[ignore = "needs nbdkit, libgnutls28-dev, libglib2.0-dev and strace"]
 fn a_full_socket_is_waited_for_in_poll_and_nowhere_else() {
-    // A server that takes its time, so that the socket fills up in the middle of a request, and of an uncork.
-    let server = Nbdkit::new(Security::Psk, &["--filter=delay", "null", "1g", "wdelay=20ms"]);
+    // A server that takes its time for one request after the other: what is under way is more than sockets hold, so
+    // that the socket fills up in the middle of a request, and of an uncork.
+    let server = Nbdkit::new(Security::Psk, &["--threads=1", "--filter=delay", "null", "1g", "wdelay=20ms"]);
     let dir = tempfile::tempdir().expect("a directory");
     for (program, args) in
         [(&WRITER, &["--mode=policy"][..]), (&WRITER, &["--mode=policy", "--unit=request"]), (&GLIB, &[])]
@@ -213,7 +214,7 @@ fn a_full_socket_is_waited_for_in_poll_and_nowhere_else() {
         let log = dir.path().join("log");
         let mut command = Command::new("strace");
         command.args(["-f", "-e", "trace=sendmsg,poll,ppoll", "-o"]).arg(&log).arg(build(program, Kind::Plain));
-        server.run(command.args(["--block=262144", "--depth=64", "--count=512"]).args(args));
+        server.run(command.args(["--block=262144", "--depth=128", "--count=160"]).args(args));
         let calls = calls(&fs::read_to_string(&log).expect("a log"));
         let refused = calls.iter().filter(|call| call.is_none()).count();
         assert!(refused > 0, "the socket was never full");
