@@ -361,9 +361,12 @@ void tls_cork_config_free(struct tls_cork_config *config);
 int tls_cork_config_set_record_size(struct tls_cork_config *config, size_t bytes);
 
 /*
- Sets the most plaintext bytes that are held: 1 to the record size, which is the default.
+ Sets the most plaintext bytes that are held: 1 to the record size, which is the default, or to half
+ of the send buffer limit if that is more. With more than a record, full records wait until more than
+ `bytes` are held, and leave together.
  */
-int tls_cork_config_set_hold_limit(struct tls_cork_config *config, size_t bytes);
+int tls_cork_config_set_hold_limit(struct tls_cork_config *config,
+                                   size_t bytes);
 
 /*
  Sets how long the first held byte may wait, in nanoseconds: over 0, up to 60 s; 10 ms by

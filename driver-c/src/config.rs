@@ -58,7 +58,9 @@ pub unsafe extern "C" fn tls_cork_config_set_record_size(config: *mut tls_cork_c
     unsafe { set(config, |config| Ok(config.record_size(bytes))) }
 }
 
-/// Sets the most plaintext bytes that are held: 1 to the record size, which is the default.
+/// Sets the most plaintext bytes that are held: 1 to the record size, which is the default, or to half
+/// of the send buffer limit if that is more. With more than a record, full records wait until more than
+/// `bytes` are held, and leave together.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tls_cork_config_set_hold_limit(config: *mut tls_cork_config, bytes: usize) -> c_int {
     // SAFETY: as above.
