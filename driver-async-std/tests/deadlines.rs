@@ -18,7 +18,7 @@ use smol::future::yield_now;
 use support::pair::{Pair, connected, gets};
 use support::pipe::{Step, pipe};
 use support::{configs, pass, run};
-use tls_cork_async_std::tls_cork::{CorkConfig, SendFlags};
+use tls_cork_async_std::tls_cork::{CorkConfig, FlushReason, SendFlags};
 use tls_cork_async_std::{TlsAcceptor, TlsConnector};
 use tls_cork_testing::content::noise;
 use tls_cork_testing::sessions::name;
@@ -62,6 +62,22 @@ fn point_4_the_deadline_wakes_a_read_that_waits() {
         server.write_all(b"answer").await.unwrap();
         assert_eq!(reads.await, b"answer");
     }));
+}
+
+#[test]
+fn a_piece_sees_a_deadline_that_the_dropped_task_does_not_fire() {
+    run(async {
+        let Pair { client, up, .. } = connected(CorkConfig::default()).await;
+        let (mut client, mut deadlines) = client.with_deadline_task();
+        // The task has kept deadlines, then goes.
+        assert!(smol::future::poll_once(&mut deadlines).await.is_none());
+        drop(deadlines);
+        client.send_all(b"never finished", MORE).await.unwrap();
+        assert_eq!(up.writes(), 0);
+        pass(HOLD).await;
+        client.send_all(b"joins", MORE).await.unwrap();
+        assert_eq!(client.stats().flushes(FlushReason::Deadline), 1);
+    });
 }
 
 #[test]
