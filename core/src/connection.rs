@@ -48,7 +48,7 @@ pub struct Received {
 pub struct Connection {
     policy: CorkPolicy<Session>,
     /// The fatal error of a receive, which further calls return again.
-    failure: Option<ReceiveError>,
+    failure: Option<Box<ReceiveError>>,
     /// Whether a read has found `failure`, which the next receive returns.
     unreturned: bool,
     /// Whether the transport has ended after the handshake.
@@ -168,7 +168,7 @@ impl Connection {
         };
         if bytes == 0 && self.is_handshaking() {
             let discarded = self.policy.handle_failure();
-            self.failure = Some(ReceiveError::HandshakeEof { discarded });
+            self.failure = Some(Box::new(ReceiveError::HandshakeEof { discarded }));
             return Err(ReceiveError::HandshakeEof { discarded });
         }
         self.ended |= bytes == 0;
@@ -276,7 +276,7 @@ impl Connection {
     /// # }
     /// ```
     pub fn failure(&self) -> Option<Failure<'_>> {
-        let received = self.failure.as_ref().map(Failure::Receive);
+        let received = self.failure.as_deref().map(Failure::Receive);
         received.or_else(|| self.policy.failure().map(Failure::Transmit))
     }
 
@@ -412,13 +412,13 @@ impl Connection {
     fn fail_tls(&mut self, error: ::rustls::Error) -> ReceiveError {
         let not_tls = !self.policy.get_ref().peer_speaks_tls();
         let discarded = self.policy.handle_failure();
-        self.failure = Some(ReceiveError::Tls { error: error.clone(), not_tls, discarded });
+        self.failure = Some(Box::new(ReceiveError::Tls { error: error.clone(), not_tls, discarded }));
         ReceiveError::Tls { error, not_tls, discarded }
     }
 
     /// A handshake that the transport cut off is no proper end of the stream.
     fn check_handshake_eof(&self) -> io::Result<()> {
-        match &self.failure {
+        match self.failure.as_deref() {
             Some(ReceiveError::HandshakeEof { .. }) => Err(ReceiveError::HandshakeEof { discarded: 0 }.into()),
             _ => Ok(()),
         }
@@ -431,7 +431,7 @@ impl Connection {
             return Ok(());
         }
         let first = mem::take(&mut self.unreturned);
-        match &self.failure {
+        match self.failure.as_deref() {
             None | Some(ReceiveError::Io(_)) => Ok(()),
             Some(ReceiveError::Tls { error, not_tls, discarded }) => {
                 let discarded = if first { *discarded } else { 0 };

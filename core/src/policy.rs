@@ -55,7 +55,7 @@ pub struct CorkPolicy<S> {
     state: State,
     deferred: Option<TransmitError>,
     /// The error that ended this policy, kept for `failure`.
-    failure: Option<TransmitError>,
+    failure: Option<Box<TransmitError>>,
     /// Accepted plaintext bytes that a failure discarded.
     lost: usize,
     stats: Stats,
@@ -372,7 +372,7 @@ impl<S: Seal> CorkPolicy<S> {
     /// An error that a write found is here at once; the next transmit returns it. A failure that
     /// the caller reported by [`handle_failure`](Self::handle_failure) is not here.
     pub fn failure(&self) -> Option<&TransmitError> {
-        self.failure.as_ref()
+        self.failure.as_deref()
     }
 
     /// A copy of the counters at this moment.
@@ -520,7 +520,7 @@ impl<S: Seal> CorkPolicy<S> {
             SealError::Contract(how) => self.sever(Severed::Seal(how)),
             error => {
                 let discarded = self.handle_failure();
-                self.failure = Some(TransmitError::Seal { error: error.clone(), discarded });
+                self.failure = Some(Box::new(TransmitError::Seal { error: error.clone(), discarded }));
                 TransmitError::Seal { error, discarded }
             }
         }
@@ -532,7 +532,7 @@ impl<S: Seal> CorkPolicy<S> {
         let on_its_way = self.outlet.sever(why);
         let discarded = self.handle_failure() + on_its_way;
         self.lost += on_its_way;
-        self.failure = Some(why.error(discarded));
+        self.failure = Some(Box::new(why.error(discarded)));
         why.error(discarded)
     }
 
