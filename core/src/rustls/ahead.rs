@@ -54,6 +54,11 @@ impl Ahead {
         }
     }
 
+    /// Whether the last read had room left, so that the transport is likely to be empty.
+    pub(super) fn was_short(&self) -> bool {
+        (self.end as usize) < READ_AHEAD
+    }
+
     /// The contents.
     pub(super) fn get(&self) -> &[u8] {
         self.buf.as_ref().map_or(&[], |buf| &buf[self.start as usize..self.end as usize])

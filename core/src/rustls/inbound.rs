@@ -14,6 +14,18 @@ const EARLY_DATA_ACCEPTED: &str =
 /// The content types from change_cipher_spec to heartbeat.
 const CONTENT_TYPES: RangeInclusive<u8> = 20..=24;
 
+/// The room that rustls makes in its buffer for a read, in bytes.
+const RUSTLS_READ: u32 = 4096;
+
+/// A transport that has no bytes now.
+struct Nothing;
+
+impl Read for Nothing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
 impl Session {
     /// Whether rustls takes more bytes. It does not while plaintext waits to be read, nor after the
     /// peer's `close_notify`, nor during the handshake while output waits.
@@ -61,6 +73,7 @@ impl Session {
     pub(crate) fn process_ahead(&mut self) -> Result<(), ::rustls::Error> {
         while self.wants_ahead() {
             let taken = self.conn.read_tls(&mut self.ahead);
+            self.taken = self.taken.saturating_add(*taken.as_ref().unwrap_or(&0) as u32);
             // The one error: a handshake message takes more room than rustls allows it.
             let too_large = |_| InvalidMessage::HandshakePayloadTooLarge.into();
             if let Err(error) = taken.map_err(too_large).and_then(|_| self.process_taken()) {
@@ -68,7 +81,18 @@ impl Session {
                 return Err(error);
             }
         }
+        self.shrink();
         Ok(())
+    }
+
+    /// Lets rustls shrink its buffer of ciphertext, which it does when it reads: an idle stream would
+    /// keep the room for a large record.
+    #[inline]
+    fn shrink(&mut self) {
+        if self.taken > RUSTLS_READ && self.ahead.is_empty() && self.ahead.was_short() && self.conn.wants_read() {
+            self.taken = 0;
+            let _ = self.conn.read_tls(&mut Nothing);
+        }
     }
 
     /// Processes the bytes that rustls has taken.
@@ -95,7 +119,9 @@ impl Session {
     }
 
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.conn.reader().read(buf)
+        let len = self.conn.reader().read(buf)?;
+        self.shrink();
+        Ok(len)
     }
 
     pub(crate) fn fill_buf(&mut self) -> io::Result<&[u8]> {
@@ -107,6 +133,7 @@ impl Session {
         let mut reader = self.conn.reader();
         let left = reader.fill_buf().map_or(0, <[u8]>::len);
         reader.consume(len.min(left));
+        self.shrink();
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Session {
     /// Received bytes that rustls has not taken. Between two calls there are some only while rustls
     /// takes none.
     ahead: ahead::Ahead,
+    /// Bytes that rustls took from `ahead` since its buffer was last shrunk.
+    taken: u32,
     /// Whether anything was received since control output was last queued.
     may_have_control: bool,
     /// Whether our own KeyUpdate request waits for the transport.
@@ -48,6 +50,7 @@ impl Session {
                 .clamp(1, MAX_RECORD_SIZE),
             first: inbound::FirstBytes::default(),
             ahead: ahead::Ahead::default(),
+            taken: 0,
             may_have_control: false,
             refreshing: false,
             overhead: None,
