@@ -211,10 +211,21 @@ impl<T: Transport> BufRead for TlsStream<T> {
     fn consume(&mut self, len: usize) {
         self.connection.consume(len);
         self.unseen |= len > 0;
+        self.answer();
     }
 }
 
 impl<T: Transport> TlsStream<T> {
+    /// Transmits the answer to a record that was decrypted ahead (R17). The bytes that were read must
+    /// not be lost, so an error is kept for the next call that sends.
+    fn answer(&mut self) {
+        if self.connection.wants_transmit()
+            && let Err(error) = self.transmit_or_keep()
+        {
+            self.failure = Some(error.into());
+        }
+    }
+
     /// Receives until `take` finds plaintext and returns its length, or finds the end of the
     /// stream.
     fn plaintext(&mut self, mut take: impl FnMut(&mut Connection) -> io::Result<usize>) -> io::Result<usize> {
@@ -226,6 +237,7 @@ impl<T: Transport> TlsStream<T> {
                 done => {
                     self.reader_waits = false;
                     self.unseen = matches!(done, Ok(n) if n > 0);
+                    self.answer();
                     return done.map_err(|error| self.cause(error));
                 }
             }

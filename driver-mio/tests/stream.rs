@@ -37,6 +37,25 @@ fn slices_are_one_record_and_one_send() {
 }
 
 #[test]
+fn a_read_leaves_nothing_to_transmit() {
+    let mut pair = Pair::connected(patient());
+    for byte in 0..3 {
+        pair.client.send(&[byte; 100], SendFlags::NONE).unwrap(); // three records, which one read may take
+    }
+    let (mut got, mut buf) = (0, [0; 60]);
+    while got < 300 {
+        match pair.server.read(&mut buf) {
+            Ok(n) => {
+                got += n;
+                assert!(!pair.server.wants_transmit(), "after {got} bytes");
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => pair.turn().unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
 fn point_2_written_during_the_handshake_leaves_as_one_record() {
     let mut pair = Pair::fresh(patient(), None);
     for piece in [&b"one "[..], b"two ", b"three"] {
