@@ -81,6 +81,21 @@ fn a_piece_sees_a_deadline_that_the_dropped_task_does_not_fire() {
 }
 
 #[test]
+fn a_piece_sees_a_deadline_that_a_read_which_was_given_up_does_not_fire() {
+    run(async {
+        let Pair { mut client, server: _server, up, .. } =
+            connected(CorkConfig::default().flush_on_read_wait(false)).await;
+        let read = smol::future::poll_once(client.read(&mut [0; 8])).await;
+        assert!(read.is_none(), "{read:?}");
+        client.send_all(b"never finished", MORE).await.unwrap();
+        assert_eq!(up.writes(), 0);
+        pass(HOLD).await;
+        client.send_all(b"joins", MORE).await.unwrap();
+        assert_eq!(client.stats().flushes(FlushReason::Deadline), 1);
+    });
+}
+
+#[test]
 fn a_transport_that_buffers_is_flushed_when_what_waited_for_it_has_left() {
     run(async {
         let (client, server) = pipe(1000);

@@ -33,6 +33,11 @@ impl<T: Timer> Deadline<T> {
         }
     }
 
+    /// Whether a timer that has not fired will do so at `at` at the latest.
+    pub(crate) fn fires_by(&self, at: Instant, wakers: &Wakers) -> bool {
+        self.armed.as_ref().is_some_and(|armed| armed.at() <= at) && !wakers.has_fired()
+    }
+
     /// Drops a timer that has fired. Call it when nothing is due.
     pub(crate) fn rest(&mut self, now: Instant) {
         self.armed.take_if(|armed| armed.at() <= now);

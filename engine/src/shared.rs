@@ -77,8 +77,7 @@ impl<IO, S, T> Shared<IO, S, T> {
         let engine = state.engine.take_if(|_| last);
         drop(state);
         match engine {
-            Some(mut engine) => {
-                engine.unattend();
+            Some(engine) => {
                 engine.wake();
                 Ok(engine)
             }
@@ -150,17 +149,6 @@ impl<IO, S: fmt::Debug, T> fmt::Debug for Shared<IO, S, T> {
         match self.try_lock() {
             Some(engine) => write!(f, "Shared({:?})", engine.session()),
             None => f.write_str("Shared(in use)"),
-        }
-    }
-}
-
-impl<IO, S, T> Drop for DeadlineTask<IO, S, T> {
-    fn drop(&mut self) {
-        // A runtime that ends may drop the task while a call of the stream has the lock.
-        if let Ok(mut state) = self.0.try_lock()
-            && let Some(engine) = &mut state.engine
-        {
-            engine.unattend();
         }
     }
 }

@@ -34,6 +34,8 @@ struct Shared {
     waiting: Mutex<[Option<Waker>; 3]>,
     /// False after a send that was `Pending`, until the transport wakes the waker.
     writable: AtomicBool,
+    /// True after a timer has fired, until the next one is armed.
+    fired: AtomicBool,
     /// False after a flush or a close that was `Pending`, until the transport wakes the waker or
     /// takes more bytes.
     flushable: AtomicBool,
@@ -44,6 +46,7 @@ impl Wakers {
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
             writable: AtomicBool::new(true),
+            fired: AtomicBool::new(false),
             flushable: AtomicBool::new(true),
         });
         Self { waker: Waker::from(Arc::clone(&shared)), shared }
@@ -54,9 +57,15 @@ impl Wakers {
         &self.waker
     }
 
-    /// A waker for a timer: wakes all tasks that wait, and leaves the flags of the transport alone.
+    /// A waker for a new timer: wakes all tasks that wait, and leaves the flags of the transport alone.
     pub(crate) fn alarm(&self) -> Waker {
+        self.shared.fired.store(false, Ordering::Release);
         Waker::from(Arc::new(Alarm(Arc::clone(&self.shared))))
+    }
+
+    /// Whether the timer of the last [`alarm`](Self::alarm), or an earlier one, has fired since.
+    pub(crate) fn has_fired(&self) -> bool {
+        self.shared.fired.load(Ordering::Acquire)
     }
 
     /// Adds `waker` to those that are woken. Call it before the transport is polled and before one
@@ -134,6 +143,7 @@ struct Alarm(Arc<Shared>);
 
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
+        self.0.fired.store(true, Ordering::Release);
         self.0.wake_all();
     }
 }

@@ -69,11 +69,6 @@ impl<IO, S, T> Engine<IO, S, T> {
         }
     }
 
-    /// Notes that no task keeps deadlines any more, unless one calls [`attend`](Self::attend) again.
-    pub(crate) fn unattend(&mut self) {
-        self.attended = false;
-    }
-
     /// The transport.
     pub fn io(&self) -> &IO {
         &self.io

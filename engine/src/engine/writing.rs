@@ -322,9 +322,10 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// Whether bytes are held and their deadline has not come, or a task is woken when it comes.
+    /// Whether bytes are held and their deadline has not come. A timer that has still to fire saves a
+    /// reading of the clock.
     fn is_in_time(&self) -> bool {
-        self.attended || self.reader_waits || self.session.poll_timeout().is_some_and(|at| T::now() < at)
+        self.session.poll_timeout().is_some_and(|at| self.deadline.fires_by(at, &self.wakers) || T::now() < at)
     }
 
     fn note_holder(&mut self, cx: &Context<'_>) {
