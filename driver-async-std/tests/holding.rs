@@ -161,6 +161,28 @@ fn point_3_key_updates_are_answered_beside_held_data() {
 }
 
 #[test]
+fn point_3_a_key_update_that_a_read_decrypts_ahead_is_answered_by_that_read() {
+    run(async {
+        let (client_config, server_config) = support::configs();
+        let (client, server) = support::pipe::pipe(1 << 20);
+        let up = client.outgoing();
+        let connector = tls_cork_async_std::TlsConnector::from(client_config);
+        let acceptor = futures_rustls::TlsAcceptor::from(server_config);
+        let (client, server) = join(connector.connect(name(), client), acceptor.accept(server)).await;
+        let (mut client, mut server) = (client.unwrap(), server.unwrap());
+        // rustls takes 4 KiB at a time: the KeyUpdate is decrypted when the first record has been read.
+        for _ in 0..2 {
+            server.write_all(&[7; 6000]).await.unwrap();
+        }
+        server.get_mut().1.refresh_traffic_keys().unwrap();
+        server.flush().await.unwrap();
+        up.forget();
+        assert_eq!(gets(&mut client, 6000).await, [7; 6000]);
+        assert_eq!((up.records(), up.writes()), (1, 1), "the answer, though nothing is read any more");
+    });
+}
+
+#[test]
 fn point_4_the_deadline_fires_when_a_read_is_polled() {
     run(async {
         let Pair { mut client, mut server, up, .. } = connected(CorkConfig::default().flush_on_read_wait(false)).await;

@@ -200,6 +200,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
                 break;
             }
         }
+        self.answer(cx);
         Poll::Ready(Ok(()))
     }
 
@@ -240,11 +241,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
             match take(&mut self.session) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => {}
                 done => {
-                    // An answer to a record that was decrypted ahead.
-                    if self.session.wants_transmit() && self.wakers.is_writable() {
-                        self.transmit_or_keep(cx, Role::Reader);
-                        self.flush_io_if_sent(cx, Role::Reader);
-                    }
+                    self.answer(cx);
                     return Poll::Ready(done);
                 }
             }
@@ -262,6 +259,14 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return self.wait_to_read(cx),
             }
+        }
+    }
+
+    /// Transmits the answer to a record that was decrypted ahead (R17).
+    fn answer(&mut self, cx: &mut Context<'_>) {
+        if self.session.wants_transmit() && self.wakers.is_writable() {
+            self.transmit_or_keep(cx, Role::Reader);
+            self.flush_io_if_sent(cx, Role::Reader);
         }
     }
 
