@@ -172,8 +172,8 @@ impl<S: Seal> CorkPolicy<S> {
 
     #[inline]
     fn join(&mut self, data: &[u8], flags: SendFlags) -> bool {
-        // No more than the hold limit waits then, so no limit is exceeded. Nothing is held after a close or
-        // a failure.
+        // No more than the hold limit waits then, so no limit is exceeded. Nothing is held after a
+        // close or a failure.
         let joins = self.hold.join(data.len(), flags.contains(SendFlags::MORE));
         if joins {
             self.queue.push_copy(data);

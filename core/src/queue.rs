@@ -113,7 +113,6 @@ impl Queue {
     pub(crate) fn consume(&mut self, n: usize) {
         let mut left = n.min(self.len());
         while left > 0
-            && !self.shared.is_empty()
             && let Some((before, data)) = self.shared.front_mut()
         {
             let copied = left.min(*before);

@@ -72,17 +72,18 @@ impl Session {
     /// read or all are processed.
     pub(crate) fn process_ahead(&mut self) -> Result<(), ::rustls::Error> {
         while self.wants_ahead() {
-            let taken = self.conn.read_tls(&mut self.ahead);
-            self.taken = self.taken.saturating_add(*taken.as_ref().unwrap_or(&0) as u32);
-            // The one error: a handshake message takes more room than rustls allows it.
-            let too_large = |_| InvalidMessage::HandshakePayloadTooLarge.into();
-            if let Err(error) = taken.map_err(too_large).and_then(|_| self.process_taken()) {
-                self.ahead.clear();
-                return Err(error);
-            }
+            self.take_ahead().inspect_err(|_| self.ahead.clear())?;
         }
         self.shrink();
         Ok(())
+    }
+
+    /// Gives rustls as many of them as it takes at a time, and processes those.
+    fn take_ahead(&mut self) -> Result<(), ::rustls::Error> {
+        // The one error: a handshake message takes more room than rustls allows it.
+        let taken = self.conn.read_tls(&mut self.ahead).map_err(|_| InvalidMessage::HandshakePayloadTooLarge)?;
+        self.taken = self.taken.saturating_add(taken as u32);
+        self.process_taken()
     }
 
     /// Lets rustls shrink its buffer of ciphertext, which it does when it reads: an idle stream would
