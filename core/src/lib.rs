@@ -27,7 +27,8 @@
 //! let written = conn.write_bytes(now, &mut body, SendFlags::NONE)?; // `body` keeps the rest
 //! // If `sent.blocked`, transmit again when the socket is writable.
 //! let sent = conn.transmit_with(|bufs, _more| socket.write_vectored(bufs))?;
-//! // Received bytes may need an answer, for instance during the handshake: transmit afterwards.
+//! // Received bytes may need an answer, for instance during the handshake. A read can decrypt more
+//! // of them (R17). So transmit after both.
 //! let received = conn.receive_from(now, &mut socket)?;
 //! let n = conn.read(&mut buf)?; // `WouldBlock`: receive more first
 //! // Before sleeping: releases held bytes, for which the peer may be waiting.
@@ -46,8 +47,8 @@
 //! clock: bytes and time are arguments. A driver repeats these steps:
 //!
 //! 1. **Commands** ([`write`](CorkPolicy::write), [`flush`](CorkPolicy::flush),
-//!    [`close`](CorkPolicy::close), …) and received bytes ([`Connection::receive_from`]) change
-//!    what may leave.
+//!    [`close`](CorkPolicy::close), …), received bytes ([`Connection::receive_from`]) and reads
+//!    ([`Connection::read`]) change what may leave.
 //! 2. If [`wants_transmit`](CorkPolicy::wants_transmit), offer the output to the transport with
 //!    [`transmit_with`](CorkPolicy::transmit_with), until it is blocked or done.
 //! 3. Before waiting for the peer, call [`handle_read_wait`](CorkPolicy::handle_read_wait). Wait no
