@@ -169,7 +169,9 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     /// `UnexpectedEof` for an end without `close_notify`; otherwise those of the transport and of
     /// the session. An error of an earlier send is returned when the read would wait.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let read = ready!(self.poll_plaintext(cx, |session| session.read(buf)))?;
+        let read = ready!(self.poll_plaintext(cx, |session| session.read(buf)));
+        self.answer(cx);
+        let read = read?;
         self.taken += read as u64;
         Poll::Ready(Ok(read))
     }
@@ -188,8 +190,9 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         cx: &mut Context<'_>,
         mut take: impl FnMut(&[u8]) -> usize,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_plaintext(cx, |session| session.fill_buf().map(drop)))?;
-        while let Ok(received) = self.session.fill_buf()
+        let found = ready!(self.poll_plaintext(cx, |session| session.fill_buf().map(drop)));
+        while found.is_ok()
+            && let Ok(received) = self.session.fill_buf()
             && !received.is_empty()
         {
             let len = received.len();
@@ -201,7 +204,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
             }
         }
         self.answer(cx);
-        Poll::Ready(Ok(()))
+        Poll::Ready(found)
     }
 
     /// Returns received plaintext without a copy, for `AsyncBufRead`: the rest of one record.
@@ -214,7 +217,9 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     ///
     /// As [`poll_read`](Self::poll_read).
     pub fn poll_fill_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        ready!(self.poll_plaintext(cx, |session| session.fill_buf().map(drop)))?;
+        let found = ready!(self.poll_plaintext(cx, |session| session.fill_buf().map(drop)));
+        self.answer(cx);
+        found?;
         Poll::Ready(self.session.fill_buf())
     }
 
@@ -240,10 +245,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         loop {
             match take(&mut self.session) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => {}
-                done => {
-                    self.answer(cx);
-                    return Poll::Ready(done);
-                }
+                done => return Poll::Ready(done),
             }
             // R16: records without plaintext could keep this loop busy as long as the peer sends
             // them.
@@ -262,7 +264,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
-    /// Transmits the answer to a record that was decrypted ahead (R17).
+    /// Transmits the answer to a record that was decrypted ahead (R17): each read does this once.
     fn answer(&mut self, cx: &mut Context<'_>) {
         if self.session.wants_transmit() && self.wakers.is_writable() {
             self.transmit_or_keep(cx, Role::Reader);
