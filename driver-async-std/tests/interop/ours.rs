@@ -376,12 +376,8 @@ impl<T> Tapped<T> {
         (Counts::of(&self.sent), Counts::of(&self.received))
     }
 
-    pub(crate) fn count_sent(&mut self, bufs: &[IoSlice<'_>], mut taken: usize) {
-        for buf in bufs {
-            let n = taken.min(buf.len());
-            self.sent.advance(&buf[..n]);
-            taken -= n;
-        }
+    pub(crate) fn count_sent(&mut self, bufs: &[IoSlice<'_>], taken: usize) {
+        self.sent.advance_slices(bufs, taken, |_, _| ());
     }
 }
 

@@ -80,12 +80,7 @@ impl Wire {
     }
 
     pub(crate) fn count(&mut self, bufs: &[IoSlice<'_>], taken: usize) {
-        let mut left = taken;
-        for buf in bufs {
-            let part = &buf[..left.min(buf.len())];
-            left -= part.len();
-            self.counter.advance_with(part, |kind, _| self.records.push(kind));
-        }
+        self.counter.advance_slices(bufs, taken, |kind, _| self.records.push(kind));
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tls_cork_testing::RecordCounter;
 use tls_cork_tokio::{CorkConfig, TlsAcceptor, TlsConnector, client, server};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
@@ -108,10 +109,9 @@ pub struct Counts(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     sends: usize,
-    /// Content type and length of each record, without its header.
+    counter: RecordCounter,
+    /// Content type and length of each record, with its header.
     records: Vec<(u8, usize)>,
-    header: Vec<u8>,
-    body_left: usize,
 }
 
 impl Counts {
@@ -125,12 +125,12 @@ impl Counts {
 
     /// Lengths of the plaintext of all encrypted records (TLS 1.3).
     pub fn records(&self) -> Vec<usize> {
-        self.lock().records.iter().filter(|(kind, _)| *kind == APPLICATION_DATA).map(|(_, len)| len - 17).collect()
+        self.lock().records.iter().filter(|(kind, _)| *kind == APPLICATION_DATA).map(|(_, len)| len - 22).collect()
     }
 
     /// Bytes of all records, with their headers.
     pub fn bytes(&self) -> usize {
-        self.lock().records.iter().map(|(_, len)| 5 + len).sum()
+        self.lock().records.iter().map(|(_, len)| len).sum()
     }
 
     pub fn forget(&self) {
@@ -140,21 +140,9 @@ impl Counts {
     }
 
     fn count(&self, bufs: &[IoSlice<'_>], taken: usize) {
-        let mut counts = self.lock();
-        counts.sends += 1;
-        for &byte in bufs.iter().flat_map(|buf| buf.iter()).take(taken) {
-            if counts.body_left > 0 {
-                counts.body_left -= 1;
-                continue;
-            }
-            counts.header.push(byte);
-            if let [kind, _, _, high, low] = counts.header[..] {
-                counts.body_left = usize::from(u16::from_be_bytes([high, low]));
-                let len = counts.body_left;
-                counts.records.push((kind, len));
-                counts.header.clear();
-            }
-        }
+        let Inner { sends, counter, records } = &mut *self.lock();
+        *sends += 1;
+        counter.advance_slices(bufs, taken, |kind, len| records.push((kind, len)));
     }
 }
 

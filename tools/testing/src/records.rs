@@ -3,6 +3,8 @@
 //! The count comes from the bytes that the transport took, not from any library's statistics, so
 //! that one measure holds for every strategy.
 
+use std::io::IoSlice;
+
 /// Bytes in front of every TLS record (RFC 8446, section 5.1): type, version, length.
 const HEADER_LEN: usize = 5;
 /// The type of a record with application data.
@@ -44,6 +46,16 @@ impl RecordCounter {
                 self.body_missing = u16::from_be_bytes([self.header[3], self.header[4]]).into();
                 on_record(self.header[0], HEADER_LEN + self.body_missing);
             }
+        }
+    }
+
+    /// Takes the first `len` bytes of a gathered send, as [`advance_with`](Self::advance_with).
+    pub fn advance_slices(&mut self, bufs: &[IoSlice<'_>], len: usize, mut on_record: impl FnMut(u8, usize)) {
+        let mut left = len;
+        for buf in bufs {
+            let part = &buf[..left.min(buf.len())];
+            left -= part.len();
+            self.advance_with(part, &mut on_record);
         }
     }
 

@@ -71,15 +71,7 @@ impl CountingSocket {
         let Ok(sent) = result else { return };
         self.wire_bytes += *sent as u64;
         if let Some(records) = &mut self.records {
-            let mut left = *sent;
-            for buf in bufs {
-                let taken = left.min(buf.len());
-                records.advance(&buf[..taken]);
-                left -= taken;
-                if left == 0 {
-                    break;
-                }
-            }
+            records.advance_slices(bufs, *sent, |_, _| ());
         }
     }
 }

@@ -176,12 +176,8 @@ impl AsyncWrite for Counted {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let sent = ready!(Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs))?;
-        let (before, mut left) = (self.records.records(), sent);
-        for buf in bufs {
-            let taken = left.min(buf.len());
-            self.records.advance(&buf[..taken]);
-            left -= taken;
-        }
+        let before = self.records.records();
+        self.records.advance_slices(bufs, sent, |_, _| ());
         if self.shaken.load(Relaxed) {
             let mut totals = lock(&self.totals);
             totals.records += self.records.records() - before;
