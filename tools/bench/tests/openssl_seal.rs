@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use tls_cork::{CorkConfig, CorkPolicy, MAX_RECORD_SIZE, Seal, SealError, SendFlags};
 use tls_cork_programs::tls;
 use tls_cork_testing::calls::{Op, limits, op};
-use tls_cork_testing::content::stream;
+use tls_cork_testing::content::{slices, stream};
 use tls_cork_testing::harness::Limits;
 use tls_cork_testing::script::{Peer, tls12};
 use tls_cork_testing::sessions::configs;
@@ -179,15 +179,7 @@ impl Pair {
     /// Writes all of it or as much as there is room for.
     fn write(&mut self, pieces: &[usize], more: bool) {
         let data = stream(self.accepted, pieces.iter().sum());
-        let mut rest = &data[..];
-        let bufs: Vec<IoSlice<'_>> = pieces
-            .iter()
-            .map(|len| {
-                let (piece, tail) = rest.split_at(*len);
-                rest = tail;
-                IoSlice::new(piece)
-            })
-            .collect();
+        let bufs = slices(&data, pieces);
         if let Ok(written) = self.policy.write(self.now, &bufs, SendFlags::more_if(more)) {
             assert!(!self.closed);
             self.accepted += written.accepted;

@@ -1,5 +1,6 @@
 //! Content that tests send, and can tell from any other.
 
+use std::io::IoSlice;
 use std::sync::LazyLock;
 
 /// A record that no session accepts.
@@ -14,6 +15,17 @@ pub fn pattern(offset: usize) -> u8 {
 pub fn stream(from: usize, len: usize) -> Vec<u8> {
     static START: LazyLock<Vec<u8>> = LazyLock::new(|| (0..1 << 15).map(pattern).collect());
     START.get(from..from + len).map_or_else(|| (from..from + len).map(pattern).collect(), <[u8]>::to_vec)
+}
+
+/// Cuts `data` into pieces of these lengths, which `data` has to have.
+pub fn slices<'a>(data: &'a [u8], pieces: &[usize]) -> Vec<IoSlice<'a>> {
+    let mut rest = data;
+    let cut = |len: &usize| {
+        let (piece, tail) = rest.split_at(*len);
+        rest = tail;
+        IoSlice::new(piece)
+    };
+    pieces.iter().map(cut).collect()
 }
 
 /// Whether `data` is what comes at `offset` of the stream.

@@ -11,7 +11,7 @@ use tls_cork::{
     Transmitted, WriteError, Written,
 };
 
-use crate::content::stream;
+use crate::content::{slices, stream};
 
 const RAMP_BYTES: usize = 5000;
 const IDLE_RESET: Duration = Duration::from_millis(20);
@@ -275,15 +275,7 @@ impl Bench {
     pub fn write(&mut self, pieces: &[usize], more: bool) -> Result<usize, WriteError> {
         let total = pieces.iter().sum();
         let data = stream(self.written, total);
-        let mut rest = &data[..];
-        let bufs: Vec<IoSlice<'_>> = pieces
-            .iter()
-            .map(|len| {
-                let (piece, tail) = rest.split_at(*len);
-                rest = tail;
-                IoSlice::new(piece)
-            })
-            .collect();
+        let bufs = slices(&data, pieces);
         let (sealed, before) = (self.sealed(), self.before());
         let full = self.policy.send_capacity() == 0;
         let result = self.policy.write(self.now, &bufs, SendFlags::more_if(more));
