@@ -3,6 +3,7 @@
 //! Offsets count plaintext bytes since the start of the stream: `written` ≥ `released` ≥ `sealed`.
 //! Bytes between `released` and `written` are held.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::{CorkConfig, DynamicRecords, MAX_RECORD_SIZE};
@@ -15,12 +16,10 @@ const GATHER_MAX: usize = 2 * MAX_RECORD_SIZE;
 const JOINS_WITHOUT_TIME: u8 = 15;
 
 /// The lengths of the stream's parts, and the deadline of the held part.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Hold {
     record_size: usize,
     hold_limit: usize,
-    /// R1: whether `hold_limit` is more than a record.
-    gathers: bool,
     max_hold: Duration,
     ramp: Option<Ramp>,
     ready: bool,
@@ -34,6 +33,9 @@ pub(crate) struct Hold {
     timeless: u8,
     /// R5: `max_hold` after the first held byte. Before keys exist there is none (R6).
     deadline: Option<Instant>,
+    /// R1: `Some` if `hold_limit` is more than a record. Then the end of each held write that began a
+    /// record behind the first, and the deadline of that write.
+    begun: Option<VecDeque<(u64, Instant)>>,
     last_write: Option<Instant>,
     longest_hold: Duration,
 }
@@ -87,7 +89,6 @@ impl Hold {
         Self {
             record_size,
             hold_limit: if gathers { hold_limit } else { hold_limit.min(record_size) },
-            gathers,
             max_hold: config.max_hold,
             ramp: config.dynamic_records.as_ref().map(Ramp::new),
             ready,
@@ -98,6 +99,7 @@ impl Hold {
             joins_before: 0,
             timeless: 0,
             deadline: None,
+            begun: gathers.then(VecDeque::new),
             last_write: None,
             longest_hold: Duration::ZERO,
         }
@@ -187,9 +189,9 @@ impl Hold {
         }
         // R1: up to `hold_limit` bytes are held. Over it, full records leave, and a tail that is still
         // over it.
-        let deadline = self.deadline;
         let small = len < GATHER_MAX && !short;
-        let whole = if self.gathers && small && self.held() <= self.hold_limit { 0 } else { self.last_boundary() };
+        let whole =
+            if self.begun.is_some() && small && self.held() <= self.hold_limit { 0 } else { self.last_boundary() };
         let tail = self.held().min((self.written - whole) as usize);
         let decision = if tail > self.hold_limit {
             self.release(now, self.written, FlushReason::HoldLimit)
@@ -198,14 +200,21 @@ impl Hold {
         };
         // R3, R5: the rest is held, and its first byte arms the deadline.
         if self.held() > 0 {
-            if self.deadline.is_none() {
-                let old = deadline.filter(|_| self.released < before);
-                self.deadline = Some(old.unwrap_or(now + self.max_hold));
-            }
+            let _ = self.deadline.get_or_insert(now + self.max_hold);
             let limit = self.released + self.hold_limit as u64 + 1;
-            let record = self.sealed + self.record_size_at(self.sealed) as u64;
-            // Without released bytes in front, a write within the limit is within that of the buffer.
-            self.joins_before = if self.gathers && self.unsealed() == 0 { limit } else { limit.min(record) };
+            let mut record = self.sealed + self.record_size_at(self.sealed) as u64;
+            if let Some(mut begun) = self.begun.take() {
+                let last = self.last_boundary();
+                if len > 0 && last >= before && last > self.released {
+                    begun.push_back((self.written, now + self.max_hold));
+                }
+                // Without released bytes in front, a write within the limit is within that of the buffer.
+                if self.unsealed() == 0 && last < self.written {
+                    record = last + self.record_size_at(last) as u64 + 1;
+                }
+                self.begun = Some(begun);
+            }
+            self.joins_before = limit.min(record);
         }
         match decision {
             FlushDecision::Hold { .. } => self.wait(),
@@ -260,6 +269,7 @@ impl Hold {
         self.written = self.sealed;
         self.released = self.sealed;
         self.deadline = None;
+        self.begun.iter_mut().for_each(|begun| begun.clear());
         self.joins_before = 0;
         discarded
     }
@@ -298,11 +308,7 @@ impl Hold {
     pub(crate) fn sealed(&mut self, batch: Batch) {
         self.sealed += batch.len as u64;
         if self.released < self.sealed {
-            self.released = self.sealed;
-            self.joins_before = 0;
-            if self.held() == 0 {
-                self.left_hold(self.last_write);
-            }
+            self.move_released(self.last_write, self.sealed);
         }
     }
 
@@ -311,17 +317,24 @@ impl Hold {
             return self.wait();
         }
         let bytes = (to - self.released) as usize;
-        self.released = to;
-        self.joins_before = 0;
-        self.left_hold(Some(now));
+        self.move_released(Some(now), to);
         FlushDecision::Flush { bytes, reason }
     }
 
-    /// Ends the deadline: the byte that armed it has been released.
-    fn left_hold(&mut self, now: Option<Instant>) {
+    /// Ends the deadline, since the byte that armed it is released. R5: the first byte that stays held
+    /// has its own.
+    fn move_released(&mut self, now: Option<Instant>, to: u64) {
+        self.released = to;
+        self.joins_before = 0;
         if let (Some(deadline), Some(now)) = (self.deadline.take(), now) {
             let held = (now + self.max_hold).saturating_duration_since(deadline);
             self.longest_hold = self.longest_hold.max(held);
+        }
+        if let Some(begun) = &mut self.begun {
+            while begun.front().is_some_and(|(end, _)| *end <= to) {
+                begun.pop_front();
+            }
+            self.deadline = begun.front().map(|(_, deadline)| *deadline);
         }
     }
 
@@ -380,5 +393,20 @@ mod tests {
         assert_eq!(batch.first(2), Batch { len: 32, filled: 4, ..batch });
         assert_eq!(batch.first(1), Batch { len: 16, filled: 0, ..batch });
         assert_eq!(batch.first(usize::MAX), batch);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // the start of virtual time
+    fn no_more_is_noted_than_the_records_that_are_held() {
+        let config = CorkConfig::default().record_size(100).hold_limit(350);
+        let (mut hold, now) = (Hold::new(&config, MAX_RECORD_SIZE, true), Instant::now());
+        for len in [130, 0, 70, 0, 0, 100, 0, 140, 10, 350, 0, 400, 99, 1].repeat(100) {
+            let _ = hold.write(now, len, true, false);
+            assert!(hold.begun.as_ref().is_some_and(|begun| begun.len() <= 3), "{hold:?}");
+            hold.sealed(hold.next_batch(usize::MAX));
+        }
+        assert!(hold.held() > 0);
+        let _ = hold.release_all(now, FlushReason::Flush);
+        assert!(hold.begun.as_ref().is_some_and(|begun| begun.is_empty()), "{hold:?}");
     }
 }

@@ -465,7 +465,7 @@ impl<S: Seal> CorkPolicy<S> {
         flags: SendFlags,
     ) -> Result<Option<Written>, WriteError> {
         let queued = self.queue.len();
-        let mut hold = self.hold;
+        let mut hold = self.hold.clone();
         hold.restart_ramp(now);
         let room = hold.largest_batch(self.outlet.batch_size()).saturating_sub(queued);
         if room < offered && room < hold.record_size() {

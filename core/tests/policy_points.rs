@@ -356,6 +356,36 @@ fn a_burst_within_the_hold_limit_is_one_send() {
     assert_eq!((bench.policy.stats().plaintext_bytes, bench.policy.stats().copied_bytes), (32_768, 0));
 }
 
+/// Of several held records, each has the deadline of the write that began it.
+#[test]
+fn what_stays_held_keeps_its_own_deadline() {
+    let ms = Duration::from_millis;
+    // The last write exceeds the limit, so that the full record leaves.
+    let mut bench = Bench::new(Limits { record_size: 100, hold_limit: 150, ..Limits::default() }, true);
+    bench.write(&[90], true).unwrap();
+    bench.advance(ms(4));
+    bench.write(&[20], true).unwrap();
+    bench.advance(ms(1));
+    bench.write(&[41], true).unwrap();
+    bench.drain();
+    assert_eq!(bench.policy.waiting(), 51);
+    bench.advance(ms(8)); // not yet: `Bench` compares
+    bench.advance(ms(1));
+    assert_eq!(bench.policy.stats().flushes(FlushReason::Deadline), 1);
+
+    // Held bytes fill a record that leaves.
+    let mut bench = Bench::new(Limits { record_size: 100, hold_limit: 350, ..Limits::default() }, true);
+    bench.write(&[10], false).unwrap();
+    for _ in 0..6 {
+        bench.write_bytes(50, true).unwrap();
+        bench.advance(ms(1));
+    }
+    let _ = bench.transmit(usize::MAX, usize::MAX).unwrap();
+    assert_eq!(bench.policy.waiting(), 210);
+    assert_eq!(bench.policy.poll_timeout(), bench.deadline());
+    assert_eq!(bench.policy.stats().longest_hold, ms(5));
+}
+
 #[test]
 fn the_hold_limit_is_exact() {
     let mut bench = Bench::new(Limits { hold_limit: 100, ..Limits::default() }, true);

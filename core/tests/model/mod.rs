@@ -71,6 +71,8 @@ pub(crate) struct Model {
     corked: bool,
     state: State,
     pub(crate) at: Offsets,
+    /// The end of each write, and its time.
+    events: Vec<(usize, Instant)>,
     batch: usize,
     /// Whether a batch waits for the transport. `whole`: whether it is as large as batches may be.
     /// `pushed_back`: whether the transport has pushed back since.
@@ -103,6 +105,7 @@ impl Model {
                 last_write: None,
                 longest_hold: Duration::ZERO,
             },
+            events: Vec::new(),
             batch: rules.batch.0,
             in_flight: false,
             whole: false,
@@ -170,7 +173,7 @@ impl Model {
         }
         let idle = !owned && self.ready && !self.in_flight;
         if idle && self.waiting() + offered >= self.rules.record {
-            let (before, queued) = (self.at, self.waiting());
+            let (before, events, queued) = (self.at, self.events.len(), self.waiting());
             self.restart_ramp(now);
             let room = self.largest_batch().saturating_sub(queued);
             if room >= offered.min(self.rules.record) {
@@ -187,6 +190,7 @@ impl Model {
                 }
             }
             self.at = before;
+            self.events.truncate(events);
         }
         let accepted = offered.min(self.capacity());
         let decision = self.wrote(now, accepted, more, accepted < offered);
@@ -196,9 +200,9 @@ impl Model {
 
     fn wrote(&mut self, now: Instant, accepted: usize, more: bool, short: bool) -> FlushDecision {
         self.restart_ramp(now);
-        let (before, held_since) = (self.at.written, self.at.held_since);
         self.at.last_write = Some(now);
         self.at.written += accepted;
+        self.events.push((self.at.written, now));
         if !self.ready {
             return FlushDecision::Hold { until: None };
         }
@@ -217,8 +221,8 @@ impl Model {
             }
         };
         let decision = self.release(now, to, reason);
-        if self.at.written > self.at.released && self.at.held_since.is_none() {
-            self.at.held_since = held_since.filter(|_| self.at.released < before).or(Some(now));
+        if self.at.held_since.is_none() {
+            self.at.held_since = self.first_held();
         }
         if decision.is_flush() { decision } else { self.hold() }
     }
@@ -360,10 +364,8 @@ impl Model {
             // R7: the last record was filled up.
             self.at.released = end;
             self.flushes[FlushReason::Filled as usize] += 1;
-            if self.at.written == end {
-                let last = self.at.last_write;
-                self.left_hold(last.expect("what fills was written"));
-            }
+            let last = self.at.last_write;
+            self.left_hold(last.expect("what fills was written"));
         }
         self.in_flight = true;
         self.pushed_back = false;
@@ -430,6 +432,16 @@ impl Model {
         if let Some(since) = self.at.held_since.take() {
             self.at.longest_hold = self.at.longest_hold.max(now - since);
         }
+        self.at.held_since = self.first_held();
+    }
+
+    /// R5: the time at which the first byte that is held was written.
+    fn first_held(&self) -> Option<Instant> {
+        let at = &self.at;
+        if at.written == at.released {
+            return None;
+        }
+        self.events.iter().find(|(end, _)| *end > at.released).map(|(_, since)| *since)
     }
 
     fn hold(&self) -> FlushDecision {
