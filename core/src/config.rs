@@ -7,6 +7,8 @@ use crate::ConfigError;
 
 /// The largest plaintext of one TLS record, in bytes (RFC 8446, section 5.1).
 pub const MAX_RECORD_SIZE: usize = 16 * 1024;
+/// The default of `hold_limit`, in bytes, where the other limits allow it.
+const HOLD_LIMIT: usize = 64 * 1024;
 /// The smallest `record_size`, in bytes.
 const MIN_RECORD_SIZE: usize = 16;
 /// The longest `max_hold` and `idle_reset`.
@@ -71,12 +73,14 @@ impl CorkConfig {
     }
 
     /// Sets the most plaintext bytes that are held (R1): 1 to half of `send_buffer_limit`, or to
-    /// `record_size` if that is more.
+    /// `record_size` if that is more. By default 64 KiB, or less if that range has less; with
+    /// [`dynamic_records`](Self::dynamic_records), `record_size`.
     ///
-    /// Up to `record_size`, which is the default, it limits the held tail, and full records never
-    /// wait. Over `record_size`, writes with `MORE` of less than 32 KiB gather several records:
-    /// these leave together, in one send where [`batch_size`](Self::batch_size) allows, when more
-    /// than `hold_limit` bytes are held. That saves sends of a burst, and delays its first byte.
+    /// Over `record_size`, writes with `MORE` of less than 32 KiB gather several records: these leave
+    /// together, in one send where [`batch_size`](Self::batch_size) allows, when more than
+    /// `hold_limit` bytes are held. That saves sends of a burst, and delays its first byte by at most
+    /// [`max_hold`](Self::max_hold). Up to `record_size` it limits the held tail, and full records
+    /// never wait: for a producer that marks every write `MORE` and is slow to make the next one.
     pub fn hold_limit(mut self, bytes: usize) -> Self {
         self.hold_limit = Some(bytes);
         self
@@ -147,9 +151,10 @@ impl CorkConfig {
         self.record_size
     }
 
-    /// The value of [`hold_limit`](Self::hold_limit), in bytes; `record_size` if it was not set.
+    /// The value of [`hold_limit`](Self::hold_limit), in bytes; its default if it was not set.
     pub fn get_hold_limit(&self) -> usize {
-        self.hold_limit.unwrap_or(self.record_size)
+        let several = if self.dynamic_records.is_some() { 0 } else { HOLD_LIMIT.min(self.send_buffer_limit / 2) };
+        self.hold_limit.unwrap_or(several.max(self.record_size))
     }
 
     /// The value of [`max_hold`](Self::max_hold).
@@ -295,7 +300,10 @@ mod tests {
         let ramp = DynamicRecords::default().segment_size(100).ramp_bytes(1000).idle_reset(ms(7));
         assert_eq!((ramp.get_segment_size(), ramp.get_ramp_bytes(), ramp.get_idle_reset()), (100, 1000, ms(7)));
         let config = CorkConfig::default().record_size(200);
-        assert_eq!((config.get_record_size(), config.get_hold_limit()), (200, 200), "no limit was set");
+        assert_eq!((config.get_record_size(), config.get_hold_limit()), (200, 65_536), "no limit was set");
+        assert_eq!(config.clone().send_buffer_limit(5000).get_hold_limit(), 2500);
+        assert_eq!(config.clone().send_buffer_limit(300).get_hold_limit(), 200);
+        assert_eq!(config.clone().dynamic_records(ramp.clone()).get_hold_limit(), 200);
         let config = config.hold_limit(50).max_hold(ms(3)).send_buffer_limit(1000).batch_size(300..=400);
         assert_eq!((config.get_hold_limit(), config.get_max_hold()), (50, ms(3)));
         assert_eq!((config.get_send_buffer_limit(), config.get_batch_size()), (1000, 300..=400));

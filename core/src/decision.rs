@@ -97,8 +97,8 @@ impl FlushDecision {
 pub enum FlushReason {
     /// A write without [`SendFlags::MORE`] completed a message (R2).
     Last,
-    /// The plaintext fills a record; a full record does not wait, or only within a
-    /// [`hold_limit`](crate::CorkConfig::hold_limit) of more than a record (R1).
+    /// Full records, of more than [`hold_limit`](crate::CorkConfig::hold_limit) bytes or of a large
+    /// write (R1).
     RecordFull,
     /// The tail grew over [`hold_limit`](crate::CorkConfig::hold_limit) (R1).
     HoldLimit,

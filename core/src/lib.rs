@@ -1,7 +1,7 @@
 //! TLS writes with a flag for each write that states "more is coming", without I/O.
 //!
 //! Write a header with [`SendFlags::MORE`] and its body without the flag: both leave in one TLS
-//! record and one send. Held bytes are bounded in size (one record) and in time
+//! record and one send. Held bytes are bounded in size (64 KiB) and in time
 //! ([`CorkConfig::max_hold`], 10 ms by default, if the driver calls
 //! [`handle_timeout`](CorkPolicy::handle_timeout) in time).
 //!

@@ -336,7 +336,7 @@ fn one_of_sixteen_held_writes_in_a_row_needs_a_time() {
 
 #[test]
 fn a_burst_within_the_hold_limit_is_one_send() {
-    for (hold_limit, sends) in [(MAX_RECORD_SIZE, 4), (64 * 1024, 1)] {
+    for (hold_limit, sends) in [(MAX_RECORD_SIZE, 4), (CorkConfig::default().get_hold_limit(), 1)] {
         let mut bench = Bench::new(Limits { hold_limit, ..Limits::default() }, true);
         for n in 0..15 {
             bench.write(&[28], true).unwrap();
@@ -675,7 +675,7 @@ fn a_passthrough_of_ones_own_refuses_a_report_of_more_than_it_offered() {
 /// R10: a corked stream replaces a `BufWriter`.
 #[test]
 fn a_stream_that_starts_corked_gathers_plain_writes_until_a_flush_a_full_record_or_the_deadline() {
-    let limits = CorkConfig::default().corked(true);
+    let limits = CorkConfig::default().hold_limit(MAX_RECORD_SIZE).corked(true);
     let mut policy = CorkPolicy::new(Passthrough::new(), limits.clone()).unwrap();
     let (mut now, mut out) = (Instant::now(), Vec::new());
     let write = |policy: &mut CorkPolicy<Passthrough>, now, len| {

@@ -685,10 +685,11 @@ fn a_session_set_up_with_rustls_has_the_record_size_of_its_configuration() {
     (client.max_fragment_size, server.max_fragment_size) = (Some(105), Some(205));
     let (client, server) = (Arc::new(client), Arc::new(server));
     let mut pair = Pair::new(&TLS13);
+    let config = CorkConfig::default().hold_limit(tls_cork::MAX_RECORD_SIZE);
     let session = ClientConnection::new(client.clone(), name()).unwrap();
-    pair.client = Connection::from_client(session, &client, CorkConfig::default()).unwrap();
+    pair.client = Connection::from_client(session, &client, config.clone()).unwrap();
     let session = ServerConnection::new(server.clone()).unwrap();
-    pair.server = Connection::from_server(session, &server, CorkConfig::default()).unwrap();
+    pair.server = Connection::from_server(session, &server, config).unwrap();
     pair.exchange();
     for (conn, record, pipe) in [(&mut pair.client, 100, &mut pair.up), (&mut pair.server, 200, &mut pair.down)] {
         // Less than a record is held. For that the policy has to know the session's record size.

@@ -201,6 +201,23 @@ fn point_4_the_deadline_fires_when_a_read_is_polled() {
     });
 }
 
+/// What hyper does for a response: one gathered write of its head and body, and a flush.
+#[test]
+fn a_corked_response_of_16_kib_is_one_send() {
+    run(async {
+        for (hold_limit, sends) in [(CorkConfig::default().get_hold_limit(), 1), (16_384, 2)] {
+            let config = patient().corked(true).hold_limit(hold_limit);
+            let Pair { mut client, mut server, up, .. } = connected(config).await;
+            let (head, body) = (noise(130, 1), noise(16_384, 2));
+            let bufs = [IoSlice::new(&head), IoSlice::new(&body)];
+            assert_eq!(client.write_vectored(&bufs).await.unwrap(), 130 + 16_384);
+            client.flush().await.unwrap();
+            assert_eq!((up.application(), up.writes()), (vec![16_384, 130], sends));
+            assert_eq!(gets(&mut server, 130 + 16_384).await, [head, body].concat());
+        }
+    });
+}
+
 #[test]
 fn point_4_the_deadline_stays_under_a_cork() {
     run(async {

@@ -22,6 +22,11 @@ use tls_cork_testing::content::noise;
 const RECORD: usize = 16 * 1024;
 const HOLD: Duration = Duration::from_millis(10);
 
+/// A full record leaves at once.
+fn one_record() -> CorkConfig {
+    patient().hold_limit(RECORD)
+}
+
 fn piece(len: usize, seed: u32) -> Bytes {
     Bytes::from(noise(len, seed))
 }
@@ -80,7 +85,7 @@ fn a_large_piece_is_not_copied_and_leaves_with_its_header_in_one_send() {
 #[test]
 fn full_records_leave_at_the_next_poll_and_the_tail_with_the_flush() {
     run(async {
-        let Pair { client, mut server, up, .. } = connected(patient()).await;
+        let Pair { client, mut server, up, .. } = connected(one_record()).await;
         let mut sink = client.into_message_sink();
         sink.feed(piece(RECORD + 100, 1)).await.unwrap();
         assert_eq!(up.writes(), 0);
@@ -95,7 +100,7 @@ fn full_records_leave_at_the_next_poll_and_the_tail_with_the_flush() {
 #[test]
 fn a_reader_in_another_task_sends_the_full_records_of_a_piece() {
     run(async {
-        let Pair { client, mut server, .. } = connected(patient()).await;
+        let Pair { client, mut server, .. } = connected(one_record()).await;
         let (mut reader, writer) = client.into_split();
         let mut sink = writer.into_message_sink();
         let reading = smol::spawn(async move { reader.read(&mut [0; 8]).await.unwrap() });
@@ -202,7 +207,7 @@ fn a_close_is_that_of_the_stream() {
 #[test]
 fn an_error_of_the_transport_is_returned_once() {
     run(async {
-        let Pair { client, server: _server, up, .. } = connected(patient()).await;
+        let Pair { client, server: _server, up, .. } = connected(one_record()).await;
         let mut sink = client.into_message_sink();
         up.script([Step::Reset]);
         sink.feed(piece(RECORD, 1)).await.unwrap();

@@ -114,7 +114,7 @@
 #define TLS_CORK_REASON_LAST 0
 
 /*
- The plaintext fills a record; a full record never waits.
+ Full records, of more than the hold limit or of a large write.
  */
 #define TLS_CORK_REASON_RECORD_FULL 1
 
@@ -361,9 +361,12 @@ void tls_cork_config_free(struct tls_cork_config *config);
 int tls_cork_config_set_record_size(struct tls_cork_config *config, size_t bytes);
 
 /*
- Sets the most plaintext bytes that are held: 1 to the record size, which is the default, or to half
- of the send buffer limit if that is more. With more than a record, full records wait until more than
- `bytes` are held, and leave together.
+ Sets the most plaintext bytes that are held: 1 to half of the send buffer limit, or to the record
+ size if that is more. By default 65,536, or less if that range has less; with dynamic records, the
+ record size.
+
+ With more than a record, full records of writes of less than 32 KiB wait until more than `bytes` are
+ held, and leave together. Up to a record, full records never wait.
  */
 int tls_cork_config_set_hold_limit(struct tls_cork_config *config,
                                    size_t bytes);
@@ -458,8 +461,8 @@ struct tls_cork_output *tls_cork_get_output(struct tls_cork_policy *policy);
  transmit. A short write counts as written with TLS_CORK_MORE.
 
  While uncorked, a write without TLS_CORK_MORE releases everything written so far, even if it is
- empty. A write with the flag, or any write while corked, releases full records and holds the
- tail. In the handshake everything waits. Transmit afterwards, if tls_cork_wants_transmit().
+ empty. A write with the flag, or any write while corked, is held up to the hold limit; above it,
+ full records are released. In the handshake everything waits. Transmit afterwards, if tls_cork_wants_transmit().
 
  `iov` may be NULL if `iovcnt` is 0, and an element's base if its length is 0. Accepted bytes
  have been copied or sealed when the call returns.

@@ -58,9 +58,12 @@ pub unsafe extern "C" fn tls_cork_config_set_record_size(config: *mut tls_cork_c
     unsafe { set(config, |config| Ok(config.record_size(bytes))) }
 }
 
-/// Sets the most plaintext bytes that are held: 1 to the record size, which is the default, or to half
-/// of the send buffer limit if that is more. With more than a record, full records wait until more than
-/// `bytes` are held, and leave together.
+/// Sets the most plaintext bytes that are held: 1 to half of the send buffer limit, or to the record
+/// size if that is more. By default 65,536, or less if that range has less; with dynamic records, the
+/// record size.
+///
+/// With more than a record, full records of writes of less than 32 KiB wait until more than `bytes` are
+/// held, and leave together. Up to a record, full records never wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tls_cork_config_set_hold_limit(config: *mut tls_cork_config, bytes: usize) -> c_int {
     // SAFETY: as above.

@@ -161,8 +161,8 @@ pub unsafe extern "C" fn tls_cork_get_output(policy: *mut tls_cork_policy) -> *m
 /// transmit. A short write counts as written with TLS_CORK_MORE.
 ///
 /// While uncorked, a write without TLS_CORK_MORE releases everything written so far, even if it is
-/// empty. A write with the flag, or any write while corked, releases full records and holds the
-/// tail. In the handshake everything waits. Transmit afterwards, if tls_cork_wants_transmit().
+/// empty. A write with the flag, or any write while corked, is held up to the hold limit; above it,
+/// full records are released. In the handshake everything waits. Transmit afterwards, if tls_cork_wants_transmit().
 ///
 /// `iov` may be NULL if `iovcnt` is 0, and an element's base if its length is 0. Accepted bytes
 /// have been copied or sealed when the call returns.

@@ -65,7 +65,7 @@ async fn each_call_that_holds_keeps_the_deadline_exactly() {
 
 #[tokio::test(start_paused = true)]
 async fn a_piece_that_is_fed_to_a_sink_leaves_at_its_deadline_and_its_full_records_at_once() {
-    let Pair { client, mut server, up, .. } = connected(CorkConfig::default()).await;
+    let Pair { client, mut server, up, .. } = connected(CorkConfig::default().hold_limit(16_384)).await;
     let mut sink = client.into_message_sink();
     assert_eq!(tasks(), 0);
     sink.feed(Bytes::from_static(b"fed")).await.unwrap();

@@ -229,7 +229,7 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     /// Writes the front of `data` with `MORE` and sends nothing. Call it when
     /// [`poll_room`](Self::poll_room) was ready: the task of that call counts as the writer.
     ///
-    /// Full records leave at the next poll. Tasks that wait are woken to poll.
+    /// Full records that are released leave at the next poll. Tasks that wait are woken to poll.
     ///
     /// # Errors
     ///

@@ -198,7 +198,7 @@ fn two_threads_share_the_keeper_with_the_task() {
 fn full_records_of_a_piece_leave_while_the_sink_is_not_polled() {
     explore(3, || {
         let socket = Socket::new(2 * RECORD);
-        let config = CorkConfig::default().record_size(RECORD);
+        let config = CorkConfig::default().record_size(RECORD).hold_limit(RECORD);
         let mut owner: Owned = Owner::new(Engine::new(socket.clone(), Plain::new(config)));
         let (task, mut feed) = (Task::new(), Feed::default());
         for piece in [&[b'a'; RECORD], &[b'b'; RECORD]] {
