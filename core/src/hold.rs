@@ -203,16 +203,8 @@ impl Hold {
             let _ = self.deadline.get_or_insert(now + self.max_hold);
             let limit = self.released + self.hold_limit as u64 + 1;
             let mut record = self.sealed + self.record_size_at(self.sealed) as u64;
-            if let Some(mut begun) = self.begun.take() {
-                let last = self.last_boundary();
-                if len > 0 && last >= before && last > self.released {
-                    begun.push_back((self.written, now + self.max_hold));
-                }
-                // Without released bytes in front, a write within the limit is within that of the buffer.
-                if self.unsealed() == 0 && last < self.written {
-                    record = last + self.record_size_at(last) as u64 + 1;
-                }
-                self.begun = Some(begun);
+            if self.begun.is_some() && record < self.written {
+                record = self.began_records(before, now);
             }
             self.joins_before = limit.min(record);
         }
@@ -220,6 +212,22 @@ impl Hold {
             FlushDecision::Hold { .. } => self.wait(),
             flush => flush,
         }
+    }
+
+    /// R5: notes the deadline of a write that began a held record behind the first. Returns the offset
+    /// before which further writes begin none.
+    #[inline(never)] // keeps the path of a single record short
+    fn began_records(&mut self, before: u64, now: Instant) -> u64 {
+        let last = self.last_boundary();
+        if before < self.written
+            && last >= before
+            && last > self.released
+            && let Some(begun) = &mut self.begun
+        {
+            begun.push_back((self.written, now + self.max_hold));
+        }
+        // Behind released bytes, a write within the limit may exceed that of the buffer.
+        if self.unsealed() == 0 && last < self.written { last + self.record_size_at(last) as u64 + 1 } else { 0 }
     }
 
     pub(crate) fn cork(&mut self) {

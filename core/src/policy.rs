@@ -501,14 +501,20 @@ impl<S: Seal> CorkPolicy<S> {
     /// R4: seals `batch`, which is the queue and then the first bytes of `bufs`. If only a part was
     /// sealed, returns its length and the error that stopped it.
     fn seal_batch(&mut self, batch: Batch, bufs: &[IoSlice<'_>]) -> Result<(), (usize, SealError)> {
-        let queued = batch.len.min(self.queue.len());
-        let mut slices = Slices::new();
-        self.queue.front(queued, &mut slices);
-        if batch.len > queued {
-            gather::pieces(bufs, 0, batch.len - queued, |piece| slices.push(IoSlice::new(piece)));
-        }
-        let (sealed, records) = self.outlet.seal(&slices, batch).map_err(|error| (0, error))?;
-        drop(slices);
+        let sealed = match self.queue.whole(batch.len) {
+            // The most frequent case, without a list.
+            Some(data) => self.outlet.seal(&[IoSlice::new(data)], batch),
+            None => {
+                let queued = batch.len.min(self.queue.len());
+                let mut slices = Slices::new();
+                self.queue.front(queued, &mut slices);
+                if batch.len > queued {
+                    gather::pieces(bufs, 0, batch.len - queued, |piece| slices.push(IoSlice::new(piece)));
+                }
+                self.outlet.seal(&slices, batch)
+            }
+        };
+        let (sealed, records) = sealed.map_err(|error| (0, error))?;
         self.queue.consume(sealed.len);
         self.hold.sealed(sealed);
         self.stats.count_sealed(sealed, records);

@@ -84,6 +84,13 @@ impl Queue {
         0
     }
 
+    /// All bytes of the queue, if they are `len` copied ones.
+    #[inline]
+    pub(crate) fn whole(&self, len: usize) -> Option<&[u8]> {
+        let copied = &self.copied[self.consumed..];
+        (copied.len() == len && self.shared.is_empty()).then_some(copied)
+    }
+
     /// Appends the first `n` bytes of the queue, or all of it, to `slices`.
     pub(crate) fn front<'a>(&'a self, mut n: usize, slices: &mut Slices<'a>) {
         let mut copied = &self.copied[self.consumed..];
@@ -110,7 +117,17 @@ impl Queue {
     }
 
     /// Removes the first `n` bytes, or all.
+    #[inline]
     pub(crate) fn consume(&mut self, n: usize) {
+        if self.shared.is_empty() && n >= self.copied_len() {
+            self.copied.clear();
+            self.consumed = 0;
+        } else {
+            self.consume_part(n);
+        }
+    }
+
+    fn consume_part(&mut self, n: usize) {
         let mut left = n.min(self.len());
         while left > 0
             && let Some((before, data)) = self.shared.front_mut()
