@@ -163,7 +163,7 @@ impl Connection {
         if self.is_readable() {
             return Ok(Received { bytes: 0, readable: true, decision: self.policy.handle_handshake_done(now) });
         }
-        let Some(bytes) = receive(self.policy.get_mut()).map_err(ReceiveError::Io)? else {
+        let Some(bytes) = receive(self.policy.get_mut()).map_err(|error| self.not_received(error))? else {
             return Err(self.fail_tls(InvalidMessage::HandshakePayloadTooLarge.into()));
         };
         if bytes == 0 && self.is_handshaking() {
@@ -173,6 +173,14 @@ impl Connection {
         }
         self.ended |= bytes == 0;
         self.process(now, bytes)
+    }
+
+    #[cold]
+    fn not_received(&mut self, error: io::Error) -> ReceiveError {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.policy.give_back_buffer();
+        }
+        ReceiveError::Io(error)
     }
 
     /// Processes bytes that were received elsewhere, such as those that arrived before TLS began

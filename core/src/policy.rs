@@ -281,11 +281,13 @@ impl<S: Seal> CorkPolicy<S> {
     }
 
     /// Releases what is held, because the caller is about to sleep until the peer sends something:
-    /// the peer may be waiting for the held bytes (R12).
+    /// the peer may be waiting for the held bytes (R12). If nothing waits, gives the buffer to the
+    /// thread, so that an idle stream has none.
     ///
-    /// Call it before the task sleeps, not each time a read returns `WouldBlock`. Does nothing if
+    /// Call it before the task sleeps, not each time a read returns `WouldBlock`. Releases nothing if
     /// [`flush_on_read_wait`](crate::CorkConfig::flush_on_read_wait) is off. A cork stays on.
     pub fn handle_read_wait(&mut self, now: Instant) -> FlushDecision {
+        self.give_back_buffer();
         if !self.flush_on_read_wait || self.hold.held() == 0 {
             return self.hold_until();
         }
@@ -404,6 +406,11 @@ impl<S: Seal> CorkPolicy<S> {
     /// that must come from this policy (R14).
     pub fn get_mut(&mut self) -> &mut S {
         self.outlet.get_mut()
+    }
+
+    /// Gives the buffer of an empty queue to the thread, because the stream is likely to be idle.
+    pub(crate) fn give_back_buffer(&mut self) {
+        self.queue.give_back();
     }
 
     /// Whether control output may be queued: none follows `close_notify`.

@@ -1,8 +1,10 @@
 //! Plaintext that waits to be sealed: small writes are copied together, large `Bytes` are kept.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
+use std::mem;
 
 use bytes::Bytes;
 
@@ -12,6 +14,12 @@ use crate::gather::Slices;
 const COPY_MAX: usize = 1024;
 /// An idle queue keeps a buffer of at most this size.
 const IDLE_CAPACITY: usize = 128;
+/// A thread keeps a buffer of at most this size for the queue that needs one next.
+const SPARE_CAPACITY: usize = 128 * 1024;
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 #[derive(Default)]
 pub(crate) struct Queue {
@@ -55,6 +63,10 @@ impl Queue {
     /// pushed or consumed. The capacity is at most twice the contents or what one push needs.
     #[cold]
     fn make_room(&mut self, len: usize) {
+        // Whether a buffer is larger than an idle queue's must not depend on other queues.
+        if self.copied.capacity() == 0 && len > IDLE_CAPACITY {
+            self.copied = SPARE.try_with(Cell::take).unwrap_or_default();
+        }
         let left = self.copied_len();
         if self.consumed > 0 && self.consumed >= left / 2 {
             self.copied.copy_within(self.consumed.., 0);
@@ -154,6 +166,18 @@ impl Queue {
 
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// Gives the buffer of an empty queue to the thread.
+    pub(crate) fn give_back(&mut self) {
+        if self.has_spare() {
+            self.shared = VecDeque::new();
+            let copied = mem::take(&mut self.copied);
+            if (IDLE_CAPACITY + 1..=SPARE_CAPACITY).contains(&copied.capacity()) {
+                // None is kept while the thread ends.
+                let _ = SPARE.try_with(|spare| spare.set(copied));
+            }
+        }
     }
 
     /// Whether the queue is empty and owns more memory than an idle stream should.

@@ -37,7 +37,7 @@ impl Spare {
     }
 
     pub(crate) fn give_back(&mut self, queue: &mut Queue) {
-        queue.clear();
+        queue.give_back();
         self.output = None;
     }
 }

@@ -59,22 +59,41 @@ fn many_held_writes_allocate_nothing() {
 
 #[test]
 fn an_idle_policy_keeps_no_buffers() {
-    let (mut policy, now) = (policy(), Instant::now());
-    let info = measure(|| {
-        write(&mut policy, now, &[1; MAX_RECORD_SIZE], SendFlags::NONE);
-        let done = policy.transmit_with(|_, _| Err(io::ErrorKind::WouldBlock.into())).expect("no error");
-        assert!(done.blocked);
-        while policy.send_capacity() >= 4096 + HEADER.len() {
-            write(&mut policy, now, HEADER, SendFlags::MORE);
-            write_bytes(&mut policy, now, &[2; 4096], SendFlags::NONE);
-        }
-        let _ = policy.transmit_with(take_all).expect("a transport that takes all");
+    // When its time comes, or when its caller is about to wait for the peer.
+    let by_time = |policy: &mut CorkPolicy<Zeros>| {
         let due = policy.poll_timeout().expect("a buffer to give back");
         let _ = policy.handle_timeout(due);
-    });
-    assert_eq!((policy.waiting(), policy.poll_timeout()), (0, None));
-    assert!(info.bytes_max > 4096, "nothing was queued: {info:?}");
-    assert!(info.bytes_current < IDLE_BYTES, "{info:?}");
+    };
+    let by_wait = |policy: &mut CorkPolicy<Zeros>| {
+        let _ = policy.handle_read_wait(Instant::now());
+    };
+    for idle in [by_time, by_wait] {
+        // Its buffer is the thread's afterwards.
+        idle(&mut filled_and_drained(policy()));
+        let new = policy();
+        let info = measure(|| {
+            let mut policy = filled_and_drained(new);
+            idle(&mut policy);
+            assert_eq!((policy.waiting(), policy.poll_timeout()), (0, None));
+            std::mem::forget(policy); // counts as kept
+        });
+        assert!(info.bytes_current < IDLE_BYTES, "{info:?}");
+    }
+}
+
+/// Fills the buffer of `policy` with small and with shared pieces, then empties it.
+fn filled_and_drained(mut policy: CorkPolicy<Zeros>) -> CorkPolicy<Zeros> {
+    let now = Instant::now();
+    write(&mut policy, now, &[1; MAX_RECORD_SIZE], SendFlags::NONE);
+    let done = policy.transmit_with(|_, _| Err(io::ErrorKind::WouldBlock.into())).expect("no error");
+    assert!(done.blocked);
+    while policy.send_capacity() >= 4096 + HEADER.len() {
+        write(&mut policy, now, HEADER, SendFlags::MORE);
+        write_bytes(&mut policy, now, &[2; 4096], SendFlags::NONE);
+    }
+    assert!(policy.waiting() > 200_000);
+    let _ = policy.transmit_with(take_all).expect("a transport that takes all");
+    policy
 }
 
 fn policy() -> CorkPolicy<Zeros> {

@@ -48,7 +48,8 @@ pub trait ReadingPart: Part {}
 
 /// The engine of one stream, without a lock.
 pub struct Own<IO, Side> {
-    pub(crate) engine: Engine<IO>,
+    /// A stream is moved about while it is being set up.
+    pub(crate) engine: Box<Engine<IO>>,
     side: PhantomData<Side>,
 }
 
@@ -79,7 +80,7 @@ pub struct Reading;
 pub struct Writing;
 
 impl<IO, Side> Own<IO, Side> {
-    pub(crate) fn new(engine: Engine<IO>) -> Self {
+    pub(crate) fn new(engine: Box<Engine<IO>>) -> Self {
         Self { engine, side: PhantomData }
     }
 }

@@ -64,7 +64,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, Side> Stream<Own<IO, Side>> {
     }
 
     fn into_shared(self) -> SharedStream<IO> {
-        Stream(Share::<IO, Whole>::new(Shared::new(self.0.engine)))
+        Stream(Share::<IO, Whole>::new(Shared::new(*self.0.engine)))
     }
 }
 

@@ -231,7 +231,7 @@ where
 
 /// Streams that have no second handle.
 impl<IO, Side> Stream<Own<IO, Side>> {
-    pub(crate) fn new(engine: Engine<IO>) -> Self {
+    pub(crate) fn new(engine: Box<Engine<IO>>) -> Self {
         Self(Own::new(engine))
     }
 

@@ -96,7 +96,7 @@ impl Side for Server {
 }
 
 impl<IO, S: Side> Own<IO, S> {
-    pub(crate) fn new(engine: Engine<IO>) -> Self {
+    pub(crate) fn new(engine: Box<Engine<IO>>) -> Self {
         Self { owner: Owner::new(engine), shown: Shown::default(), side: PhantomData }
     }
 

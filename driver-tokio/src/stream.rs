@@ -230,7 +230,7 @@ where
 
 /// Streams that have no second handle.
 impl<IO, S: Side> Stream<Own<IO, S>> {
-    pub(crate) fn new(engine: Engine<IO>) -> Self {
+    pub(crate) fn new(engine: Box<Engine<IO>>) -> Self {
         Self(Own::new(engine))
     }
 

@@ -15,7 +15,7 @@ use crate::{Engine, Timer, Transport};
 pub struct Handshake<IO, T>(State<IO, T>);
 
 /// The result of a [`Handshake`]: an engine, or an error and the transport.
-pub type Outcome<IO, T> = Result<Engine<IO, Connection, T>, (io::Error, IO)>;
+pub type Outcome<IO, T> = Result<Box<Engine<IO, Connection, T>>, (io::Error, IO)>;
 
 #[derive(Debug)]
 enum State<IO, T> {
@@ -100,7 +100,7 @@ impl<IO: Transport, T: Timer> Handshake<IO, T> {
             return Poll::Pending;
         }
         Poll::Ready(match mem::replace(state, State::Done) {
-            State::Going(engine) => Ok(*engine),
+            State::Going(engine) => Ok(engine),
             State::Alert { io, error, .. } | State::Refused { io, error } => Err((error, io)),
             State::Done => panic!("a handshake was polled after it had ended"),
         })

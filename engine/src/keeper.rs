@@ -72,8 +72,8 @@ struct Kept<IO: Attend<S, T>, S, T> {
 
 impl<IO: Attend<S, T>, S: Session, T> Owner<IO, S, T> {
     /// The owner of an engine that no task uses.
-    pub fn new(engine: Engine<IO, S, T>) -> Self {
-        Self { home: OnceLock::from(Box::new(engine)), keeper: None }
+    pub fn new(engine: impl Into<Box<Engine<IO, S, T>>>) -> Self {
+        Self { home: OnceLock::from(engine.into()), keeper: None }
     }
 
     /// The owner of the engine that `keeper` has.

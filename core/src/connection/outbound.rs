@@ -134,9 +134,10 @@ impl Connection {
     }
 
     /// Releases what is held, because the caller is about to sleep until the peer sends something:
-    /// the peer may be waiting for the held bytes (R12).
+    /// the peer may be waiting for the held bytes (R12). If nothing waits, gives the buffer to the
+    /// thread, so that an idle stream has none.
     ///
-    /// Call it before the task sleeps, not each time a read returns `WouldBlock`. Does nothing if
+    /// Call it before the task sleeps, not each time a read returns `WouldBlock`. Releases nothing if
     /// [`flush_on_read_wait`](crate::CorkConfig::flush_on_read_wait) is off. A cork stays on.
     pub fn handle_read_wait(&mut self, now: Instant) -> FlushDecision {
         self.policy.handle_read_wait(now)

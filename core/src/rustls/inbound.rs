@@ -57,10 +57,12 @@ impl Session {
     /// As [`receive_from`](Self::receive_from), but reads no more than rustls takes.
     pub(crate) fn receive_directly(&mut self, reader: &mut dyn Read) -> io::Result<Option<usize>> {
         let mut asked = Asked { reader, yes: false, first: &mut self.first };
-        match self.conn.read_tls(&mut asked) {
-            Err(_) if !asked.yes => Ok(None),
-            done => done.map(Some),
-        }
+        let taken = match self.conn.read_tls(&mut asked) {
+            Err(_) if !asked.yes => return Ok(None),
+            done => done?,
+        };
+        self.taken = self.taken.saturating_add(taken as u32);
+        Ok(Some(taken))
     }
 
     /// Processes the bytes of a receive: all of them, or until plaintext waits to be read.

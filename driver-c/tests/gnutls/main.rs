@@ -47,6 +47,7 @@ fn the_snippets_of_the_guide_compile() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "miri reads no directory")]
 fn each_example_is_short_enough_to_be_read() {
     let dir = build::root().join("examples");
     for entry in fs::read_dir(dir).expect("examples").map(|entry| entry.expect("an entry").path()) {
