@@ -79,8 +79,9 @@ impl CorkConfig {
     /// Over `record_size`, writes with `MORE` of less than 32 KiB gather several records: these leave
     /// together, in one send where [`batch_size`](Self::batch_size) allows, when more than
     /// `hold_limit` bytes are held. That saves sends of a burst, and delays its first byte by at most
-    /// [`max_hold`](Self::max_hold). Up to `record_size` it limits the held tail, and full records
-    /// never wait: for a producer that marks every write `MORE` and is slow to make the next one.
+    /// [`max_hold`](Self::max_hold). A write that fills a record 1 ms or more after the write before
+    /// does not gather: its producer takes its time. Up to `record_size` it limits the held tail, and
+    /// full records never wait.
     pub fn hold_limit(mut self, bytes: usize) -> Self {
         self.hold_limit = Some(bytes);
         self

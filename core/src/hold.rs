@@ -12,6 +12,9 @@ use crate::{FlushDecision, FlushReason};
 /// R1: a write of this many bytes does not gather: sealed straight from the caller's slices, its
 /// records cost no copy.
 const GATHER_MAX: usize = 2 * MAX_RECORD_SIZE;
+/// R1: while bytes are held, a write that fills a record this long after the write before does not
+/// gather: its producer takes its time, and the peer can use the full record meanwhile.
+const GATHER_PAUSE: Duration = Duration::from_millis(1);
 /// The number of writes in a row that may join the tail without a time.
 const JOINS_WITHOUT_TIME: u8 = 15;
 
@@ -174,7 +177,7 @@ impl Hold {
     /// Records that `len` bytes were accepted and decides what is released. `more` is true if the
     /// write had the flag, `short` if it was accepted in part.
     pub(crate) fn write(&mut self, now: Instant, len: usize, more: bool, short: bool) -> FlushDecision {
-        let before = self.written;
+        let (before, last_write) = (self.written, self.last_write);
         self.restart_ramp(now);
         self.wrote(now);
         self.written += len as u64;
@@ -189,9 +192,13 @@ impl Hold {
         }
         // R1: up to `hold_limit` bytes are held. Over it, full records leave, and a tail that is still
         // over it.
-        let small = len < GATHER_MAX && !short;
-        let whole =
-            if self.begun.is_some() && small && self.held() <= self.hold_limit { 0 } else { self.last_boundary() };
+        let gathers = self.begun.is_some() && len < GATHER_MAX && !short && self.held() <= self.hold_limit;
+        let boundary = self.last_boundary();
+        let fills_late = || {
+            let last = last_write.filter(|_| before > self.released && boundary > before);
+            last.is_some_and(|last| now.saturating_duration_since(last) >= GATHER_PAUSE)
+        };
+        let whole = if gathers && !fills_late() { 0 } else { boundary };
         let tail = self.held().min((self.written - whole) as usize);
         let decision = if tail > self.hold_limit {
             self.release(now, self.written, FlushReason::HoldLimit)
@@ -215,7 +222,7 @@ impl Hold {
     }
 
     /// R5: notes the deadline of a write that began a held record behind the first. Returns the offset
-    /// before which further writes begin none.
+    /// before which further writes fill none.
     #[inline(never)] // keeps the path of a single record short
     fn began_records(&mut self, before: u64, now: Instant) -> u64 {
         let last = self.last_boundary();
@@ -227,7 +234,7 @@ impl Hold {
             begun.push_back((self.written, now + self.max_hold));
         }
         // Behind released bytes, a write within the limit may exceed that of the buffer.
-        if self.unsealed() == 0 && last < self.written { last + self.record_size_at(last) as u64 + 1 } else { 0 }
+        if self.unsealed() == 0 { last + self.record_size_at(last) as u64 } else { 0 }
     }
 
     pub(crate) fn cork(&mut self) {

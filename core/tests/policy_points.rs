@@ -356,21 +356,45 @@ fn a_burst_within_the_hold_limit_is_one_send() {
     assert_eq!((bench.policy.stats().plaintext_bytes, bench.policy.stats().copied_bytes), (32_768, 0));
 }
 
+/// A page that is made piece by piece: its first record does not wait for 64 KiB.
+#[test]
+fn a_producer_that_takes_its_time_gathers_no_records() {
+    for (pause, held) in [(Duration::from_micros(999), 24_000), (Duration::from_millis(1), 24_000 - MAX_RECORD_SIZE)] {
+        let mut bench = Bench::new(Limits { hold_limit: 64 * 1024, ..Limits::default() }, true);
+        for _ in 0..3 {
+            bench.write(&[8000], true).unwrap();
+            bench.advance(pause);
+        }
+        bench.drain();
+        assert_eq!(bench.policy.waiting(), held, "{pause:?}");
+    }
+    // After a pause between messages, a burst gathers.
+    let mut bench = Bench::new(Limits { hold_limit: 64 * 1024, ..Limits::default() }, true);
+    for _ in 0..2 {
+        bench.write(&[20_000], true).unwrap();
+        bench.write(&[20_000], false).unwrap();
+        bench.drain();
+        bench.advance(Duration::from_secs(1));
+    }
+    assert_eq!(bench.framed.0.borrow().batches, [40_000, 40_000]);
+}
+
 /// Of several held records, each has the deadline of the write that began it.
 #[test]
 fn what_stays_held_keeps_its_own_deadline() {
-    let ms = Duration::from_millis;
+    let us = Duration::from_micros;
     // The last write exceeds the limit, so that the full record leaves.
     let mut bench = Bench::new(Limits { record_size: 100, hold_limit: 150, ..Limits::default() }, true);
     bench.write(&[90], true).unwrap();
-    bench.advance(ms(4));
+    bench.advance(us(900));
     bench.write(&[20], true).unwrap();
-    bench.advance(ms(1));
+    bench.advance(us(100));
     bench.write(&[41], true).unwrap();
     bench.drain();
     assert_eq!(bench.policy.waiting(), 51);
-    bench.advance(ms(8)); // not yet: `Bench` compares
-    bench.advance(ms(1));
+    bench.advance(us(9800)); // not yet: `Bench` compares
+    assert_eq!(bench.policy.stats().flushes(FlushReason::Deadline), 0);
+    bench.advance(us(100));
     assert_eq!(bench.policy.stats().flushes(FlushReason::Deadline), 1);
 
     // Held bytes fill a record that leaves.
@@ -378,12 +402,12 @@ fn what_stays_held_keeps_its_own_deadline() {
     bench.write(&[10], false).unwrap();
     for _ in 0..6 {
         bench.write_bytes(50, true).unwrap();
-        bench.advance(ms(1));
+        bench.advance(us(900));
     }
     let _ = bench.transmit(usize::MAX, usize::MAX).unwrap();
     assert_eq!(bench.policy.waiting(), 210);
     assert_eq!(bench.policy.poll_timeout(), bench.deadline());
-    assert_eq!(bench.policy.stats().longest_hold, ms(5));
+    assert_eq!(bench.policy.stats().longest_hold, us(4500));
 }
 
 #[test]

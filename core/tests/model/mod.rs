@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tls_cork::{CorkConfig, DynamicRecords, FlushDecision, FlushReason, WriteError};
 use tls_cork_testing::content::stream;
-use tls_cork_testing::harness::{END, GATHER_MAX, HANDSHAKE};
+use tls_cork_testing::harness::{END, GATHER_MAX, GATHER_PAUSE, HANDSHAKE};
 
 /// The limits that a model and its policy share.
 #[derive(Clone, Copy, Debug)]
@@ -200,14 +200,20 @@ impl Model {
 
     fn wrote(&mut self, now: Instant, accepted: usize, more: bool, short: bool) -> FlushDecision {
         self.restart_ramp(now);
-        self.at.last_write = Some(now);
+        let last_write = self.at.last_write.replace(now);
+        let held = self.at.written - self.at.released;
+        let paused = held > 0 && last_write.is_some_and(|last| now - last >= GATHER_PAUSE);
+        let before = self.at.written;
         self.at.written += accepted;
         self.events.push((self.at.written, now));
         if !self.ready {
             return FlushDecision::Hold { until: None };
         }
         let held = self.at.written - self.at.released;
-        let gathers = self.rules.hold_limit > self.rules.record && !short && accepted < GATHER_MAX;
+        let gathers = self.rules.hold_limit > self.rules.record
+            && !short
+            && accepted < GATHER_MAX
+            && !(paused && self.last_boundary() > before);
         let (to, reason) = if !more && !short && !self.corked {
             (self.at.written, FlushReason::Last)
         } else if gathers && held <= self.rules.hold_limit {

@@ -22,6 +22,8 @@ pub const OFFER: usize = 40_000;
 
 /// R1: a write of this many bytes does not gather.
 pub const GATHER_MAX: usize = 2 * MAX_RECORD_SIZE;
+/// R1: nor does one that fills a record this long after the one before while bytes are held.
+pub const GATHER_PAUSE: Duration = Duration::from_millis(1);
 
 /// The state of the sealer, shared with the test.
 #[derive(Debug, Default)]
@@ -255,10 +257,14 @@ impl Bench {
     /// `short`: whether the write was accepted in part.
     pub fn accepted(&mut self, sealed_before: usize, accepted: usize, more: bool, short: bool) {
         self.restart_ramp(self.written - sealed_before);
+        let last = self.events.last().map(|(_, at)| *at);
+        let paused = self.held() > 0 && last.is_some_and(|last| self.now - last >= GATHER_PAUSE);
+        let before = self.written;
         self.written += accepted;
         self.events.push((self.written, self.now));
         if self.ready {
-            let gathers = self.config.gathers() && accepted < GATHER_MAX && !short;
+            let late = paused && self.boundary(sealed_before, self.written) > before;
+            let gathers = self.config.gathers() && accepted < GATHER_MAX && !short && !late;
             if !more && !short && !self.corked {
                 self.release_all();
             } else if !gathers || self.held() > self.config.hold_limit {
