@@ -211,7 +211,7 @@ impl Hold {
             let limit = self.released + self.hold_limit as u64 + 1;
             let mut record = self.sealed + self.record_size_at(self.sealed) as u64;
             if self.begun.is_some() && record < self.written {
-                record = self.began_records(before, now);
+                record = self.began_records(before, boundary, now);
             }
             self.joins_before = limit.min(record);
         }
@@ -221,11 +221,10 @@ impl Hold {
         }
     }
 
-    /// R5: notes the deadline of a write that began a held record behind the first. Returns the offset
-    /// before which further writes fill none.
+    /// R5: notes the deadline of a write that began a held record behind the first. `last` is the last
+    /// boundary of records. Returns the offset before which further writes fill none.
     #[inline(never)] // keeps the path of a single record short
-    fn began_records(&mut self, before: u64, now: Instant) -> u64 {
-        let last = self.last_boundary();
+    fn began_records(&mut self, before: u64, last: u64, now: Instant) -> u64 {
         if before < self.written
             && last >= before
             && last > self.released
