@@ -97,8 +97,8 @@ impl FlushDecision {
 pub enum FlushReason {
     /// A write without [`SendFlags::MORE`] completed a message (R2).
     Last,
-    /// Full records, of more than [`hold_limit`](crate::CorkConfig::hold_limit) bytes or of a large
-    /// write (R1).
+    /// Full records that do not wait for company (R1): see
+    /// [`hold_limit`](crate::CorkConfig::hold_limit).
     RecordFull,
     /// The tail grew over [`hold_limit`](crate::CorkConfig::hold_limit) (R1).
     HoldLimit,

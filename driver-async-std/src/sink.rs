@@ -38,9 +38,8 @@ use crate::{Stream, TlsStream};
 /// # }
 /// ```
 ///
-/// - Pieces leave with the flush or at their deadline. Full records of more than
-///   [`hold_limit`](tls_cork::CorkConfig::hold_limit), or of a piece of 32 KiB or more, leave at the
-///   next poll of the sink.
+/// - Pieces leave with the flush or at their deadline. Full records that do not wait for company
+///   ([`hold_limit`](tls_cork::CorkConfig::hold_limit)) leave at the next poll of the sink.
 /// - Backpressure: `poll_ready` is `Pending` while the stream would accept nothing, which is while
 ///   [`send_buffer_limit`](tls_cork::CorkConfig::send_buffer_limit) bytes wait. The rest of one
 ///   piece at most waits in the sink. It is accepted when the sink is polled again, so flush before

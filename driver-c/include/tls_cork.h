@@ -114,7 +114,7 @@
 #define TLS_CORK_REASON_LAST 0
 
 /*
- Full records, of more than the hold limit or of a large write.
+ Full records that do not wait for company: see tls_cork_config_set_hold_limit().
  */
 #define TLS_CORK_REASON_RECORD_FULL 1
 
@@ -366,7 +366,8 @@ int tls_cork_config_set_record_size(struct tls_cork_config *config, size_t bytes
  record size.
 
  With more than a record, full records of writes of less than 32 KiB wait until more than `bytes` are
- held, and leave together. Up to a record, full records never wait.
+ held, and leave together. A write that fills a record 1 ms or more after the write before does not
+ wait. Up to a record, full records never wait.
  */
 int tls_cork_config_set_hold_limit(struct tls_cork_config *config,
                                    size_t bytes);
@@ -462,7 +463,8 @@ struct tls_cork_output *tls_cork_get_output(struct tls_cork_policy *policy);
 
  While uncorked, a write without TLS_CORK_MORE releases everything written so far, even if it is
  empty. A write with the flag, or any write while corked, is held up to the hold limit; above it,
- full records are released. In the handshake everything waits. Transmit afterwards, if tls_cork_wants_transmit().
+ full records are released (tls_cork_config_set_hold_limit()). In the handshake everything waits.
+ Transmit afterwards, if tls_cork_wants_transmit().
 
  `iov` may be NULL if `iovcnt` is 0, and an element's base if its length is 0. Accepted bytes
  have been copied or sealed when the call returns.

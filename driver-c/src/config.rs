@@ -63,7 +63,8 @@ pub unsafe extern "C" fn tls_cork_config_set_record_size(config: *mut tls_cork_c
 /// record size.
 ///
 /// With more than a record, full records of writes of less than 32 KiB wait until more than `bytes` are
-/// held, and leave together. Up to a record, full records never wait.
+/// held, and leave together. A write that fills a record 1 ms or more after the write before does not
+/// wait. Up to a record, full records never wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tls_cork_config_set_hold_limit(config: *mut tls_cork_config, bytes: usize) -> c_int {
     // SAFETY: as above.

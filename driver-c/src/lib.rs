@@ -70,7 +70,7 @@ pub const TLS_CORK_MAX_RECORD_SIZE: usize = 16384;
 
 /// Reason of a release, for tls_cork_releases(): a write without TLS_CORK_MORE.
 pub const TLS_CORK_REASON_LAST: c_uint = 0;
-/// Full records, of more than the hold limit or of a large write.
+/// Full records that do not wait for company: see tls_cork_config_set_hold_limit().
 pub const TLS_CORK_REASON_RECORD_FULL: c_uint = 1;
 /// The tail grew over the hold limit.
 pub const TLS_CORK_REASON_HOLD_LIMIT: c_uint = 2;

@@ -162,7 +162,8 @@ pub unsafe extern "C" fn tls_cork_get_output(policy: *mut tls_cork_policy) -> *m
 ///
 /// While uncorked, a write without TLS_CORK_MORE releases everything written so far, even if it is
 /// empty. A write with the flag, or any write while corked, is held up to the hold limit; above it,
-/// full records are released. In the handshake everything waits. Transmit afterwards, if tls_cork_wants_transmit().
+/// full records are released (tls_cork_config_set_hold_limit()). In the handshake everything waits.
+/// Transmit afterwards, if tls_cork_wants_transmit().
 ///
 /// `iov` may be NULL if `iovcnt` is 0, and an element's base if its length is 0. Accepted bytes
 /// have been copied or sealed when the call returns.
