@@ -9,6 +9,9 @@ pub(crate) type Slices<'a> = SmallVec<[IoSlice<'a>; 16]>;
 
 #[inline]
 pub(crate) fn total(bufs: &[IoSlice<'_>]) -> usize {
+    if let [one] = bufs {
+        return step(one.len());
+    }
     bufs.iter().map(|buf| step(buf.len())).sum()
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Hold {
     sealed: u64,
     /// Fast path: a held write that ends before this offset only extends the tail.
     joins_before: u64,
-    /// Tries to join without a time since the last write with one.
+    /// Writes that joined without a time since the last write with one.
     timeless: u8,
     /// R5: `max_hold` after the first held byte. Before keys exist there is none (R6).
     deadline: Option<Instant>,
@@ -76,6 +76,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// The first `records` records of the batch.
+    #[inline]
     pub(crate) fn first(self, records: usize) -> Self {
         let len = self.len.min(records.saturating_mul(self.record_size));
         Self { len, filled: self.filled.saturating_sub(self.len - len), ..self }
@@ -113,6 +114,7 @@ impl Hold {
     }
 
     /// Plaintext bytes accepted and not yet sealed: released and held.
+    #[inline]
     pub(crate) fn waiting(&self) -> usize {
         (self.written - self.sealed) as usize
     }
@@ -152,26 +154,42 @@ impl Hold {
     /// deadline already runs then.
     #[inline]
     pub(crate) fn join(&mut self, len: usize, more: bool) -> bool {
+        // Less than a record, so never a write that does not gather.
         let written = self.written + len as u64;
-        let joins = written < self.joins_before && len < GATHER_MAX && (more || self.corked);
+        let joins = written < self.joins_before && (more || self.corked);
         if joins {
             self.written = written;
         }
         joins
     }
 
-    /// Counts a write that has no time. False if the next write needs one.
+    /// As [`join`](Self::join), for a write without a time. False also after a number of them: the
+    /// next write needs one.
     #[inline]
-    pub(crate) fn skips_clock(&mut self) -> bool {
-        let skips = self.timeless < JOINS_WITHOUT_TIME;
-        self.timeless += u8::from(skips);
-        skips
+    pub(crate) fn join_timeless(&mut self, len: usize, more: bool) -> bool {
+        let joins = self.timeless < JOINS_WITHOUT_TIME && self.join(len, more);
+        self.timeless += u8::from(joins);
+        joins
     }
 
     #[inline]
     pub(crate) fn wrote(&mut self, now: Instant) {
         self.last_write = Some(now);
         self.timeless = 0;
+    }
+
+    /// Fast path of [`write`](Self::write): a write of `len` bytes without `MORE`, when nothing is held.
+    /// It releases itself. Otherwise returns false and records nothing.
+    #[inline]
+    pub(crate) fn write_last(&mut self, now: Instant, len: usize, more: bool) -> bool {
+        let nothing_held = self.released == self.written;
+        let is_last = len > 0 && !more && !self.corked && self.ready && nothing_held && self.ramp.is_none();
+        if is_last {
+            self.wrote(now);
+            self.written += len as u64;
+            self.released = self.written;
+        }
+        is_last
     }
 
     /// Records that `len` bytes were accepted and decides what is released. `more` is true if the
@@ -304,6 +322,7 @@ impl Hold {
     /// The next batch: all that is released, up to [`largest_batch`](Self::largest_batch).
     ///
     /// R7: if the last record is not full, it is filled up with held bytes.
+    #[inline]
     pub(crate) fn next_batch(&self, limit: usize) -> Batch {
         let record_size = self.record_size_at(self.sealed);
         let waiting = self.waiting();
@@ -311,6 +330,12 @@ impl Hold {
             // Fast path: everything, in one record.
             return Batch { len: waiting, record_size, filled: waiting - self.unsealed(), whole: false };
         }
+        self.next_records(limit, record_size)
+    }
+
+    #[inline(never)] // keeps the path of a single record short
+    fn next_records(&self, limit: usize, record_size: usize) -> Batch {
+        let waiting = self.waiting();
         let most = self.largest_batch(limit) as u64;
         let full = (self.unsealed() as u64).div_ceil(record_size as u64) * record_size as u64;
         let len = most.min(full).min(waiting as u64) as usize;
@@ -319,6 +344,7 @@ impl Hold {
     }
 
     /// Records that `batch` was sealed.
+    #[inline]
     pub(crate) fn sealed(&mut self, batch: Batch) {
         self.sealed += batch.len as u64;
         if self.released < self.sealed {
@@ -367,6 +393,7 @@ impl Hold {
         }
     }
 
+    #[inline]
     fn record_size_at(&self, offset: u64) -> usize {
         match &self.ramp {
             Some(ramp) if offset < ramp.end => ramp.segment_size.min(self.record_size),

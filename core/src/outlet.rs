@@ -87,7 +87,7 @@ impl<S: Seal> Outlet<S> {
 
     /// Seals `plaintext`, which is all of `batch`. Returns the part of `batch` that was sealed and
     /// the number of records.
-    #[inline]
+    #[inline(always)] // the path of every small write
     pub(crate) fn seal(&mut self, plaintext: &[IoSlice<'_>], batch: Batch) -> Result<(Batch, usize), SealError> {
         let records = self.seal.seal(plaintext, batch.record_size)?;
         if records > batch.len {
@@ -113,28 +113,32 @@ impl<S: Seal> Outlet<S> {
         Ok(())
     }
 
-    /// Offers output to `send` once; returns the number of bytes it took. `more` states whether
-    /// further plaintext is released; the sealer adds whether output of its own waits behind.
+    /// Offers output to `send` once; returns the number of bytes it took, and whether output is left.
+    /// `more` states whether further plaintext is released; the sealer adds whether output of its own
+    /// waits behind.
     #[inline]
     pub(crate) fn send_once(
         &mut self,
         more: bool,
         send: &mut impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
-    ) -> Result<usize, SendFault> {
-        let mut seen = Sent::NotAsked;
+    ) -> Result<(usize, bool), SendFault> {
+        let (mut seen, mut severed) = (Sent::NotAsked, None);
         let done = self.seal.transmit(&mut |bufs, rest| {
-            let result = seen.offer(bufs, |bufs| send(bufs, rest || more));
-            if let Sent::Severed(_) = seen { Err(io::ErrorKind::InvalidData.into()) } else { result }
+            let result = seen.offer(bufs, &mut severed, |bufs| send(bufs, rest || more));
+            if severed.is_some() { Err(io::ErrorKind::InvalidData.into()) } else { result }
         });
+        if let Some(why) = severed {
+            return Err(SendFault::Severed(why));
+        }
         let sent = match (seen, done) {
             (Sent::Took(taken), Ok(sent)) if taken == sent => sent,
             (Sent::Failed(kind), Err(error)) if kind == error.kind() => return Err(SendFault::Io(error)),
-            (Sent::Severed(why), _) => return Err(SendFault::Severed(why)),
             (Sent::NotAsked, _) => return contract("transmit did not call send"),
             _ => return contract("transmit did not return what send did"),
         };
         self.sent_of_output += sent;
-        if !self.seal.has_output() {
+        let rest = self.seal.has_output();
+        if !rest {
             if self.sent_of_output < self.in_flight {
                 return contract("the output was shorter than its plaintext");
             }
@@ -147,7 +151,7 @@ impl<S: Seal> Outlet<S> {
         } else if self.sent_of_output > OUTPUT_MAX && self.sent_of_output / RECORD_OVERHEAD > self.in_flight {
             return contract("transmit produced output without end");
         }
-        Ok(sent)
+        Ok((sent, rest))
     }
 
     /// Records that the transport takes no more for now.
@@ -173,7 +177,8 @@ impl<S: Seal> Outlet<S> {
     }
 }
 
-fn contract(how: &'static str) -> Result<usize, SendFault> {
+#[cold]
+fn contract(how: &'static str) -> Result<(usize, bool), SendFault> {
     Err(SendFault::Severed(Severed::Seal(how)))
 }
 
@@ -183,7 +188,6 @@ enum Sent {
     NotAsked,
     Took(usize),
     Failed(io::ErrorKind),
-    Severed(Severed),
 }
 
 impl Sent {
@@ -193,19 +197,24 @@ impl Sent {
     fn offer(
         &mut self,
         bufs: &[IoSlice<'_>],
+        severed: &mut Option<Severed>,
         send: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let offered = gather::total(bufs);
         if !matches!(self, Self::NotAsked) || offered == 0 {
-            *self = Self::Severed(Severed::Seal("transmit called send more than once, or without data"));
+            *severed = Some(Severed::Seal("transmit called send more than once, or without data"));
             return Ok(0);
         }
         let result = send(bufs);
         *self = match &result {
-            Ok(reported) if *reported > offered => Self::Severed(Severed::Overrun { offered, reported: *reported }),
             Ok(taken) => Self::Took(*taken),
             Err(error) => Self::Failed(error.kind()),
         };
+        if let Ok(reported) = result
+            && reported > offered
+        {
+            *severed = Some(Severed::Overrun { offered, reported });
+        }
         result
     }
 }

@@ -113,7 +113,8 @@ impl<S: Seal> CorkPolicy<S> {
     /// after a close or an abort, [`WriteError::Failed`] after a fatal error.
     #[inline]
     pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
-        match self.write_joining(now, bufs, flags) {
+        let joined = self.write_joining(now, bufs, flags);
+        match joined.or_else(|| self.write_short(now, bufs, flags)) {
             Some(written) => Ok(written),
             None => self.write_event(now, bufs, flags),
         }
@@ -123,13 +124,15 @@ impl<S: Seal> CorkPolicy<S> {
     #[inline]
     pub(crate) fn write_joining(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Option<Written> {
         let [data] = bufs else { return None };
-        self.join(data, flags).then(|| {
+        let joins = self.hold.join(data.len(), flags.contains(SendFlags::MORE));
+        joins.then(|| {
+            self.joined(data);
             self.hold.wrote(now);
             Written { accepted: data.len(), decision: self.hold_until() }
         })
     }
 
-    /// A write that does not join the held tail.
+    /// A write of any kind.
     pub(crate) fn write_event(
         &mut self,
         now: Instant,
@@ -153,6 +156,23 @@ impl<S: Seal> CorkPolicy<S> {
         Ok(self.written(now, accepted, offered, flags))
     }
 
+    /// Fast path of a write: one slice, with which less than a record is queued.
+    #[inline]
+    pub(crate) fn write_short(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Option<Written> {
+        let [data] = bufs else { return None };
+        let queued = self.queue.len() + data.len();
+        if self.state != State::Open || queued >= self.hold.record_size() || queued > self.send_buffer_limit {
+            return None;
+        }
+        self.queue.push_copy(data);
+        self.stats.count_copied(data.len());
+        if self.hold.write_last(now, data.len(), flags.contains(SendFlags::MORE)) {
+            let decision = FlushDecision::Flush { bytes: data.len(), reason: FlushReason::Last };
+            return Some(Written { accepted: data.len(), decision: decision.counted(&mut self.stats) });
+        }
+        Some(self.written(now, data.len(), data.len(), flags))
+    }
+
     /// Fast path: writes `data` if the write would only extend the held tail. Otherwise returns
     /// false and writes nothing; call [`write`](Self::write) then, and
     /// [`handle_timeout`](Self::handle_timeout) with the same time.
@@ -167,19 +187,19 @@ impl<S: Seal> CorkPolicy<S> {
     #[inline]
     #[must_use = "false: nothing was written"]
     pub fn join_held(&mut self, data: &[u8], flags: SendFlags) -> bool {
-        self.hold.skips_clock() && self.join(data, flags)
-    }
-
-    #[inline]
-    fn join(&mut self, data: &[u8], flags: SendFlags) -> bool {
-        // No more than the hold limit waits then, so no limit is exceeded. Nothing is held after a
-        // close or a failure.
-        let joins = self.hold.join(data.len(), flags.contains(SendFlags::MORE));
+        let joins = self.hold.join_timeless(data.len(), flags.contains(SendFlags::MORE));
         if joins {
-            self.queue.push_copy(data);
-            self.stats.count_copied(data.len());
+            self.joined(data);
         }
         joins
+    }
+
+    /// No more than the hold limit waits after a join, so no limit is exceeded. Nothing is held after
+    /// a close or a failure.
+    #[inline]
+    fn joined(&mut self, data: &[u8]) {
+        self.queue.push_copy(data);
+        self.stats.count_copied(data.len());
     }
 
     /// Writes owned bytes as one write event; accepted bytes are split off the front of `data`.
@@ -312,6 +332,7 @@ impl<S: Seal> CorkPolicy<S> {
     /// This is the deadline of the held tail. While no deadline runs, it is the time at which idle
     /// buffers are freed: 1 s after the last write. Every command, every `handle_*` call and every
     /// transmit can change it.
+    #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.hold.deadline().or_else(|| self.idle_buffer_due())
     }
@@ -321,8 +342,13 @@ impl<S: Seal> CorkPolicy<S> {
     ///
     /// Every command, every `handle_*` call, every transmit and received bytes can change it.
     pub fn wants_transmit(&self) -> bool {
-        self.outlet.severed().is_none() && self.outlet.has_output()
-            || self.deferred.is_some()
+        self.outlet.severed().is_none() && self.outlet.has_output() || self.can_make_output()
+    }
+
+    /// Whether a transmit would make output or return a deferred error.
+    #[inline]
+    fn can_make_output(&self) -> bool {
+        self.deferred.is_some()
             || (self.hold.is_ready()
                 && (self.hold.unsealed() > 0 || self.state == State::Closing || self.has_control()))
     }
@@ -339,6 +365,7 @@ impl<S: Seal> CorkPolicy<S> {
     }
 
     /// Plaintext bytes accepted and not yet sealed.
+    #[inline]
     pub fn waiting(&self) -> usize {
         self.hold.waiting()
     }
@@ -434,6 +461,7 @@ impl<S: Seal> CorkPolicy<S> {
         }
     }
 
+    #[inline(never)]
     fn written(&mut self, now: Instant, accepted: usize, offered: usize, flags: SendFlags) -> Written {
         let more = flags.contains(SendFlags::MORE);
         let decision = self.hold.write(now, accepted, more, accepted < offered).counted(&mut self.stats);
@@ -452,7 +480,7 @@ impl<S: Seal> CorkPolicy<S> {
 
     fn push_copies(&mut self, bufs: &[IoSlice<'_>], skip: usize, len: usize) {
         match bufs {
-            // The most frequent case, without a cursor.
+            // Frequent, and without a cursor.
             [data] if skip == 0 => self.queue.push_copy(&data[..len.min(data.len())]),
             _ => gather::pieces(bufs, skip, len, |piece| self.queue.push_copy(piece)),
         }
@@ -507,6 +535,7 @@ impl<S: Seal> CorkPolicy<S> {
 
     /// R4: seals `batch`, which is the queue and then the first bytes of `bufs`. If only a part was
     /// sealed, returns its length and the error that stopped it.
+    #[inline(always)]
     fn seal_batch(&mut self, batch: Batch, bufs: &[IoSlice<'_>]) -> Result<(), (usize, SealError)> {
         let sealed = match self.queue.whole(batch.len) {
             // The most frequent case, without a list.

@@ -29,10 +29,17 @@ impl<T: Transport> TlsStream<T> {
     ///   lost.
     /// - Those of the transport. If the failing call has accepted bytes, the next call that sends
     ///   returns the error.
+    #[inline]
     pub fn send(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
         if self.failure.is_none() && self.connection.join_held(data, flags) {
             return Ok(data.len());
         }
+        self.send_event(data, flags)
+    }
+
+    /// A send that does not join the held tail.
+    #[inline(never)]
+    fn send_event(&mut self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
         self.send_parts(data.len(), |connection, now, done| {
             connection.write(now, &[IoSlice::new(&data[done..])], flags)
         })

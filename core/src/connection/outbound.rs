@@ -30,7 +30,8 @@ impl Connection {
     /// after a close or an abort, [`WriteError::Failed`] after a fatal error.
     #[inline]
     pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
-        match self.policy.write_joining(now, bufs, flags) {
+        let joined = self.policy.write_joining(now, bufs, flags);
+        match joined.or_else(|| self.policy.write_short(now, bufs, flags)) {
             Some(written) => Ok(written),
             None => self.write_event(now, bufs, flags),
         }
@@ -149,6 +150,7 @@ impl Connection {
     /// This is the deadline of the held tail. While no deadline runs, it is the time at which idle
     /// buffers are freed: 1 s after the last write. Every command, every `handle_*` call and every
     /// transmit can change it.
+    #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.policy.poll_timeout()
     }
@@ -236,6 +238,7 @@ impl Connection {
     }
 
     /// Plaintext bytes accepted and not yet sealed.
+    #[inline]
     pub fn waiting(&self) -> usize {
         self.policy.waiting()
     }

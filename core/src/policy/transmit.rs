@@ -53,10 +53,10 @@ impl<S: Seal> CorkPolicy<S> {
                 return Ok(Transmitted { bytes, blocked: false });
             }
             match self.send_once(&mut send) {
-                Ok(0) => return Err(TransmitError::WriteZero),
-                Ok(n) => {
+                Ok((0, _)) => return Err(TransmitError::WriteZero),
+                Ok((n, rest)) => {
                     bytes += n;
-                    if !self.wants_transmit() {
+                    if !rest && !self.can_make_output() {
                         return Ok(Transmitted { bytes, blocked: false });
                     }
                 }
@@ -109,7 +109,7 @@ impl<S: Seal> CorkPolicy<S> {
                 Ok(gather::total(bufs))
             });
             match sent {
-                Ok(_) if self.outlet.has_output() => {}
+                Ok((_, true)) => {}
                 Ok(_) => break,
                 Err(error) if data.is_empty() => return Err(error),
                 // The caller gets the bytes taken before the error; the next transmit returns the
@@ -126,12 +126,10 @@ impl<S: Seal> CorkPolicy<S> {
 
     /// R7: makes output ready if anything may leave: a batch, the end of the stream (R11), or
     /// control output of the session (R14).
+    #[inline(always)] // the path of every small write
     fn prepare(&mut self) -> Result<(), TransmitError> {
-        if let Some(error) = self.deferred.take() {
-            return Err(error);
-        }
-        if let Some(severed) = self.outlet.severed() {
-            return Err(severed.error(0));
+        if self.deferred.is_some() || self.outlet.severed().is_some() {
+            return self.earlier_error();
         }
         if self.outlet.is_in_flight() {
             return self.outlet.check_in_flight().map_err(|why| self.sever(why));
@@ -152,21 +150,30 @@ impl<S: Seal> CorkPolicy<S> {
         Ok(())
     }
 
+    #[cold]
+    fn earlier_error(&mut self) -> Result<(), TransmitError> {
+        let severed = self.outlet.severed().map(|severed| severed.error(0));
+        self.deferred.take().or(severed).map_or(Ok(()), Err)
+    }
+
+    #[inline(always)]
     fn seal_queued(&mut self) -> Result<(), TransmitError> {
         let batch = self.hold.next_batch(self.outlet.batch_size());
         self.seal_batch(batch, &[]).map_err(|(_, error)| self.seal_failed(error))
     }
 
+    /// Returns the number of bytes that left, and whether output waits behind them.
+    #[inline]
     fn send_once(
         &mut self,
         send: &mut impl FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>,
-    ) -> Result<usize, TransmitError> {
+    ) -> Result<(usize, bool), TransmitError> {
         // R8: `more` is set exactly if released or sealed bytes wait behind; held bytes do not
         // count.
         match self.outlet.send_once(self.hold.unsealed() > 0, send) {
-            Ok(sent) => {
+            Ok((sent, rest)) => {
                 self.stats.count_sent(sent);
-                Ok(sent)
+                Ok((sent, rest))
             }
             Err(SendFault::Io(error)) => Err(TransmitError::Io(error)),
             Err(SendFault::Severed(why)) => Err(self.sever(why)),

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use ::rustls::{Connection, InvalidMessage};
 
 use super::ahead::overrun;
-use super::{Session, has_early_data};
+use super::{Session, has_early_data, is_tls13};
 
 const EARLY_DATA_ACCEPTED: &str =
     "the server's configuration accepts early data, which would be lost: set its max_early_data_size to 0";
@@ -108,7 +108,8 @@ impl Session {
             self.last_bytes = Some(0);
             return Err(::rustls::Error::General(EARLY_DATA_ACCEPTED.to_owned()));
         }
-        self.may_have_control |= self.is_tls13() && !self.conn.is_handshaking();
+        self.tls13 = self.tls13 || is_tls13(&self.conn);
+        self.may_have_control |= self.tls13 && !self.conn.is_handshaking();
         if state.peer_has_closed() {
             // Bytes behind the end are ignored (RFC 8446, section 6.1).
             self.ahead.clear();

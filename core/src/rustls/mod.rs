@@ -22,6 +22,8 @@ const FRAGMENT_OVERHEAD: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Session {
     conn: Connection,
+    /// Whether the handshake has chosen TLS 1.3.
+    tls13: bool,
     max_record_size: usize,
     first: inbound::FirstBytes,
     /// Received bytes that rustls has not taken. Between two calls there are some only while rustls
@@ -44,6 +46,7 @@ impl Session {
         // R9: the policy bounds what waits. The limit of rustls would only cause short writes.
         conn.set_buffer_limit(None);
         Self {
+            tls13: is_tls13(&conn),
             conn,
             max_record_size: max_fragment_size
                 .map_or(MAX_RECORD_SIZE, |size| size.saturating_sub(FRAGMENT_OVERHEAD))
@@ -62,7 +65,12 @@ impl Session {
         &self.conn
     }
 
+    #[inline]
     pub(crate) fn is_tls13(&self) -> bool {
-        self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+        self.tls13
     }
+}
+
+fn is_tls13(conn: &Connection) -> bool {
+    conn.protocol_version() == Some(ProtocolVersion::TLSv1_3)
 }

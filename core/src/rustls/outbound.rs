@@ -29,33 +29,27 @@ impl Seal for Session {
         self.max_record_size
     }
 
+    #[inline]
     fn seal(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError> {
         self.may_have_control = false; // the next record brings it along
-        let len = gather::total(plaintext);
-        // R16: for each record that it cuts, rustls walks over all the slices.
-        let few = plaintext.len() <= SLICES_FOR_RUSTLS;
-        let rustls_cuts = record_size == self.max_record_size && self.is_tls13() && few;
-        if rustls_cuts || len <= record_size {
-            return self.write(plaintext, len, record_size);
+        if let [one] = plaintext
+            && one.len() <= record_size
+            && self.tls13
+        {
+            // Fast path: one record.
+            gather::count_steps(1);
+            let taken = self.conn.writer().write(one).map_err(failed)?;
+            return Ok(usize::from(taken == one.len()));
         }
-        let mut records = 0;
-        let mut pieces = Pieces::new(plaintext);
-        for offset in (0..len).step_by(record_size) {
-            let take = record_size.min(len - offset);
-            let mut record: Slices<'_> = SmallVec::new();
-            pieces.take(take, |piece| record.push(IoSlice::new(piece)));
-            match self.write(&record, take, record_size)? {
-                0 => break,
-                made => records += made,
-            }
-        }
-        Ok(records)
+        self.seal_records(plaintext, record_size)
     }
 
+    #[inline]
     fn has_output(&self) -> bool {
         self.last_bytes.map_or_else(|| self.conn.wants_write(), |bytes| bytes > 0)
     }
 
+    #[inline]
     fn transmit(&mut self, send: &mut dyn FnMut(&[IoSlice<'_>], bool) -> io::Result<usize>) -> io::Result<usize> {
         let most = self.last_bytes.unwrap_or(usize::MAX);
         let sent = self.conn.write_tls(&mut Offer { send, most })?;
@@ -86,6 +80,30 @@ impl Seal for Session {
 }
 
 impl Session {
+    /// As [`seal`](Seal::seal), of any plaintext.
+    #[inline(never)]
+    fn seal_records(&mut self, plaintext: &[IoSlice<'_>], record_size: usize) -> Result<usize, SealError> {
+        let len = gather::total(plaintext);
+        // R16: for each record that it cuts, rustls walks over all the slices.
+        let few = plaintext.len() <= SLICES_FOR_RUSTLS;
+        let rustls_cuts = record_size == self.max_record_size && self.tls13 && few;
+        if rustls_cuts || len <= record_size {
+            return self.write(plaintext, len, record_size);
+        }
+        let mut records = 0;
+        let mut pieces = Pieces::new(plaintext);
+        for offset in (0..len).step_by(record_size) {
+            let take = record_size.min(len - offset);
+            let mut record: Slices<'_> = SmallVec::new();
+            pieces.take(take, |piece| record.push(IoSlice::new(piece)));
+            match self.write(&record, take, record_size)? {
+                0 => break,
+                made => records += made,
+            }
+        }
+        Ok(records)
+    }
+
     /// Queues a KeyUpdate request behind earlier output, unless one waits already.
     pub(crate) fn refresh_traffic_keys(&mut self) -> Result<(), ::rustls::Error> {
         if !self.refreshing {
@@ -102,7 +120,7 @@ impl Session {
     /// 1.2 it then drops the plaintext, reports it as taken, and queues a `close_notify` in its
     /// place.
     fn write(&mut self, plaintext: &[IoSlice<'_>], len: usize, record_size: usize) -> Result<usize, SealError> {
-        if self.is_tls13() {
+        if self.tls13 {
             let records = len.div_ceil(record_size);
             gather::count_steps(plaintext.len() * records);
             return Ok(if self.hand_over(plaintext)? == len { records } else { 0 });
