@@ -99,13 +99,16 @@ where
     /// Ready when the stream has accepted all pieces and would accept more.
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, feed } = self.get_mut();
+        if feed.is_ready(cx) {
+            return Poll::Ready(Ok(()));
+        }
         stream.with(|engine| feed.poll_ready(engine, cx))
     }
 
     /// Writes `piece` with `MORE`.
     fn start_send(self: Pin<&mut Self>, piece: Bytes) -> io::Result<()> {
         let Self { stream, feed } = self.get_mut();
-        stream.with(|engine| feed.start_send(engine, piece))
+        stream.with(|engine| if feed.join(engine, &piece) { Ok(()) } else { feed.start_send(engine, piece) })
     }
 
     /// Releases all pieces. Ready when the transport has taken them and has been flushed.

@@ -28,6 +28,10 @@ pub trait Handle {
         f: impl FnOnce(&mut Engine<Self::Io>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>>;
 
+    /// Fast path of [`hold`](Self::hold): calls `f` if the deadline task runs and can reach the engine.
+    /// Returns false if not, or if `f` does; `f` must have done nothing then.
+    fn join(&mut self, f: impl FnOnce(&mut Engine<Self::Io>) -> bool) -> bool;
+
     /// As [`with`](Self::with), with a shared reference.
     fn look<R>(&self, f: impl FnOnce(&Engine<Self::Io>) -> R) -> R;
 }
@@ -162,6 +166,11 @@ impl<IO, S: Side> Handle for Own<IO, S> {
         self.owner.hold(more, f)
     }
 
+    #[inline]
+    fn join(&mut self, f: impl FnOnce(&mut Engine<IO>) -> bool) -> bool {
+        self.owner.join(f)
+    }
+
     fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
         self.owner.look(f)
     }
@@ -176,6 +185,11 @@ impl<IO, Part> Handle for Share<IO, Part> {
 
     fn hold<T>(&mut self, more: bool, f: impl FnOnce(&mut Engine<IO>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.keeper.hold(more, f)
+    }
+
+    #[inline]
+    fn join(&mut self, f: impl FnOnce(&mut Engine<IO>) -> bool) -> bool {
+        self.keeper.join(f)
     }
 
     fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {

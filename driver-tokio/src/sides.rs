@@ -62,6 +62,13 @@ impl<IO> Handle for TlsStream<IO> {
         }
     }
 
+    fn join(&mut self, f: impl FnOnce(&mut Engine<IO>) -> bool) -> bool {
+        match self {
+            Self::Client(stream) => stream.0.join(f),
+            Self::Server(stream) => stream.0.join(f),
+        }
+    }
+
     fn look<R>(&self, f: impl FnOnce(&Engine<IO>) -> R) -> R {
         match self {
             Self::Client(stream) => stream.0.look(f),

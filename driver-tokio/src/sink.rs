@@ -100,12 +100,19 @@ where
     /// Ready when the stream has accepted all pieces and would accept more.
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, feed } = self.get_mut();
+        // As in `poll_send`.
+        if feed.is_ready(cx) {
+            return Poll::Ready(Ok(()));
+        }
         poll_in_budget(cx, |cx| stream.hold(false, |engine| feed.poll_ready(engine, cx)))
     }
 
     /// Writes `piece` with `MORE`. Outside of a tokio runtime, this is an error.
     fn start_send(self: Pin<&mut Self>, piece: Bytes) -> io::Result<()> {
         let Self { stream, feed } = self.get_mut();
+        if stream.join(|engine| feed.join(engine, &piece)) {
+            return Ok(());
+        }
         match stream.hold(true, |engine| Poll::Ready(feed.start_send(engine, piece))) {
             Poll::Ready(done) => done,
             Poll::Pending => Ok(()),

@@ -50,6 +50,10 @@ impl<H: Handle> Handle for Stream<H> {
         self.0.hold(more, f)
     }
 
+    fn join(&mut self, f: impl FnOnce(&mut Engine<H::Io>) -> bool) -> bool {
+        self.0.join(f)
+    }
+
     fn look<R>(&self, f: impl FnOnce(&Engine<H::Io>) -> R) -> R {
         self.0.look(f)
     }

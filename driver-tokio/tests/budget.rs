@@ -6,6 +6,8 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
+use futures_util::SinkExt;
 use tls_cork_tokio::SendFlags;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 
@@ -27,6 +29,10 @@ fn turns() -> Arc<AtomicUsize> {
 /// Ready calls between two turns of others: the budget of tokio is 128.
 const CALLS: usize = 10_000;
 const LEAST: usize = CALLS / 200;
+/// Pieces that are only held, and turns of others meanwhile: sixteen take a unit together, because
+/// each is a copy.
+const PIECES: usize = 60_000;
+const LEAST_OF_PIECES: usize = PIECES / 16 / 200;
 
 #[tokio::test]
 async fn reads_of_plaintext_that_is_there_do_not_starve_others() {
@@ -59,11 +65,24 @@ async fn sends_that_only_hold_do_not_starve_others() {
     let Pair { mut client, server: _server, up, .. } = connected(patient()).await;
     client.send_all(b"x", SendFlags::MORE).await.unwrap();
     let turns = turns();
-    for _ in 0..CALLS {
+    for _ in 0..PIECES {
         client.send_all(b"x", SendFlags::MORE).await.unwrap();
     }
     assert_eq!(up.sends(), 0);
-    assert!(turns.load(Ordering::Relaxed) >= LEAST, "{turns:?}");
+    assert!(turns.load(Ordering::Relaxed) >= LEAST_OF_PIECES, "{turns:?}");
+}
+
+#[tokio::test]
+async fn pieces_that_are_only_held_do_not_starve_others() {
+    let Pair { client, server: _server, up, .. } = connected(patient()).await;
+    let mut sink = client.into_message_sink();
+    sink.feed(Bytes::from_static(b"x")).await.unwrap();
+    let turns = turns();
+    for _ in 0..PIECES {
+        sink.feed(Bytes::from_static(b"x")).await.unwrap();
+    }
+    assert_eq!(up.sends(), 0);
+    assert!(turns.load(Ordering::Relaxed) >= LEAST_OF_PIECES, "{turns:?}");
 }
 
 /// Without budget, nothing of the stream is touched: what is held stays held (R12).

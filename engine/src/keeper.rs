@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, MutexGuard};
-use crate::{Engine, Session, Timer, Transport};
+use crate::{Engine, Session, Timer, Transport, wakers};
 
 /// What an [`Owner`] needs of a transport: a task for its deadlines.
 pub trait Attend<S, T>: Sized {
@@ -159,6 +159,13 @@ impl<IO: Attend<S, T>, S: Session, T> Owner<IO, S, T> {
         done
     }
 
+    /// Fast path of [`hold`](Self::hold): calls `f` if the keeper has the engine and a task runs.
+    /// Returns false if not, or if `f` does; `f` must have done nothing then.
+    #[inline]
+    pub fn join(&mut self, f: impl FnOnce(&mut Engine<IO, S, T>) -> bool) -> bool {
+        self.away().is_some_and(|keeper| keeper.join(f))
+    }
+
     /// As [`with`](Self::with), with a shared reference.
     pub fn look<R>(&self, f: impl FnOnce(&Engine<IO, S, T>) -> R) -> R {
         if let Some(keeper) = self.away()
@@ -248,6 +255,13 @@ impl<IO: Attend<S, T>, S: Session, T> Keeper<IO, S, T> {
         done
     }
 
+    /// As [`Owner::join`].
+    #[inline]
+    pub fn join(&self, f: impl FnOnce(&mut Engine<IO, S, T>) -> bool) -> bool {
+        let mut kept = self.lock();
+        kept.is_attended() && f(kept.engine())
+    }
+
     /// Takes the engine, and releases held bytes first if a task was to send them.
     fn recall(&self) -> Option<Box<Engine<IO, S, T>>> {
         let mut kept = self.lock();
@@ -316,10 +330,7 @@ impl<IO: Attend<S, T> + Transport, S: Session, T: Timer> Future for KeeperTask<I
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(keeper) = self.0.upgrade() else { return Poll::Ready(()) };
         let mut kept = keeper.lock();
-        match &mut kept.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        wakers::keep(&mut kept.waker, cx.waker());
         match &mut kept.engine {
             Some(engine) => engine.attend(cx),
             None => kept.missed = true,

@@ -1,12 +1,15 @@
 //! `Feed`: a sink of pieces of messages.
 
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use tls_cork::SendFlags;
 
-use crate::{Engine, Session, Timer, Transport};
+use crate::{Engine, Session, Timer, Transport, wakers};
+
+/// A piece up to this length joins the held tail by a copy. Longer ones are kept without.
+const JOIN_MAX: usize = 1024;
 
 /// The state of a sink of pieces, for `Sink` of futures-sink: the rest of one piece that the engine
 /// has not accepted.
@@ -16,6 +19,10 @@ use crate::{Engine, Session, Timer, Transport};
 #[derive(Debug, Default)]
 pub struct Feed {
     rest: Bytes,
+    /// The task for which the engine was last ready.
+    writer: Option<Waker>,
+    /// The last piece has only extended the held tail: the engine is still ready.
+    joined: bool,
 }
 
 impl Feed {
@@ -31,7 +38,24 @@ impl Feed {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_rest(engine, cx, SendFlags::MORE))?;
-        engine.poll_room(cx)
+        ready!(engine.poll_room(cx))?;
+        wakers::keep(&mut self.writer, cx.waker());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Fast path of [`poll_ready`](Self::poll_ready): whether the engine is still ready, for the same
+    /// task.
+    #[inline]
+    pub fn is_ready(&self, cx: &Context<'_>) -> bool {
+        self.joined && self.writer.as_ref().is_some_and(|writer| wakers::is_same(writer, cx.waker()))
+    }
+
+    /// Fast path of [`start_send`](Self::start_send): writes `piece` if that only extends the held
+    /// tail. Otherwise returns false and writes nothing.
+    #[inline]
+    pub fn join<IO: Transport, S: Session, T: Timer>(&mut self, engine: &mut Engine<IO, S, T>, piece: &[u8]) -> bool {
+        self.joined = self.rest.is_empty() && piece.len() <= JOIN_MAX && engine.feed_joining(piece);
+        self.joined
     }
 
     /// Writes `piece` with `MORE`, without a copy if it is more than 1 KiB. Sends nothing: the next
@@ -52,6 +76,7 @@ impl Feed {
             let why = "an earlier piece has not been accepted: call `poll_ready` before each `start_send`";
             return Err(io::Error::new(io::ErrorKind::WouldBlock, why));
         }
+        self.joined = false;
         self.rest = piece;
         engine.feed(&mut self.rest)
     }

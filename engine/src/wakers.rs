@@ -8,6 +8,24 @@ use std::task::{Wake, Waker};
 
 use crate::sync::{AtomicBool, Mutex, MutexGuard};
 
+/// Whether both wake the same task.
+///
+/// [`Waker::will_wake`] compares the addresses of the tables of functions. The compiler may give a
+/// clone another table with the same functions, as in release builds of tokio's `block_on`.
+#[inline]
+pub(crate) fn is_same(one: &Waker, other: &Waker) -> bool {
+    let (table, other_table) = (one.vtable(), other.vtable());
+    one.data() == other.data() && (std::ptr::eq(table, other_table) || table == other_table)
+}
+
+/// Puts `waker` in `place`, without a clone if it wakes the same task as the old one.
+#[inline]
+pub(crate) fn keep(place: &mut Option<Waker>, waker: &Waker) {
+    if !place.as_ref().is_some_and(|old| is_same(old, waker)) {
+        *place = Some(waker.clone());
+    }
+}
+
 /// The operations that may wait at the same time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role {
@@ -64,6 +82,7 @@ impl Wakers {
     }
 
     /// Whether the timer of the last [`alarm`](Self::alarm), or an earlier one, has fired since.
+    #[inline]
     pub(crate) fn has_fired(&self) -> bool {
         self.shared.fired.load(Ordering::Acquire)
     }
@@ -71,11 +90,7 @@ impl Wakers {
     /// Adds `waker` to those that are woken. Call it before the transport is polled and before one
     /// of the flags below is read: otherwise a wake-up in between is lost.
     pub(crate) fn register(&self, role: Role, waker: &Waker) {
-        let mut waiting = self.shared.waiting();
-        match &mut waiting[role as usize] {
-            Some(old) => old.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
+        keep(&mut self.shared.waiting()[role as usize], waker);
     }
 
     /// Whether the transport may take bytes.

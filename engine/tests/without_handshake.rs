@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tls_cork_engine::tls_cork::{CorkConfig, SendFlags};
-use tls_cork_engine::{Engine, Shared, Timer, Transport};
+use tls_cork_engine::{Engine, Feed, Shared, Timer, Transport};
 
 use plain::Plain;
 
 thread_local! {
     static CLOCK: Cell<Instant> = Cell::new(Instant::now());
+    static READINGS: Cell<usize> = const { Cell::new(0) };
     static ARMED: RefCell<Vec<(Instant, Waker)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -27,6 +29,7 @@ struct Manual(Instant);
 
 impl Timer for Manual {
     fn now() -> Instant {
+        READINGS.set(READINGS.get() + 1);
         CLOCK.get()
     }
 
@@ -138,6 +141,56 @@ fn two_pieces_are_one_send_without_the_hint() {
     assert_eq!(done(engine.poll_send(cx, b"body", SendFlags::NONE)), 4);
     assert_eq!(engine.io().sends, [(10, false)]);
     assert_eq!(engine.io().sent, b"headerbody");
+}
+
+/// Some pieces read the clock. After that a timer is armed, until it fires.
+#[test]
+fn many_pieces_read_the_clock_less_often_than_once_for_each() {
+    let (_, waker) = task();
+    let cx = &mut Context::from_waker(&waker);
+    let mut engine = engine(usize::MAX);
+    let mut send = |count: usize| {
+        READINGS.set(0);
+        (0..count).for_each(|_| assert_eq!(done(engine.poll_send(cx, b"piece", SendFlags::MORE)), 5));
+        (READINGS.get(), engine.io().sent.len())
+    };
+    let (first, sent) = send(32);
+    assert!(first <= 20, "{first}");
+    assert_eq!((ARMED.with_borrow(Vec::len), sent), (1, 0));
+    let (later, _) = send(1600);
+    assert!(later <= 110, "{later}");
+    pass(Duration::from_millis(9));
+    assert_eq!(send(1).1, 0);
+    pass(Duration::from_millis(1));
+    assert_eq!(send(1), (2, 1634 * 5), "the piece behind the deadline is in the same send");
+}
+
+/// As the pieces of `send`, those that are fed to a sink read no clock while a timer is armed.
+#[test]
+fn a_sink_is_ready_without_its_engine_while_pieces_only_join() {
+    let (_, waker) = task();
+    let (_, other) = task();
+    let cx = &mut Context::from_waker(&waker);
+    let mut engine = engine(usize::MAX);
+    let mut feed = Feed::default();
+    assert!(!feed.is_ready(cx));
+    let mut slow = 0;
+    for _ in 0..160 {
+        if !feed.is_ready(cx) {
+            slow += 1;
+            assert!(feed.poll_ready(&mut engine, cx).is_ready());
+        }
+        if !feed.join(&mut engine, b"piece") {
+            feed.start_send(&mut engine, Bytes::from_static(b"piece")).unwrap();
+        }
+    }
+    assert_eq!(slow, 11, "the first piece and every sixteenth after it");
+    assert!(feed.poll_ready(&mut engine, cx).is_ready());
+    assert!(feed.join(&mut engine, b"piece") && feed.is_ready(cx));
+    assert!(!feed.is_ready(&Context::from_waker(&other)), "another task counts as the holder from its poll on");
+    assert!(feed.poll_flush(&mut engine, cx).is_ready());
+    assert_eq!(engine.io().sent, b"piece".repeat(161));
+    assert!(!feed.join(&mut engine, b"nothing is held") && !feed.is_ready(cx));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tls_cork::ReceiveError;
 
 use crate::adapt::{Reader, or_pending};
 use crate::deadline::Deadline;
-use crate::wakers::{Role, Wakers};
+use crate::wakers::{self, Role, Wakers};
 use crate::{Session, Timer, Transport};
 
 /// R16: one poll moves about this many bytes at most and leaves the rest to the next poll.
@@ -30,6 +30,8 @@ pub struct Engine<IO, S, T> {
     deadline: Deadline<T>,
     /// The task whose write last left plaintext waiting.
     holder: Option<Waker>,
+    /// Readings of the clock by joining writes since these last armed the timer.
+    clock_readings: u8,
     /// A deferred error, returned by the next call.
     failure: Option<io::Error>,
     /// A read has returned a send error. Reads and deadlines do not transmit until the next call
@@ -58,6 +60,7 @@ impl<IO, S, T> Engine<IO, S, T> {
             wakers: Wakers::new(),
             deadline: Deadline::new(),
             holder: None,
+            clock_readings: 0,
             failure: None,
             reads_only: false,
             unflushed: false,
@@ -288,9 +291,9 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     fn wait_to_read<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         // A reader in another task is no reason to release what a writer gathers: that reader waits
         // all the time.
-        // A clone is compared with a clone: the compiler may give a clone another vtable than the
-        // original has, as in release builds of tokio's `block_on`.
-        if self.holder.as_ref().is_some_and(|holder| holder.will_wake(&cx.waker().clone())) {
+        // If need be, a clone is compared with a clone: the compiler may give it other functions too.
+        let is_reader = |holder: &Waker| wakers::is_same(holder, cx.waker()) || holder.will_wake(&cx.waker().clone());
+        if self.holder.as_ref().is_some_and(is_reader) {
             self.session.handle_read_wait(T::now());
         }
         self.wakers.register(Role::Reader, cx.waker());

@@ -9,7 +9,7 @@ use tls_cork::{SendFlags, TransmitError, WriteError};
 
 use super::{CALL_LIMIT, Engine};
 use crate::slices::Rest;
-use crate::wakers::Role;
+use crate::wakers::{self, Role};
 use crate::{Session, Timer, Transport};
 
 /// R7: the most bytes that a write for `AsyncWrite` gives to the session at a time. Plain drivers
@@ -19,6 +19,8 @@ const PLAIN_STEP: usize = 64 * 1024;
 const FLOWING_STEP: usize = 96 * 1024;
 /// R7: the transport flows if it has taken so many bytes since it last pushed back.
 const FLOWING: usize = CALL_LIMIT;
+/// So many readings of the clock, for pieces that join held ones, cost about as much as a timer.
+const CLOCK_READINGS: u8 = 15;
 /// R7: the most slices of a vectored write that may leave in the larger step.
 const FEW_SLICES: usize = 64;
 
@@ -36,14 +38,30 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
     /// otherwise those of the transport. An error of the transport after bytes have been accepted
     /// is returned by the next call.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
-        // Fast path.
-        let may_join = flags.contains(SendFlags::MORE) && self.failure.is_none() && self.is_in_time();
-        if may_join && self.session.join_held(data, flags) {
-            self.reads_only = false;
-            self.note_holder(cx);
+        if self.join(cx, data, flags) {
             return Poll::Ready(Ok(data.len()));
         }
         self.poll_send_event(cx, data, flags)
+    }
+
+    /// Fast path of [`poll_send`](Self::poll_send): writes `data` if that only extends the held tail.
+    /// Otherwise returns false and writes nothing.
+    #[inline]
+    pub fn join(&mut self, cx: &Context<'_>, data: &[u8], flags: SendFlags) -> bool {
+        let joins = flags.contains(SendFlags::MORE) && self.join_held(data);
+        if joins {
+            self.set_holder(cx);
+        }
+        joins
+    }
+
+    #[inline]
+    fn join_held(&mut self, data: &[u8]) -> bool {
+        let joins = self.failure.is_none() && self.is_in_time() && self.session.join_held(data, SendFlags::MORE);
+        if joins {
+            self.reads_only = false;
+        }
+        joins
     }
 
     /// A send that does not join the held tail.
@@ -226,6 +244,13 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         Poll::Ready(Ok(()))
     }
 
+    /// Fast path of [`feed`](Self::feed): writes `data` if that only extends the held tail and leaves
+    /// room for more. Otherwise returns false and writes nothing.
+    #[inline]
+    pub(crate) fn feed_joining(&mut self, data: &[u8]) -> bool {
+        data.len() < self.session.send_capacity() && self.join_held(data)
+    }
+
     /// Writes the front of `data` with `MORE` and sends nothing. Call it when
     /// [`poll_room`](Self::poll_room) was ready: the task of that call counts as the writer.
     ///
@@ -324,8 +349,22 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
 
     /// Whether bytes are held and their deadline has not come. A timer that has still to fire saves a
     /// reading of the clock.
-    fn is_in_time(&self) -> bool {
-        self.session.poll_timeout().is_some_and(|at| self.deadline.fires_by(at, &self.wakers) || T::now() < at)
+    #[inline]
+    fn is_in_time(&mut self) -> bool {
+        let at = if self.session.waiting() > 0 { self.session.poll_timeout() } else { None };
+        at.is_some_and(|at| self.deadline.fires_by(at, &self.wakers) || self.clock_is_before(at))
+    }
+
+    /// Arms the timer after some readings in a row, which cost more together.
+    #[inline(never)]
+    fn clock_is_before(&mut self, at: Instant) -> bool {
+        let now = T::now();
+        self.clock_readings += 1;
+        if self.clock_readings > CLOCK_READINGS {
+            self.clock_readings = 0;
+            self.deadline.wake_by(now, at, &self.wakers);
+        }
+        now < at
     }
 
     fn note_holder(&mut self, cx: &Context<'_>) {
@@ -334,11 +373,9 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
         }
     }
 
+    #[inline]
     fn set_holder(&mut self, cx: &Context<'_>) {
-        match &mut self.holder {
-            Some(holder) => holder.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        wakers::keep(&mut self.holder, cx.waker());
     }
 }
 

@@ -1,7 +1,7 @@
 //! What carries a message: rustls alone, the core, or a driver.
 
 use std::error::Error;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, IoSlice, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use futures_util::AsyncWriteExt;
 use futures_util::FutureExt;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
-use tls_cork::{Connection, CorkConfig, SendFlags};
+use tls_cork::{Connection, CorkConfig, MAX_RECORD_SIZE, SendFlags};
 use tls_cork_async_std::TlsConnector;
 use tls_cork_mio::TlsStream;
 use tokio::io::{AsyncRead as _, ReadBuf};
@@ -25,6 +25,8 @@ use crate::peer::Peer;
 pub(crate) enum Path {
     /// `writer().write`, `write_tls`; `read_tls`, `process_new_packets`, `reader().read`.
     Rustls,
+    /// `BufWriter` over the same, with room for what fills a record.
+    RustlsBuf,
     /// `Connection::write`, `transmit_with`; `receive_from`, `read`.
     Core,
     /// `TlsStream::send` and `Read::read`.
@@ -33,6 +35,13 @@ pub(crate) enum Path {
     AsyncStd,
     /// The same.
     Tokio,
+}
+
+impl Path {
+    /// Whether it is a path of tls-cork.
+    pub(crate) fn is_ours(self) -> bool {
+        !matches!(self, Self::Rustls | Self::RustlsBuf)
+    }
 }
 
 /// A session after its handshake.
@@ -87,6 +96,7 @@ impl Session for Rustls {
         &mut self.1
     }
 
+    #[inline]
     fn send(&mut self, piece: &[u8], more: bool) -> io::Result<()> {
         self.0.writer().write_all(piece)?;
         if more { Ok(()) } else { self.transmit() }
@@ -99,6 +109,41 @@ impl Session for Rustls {
                 done => return done,
             }
         }
+    }
+}
+
+pub(crate) struct RustlsBuf(BufWriter<Rustls>);
+
+impl Session for RustlsBuf {
+    fn connect() -> Result<Self, Box<dyn Error>> {
+        Ok(Self(BufWriter::with_capacity(MAX_RECORD_SIZE, Rustls::connect()?)))
+    }
+
+    fn peer(&mut self) -> &mut Peer {
+        self.0.get_mut().peer()
+    }
+
+    #[inline]
+    fn send(&mut self, piece: &[u8], more: bool) -> io::Result<()> {
+        self.0.write_all(piece)?;
+        if more { Ok(()) } else { self.0.flush() }
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.get_mut().read(buf)
+    }
+}
+
+/// As `rustls::Stream`: a write leaves at once.
+impl Write for Rustls {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let len = self.0.writer().write(buf)?;
+        self.transmit()?;
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.transmit()
     }
 }
 
@@ -129,6 +174,7 @@ impl Session for Core {
         &mut self.1
     }
 
+    #[inline]
     fn send(&mut self, piece: &[u8], more: bool) -> io::Result<()> {
         let mut rest = piece;
         while !rest.is_empty() {
@@ -169,6 +215,7 @@ impl Session for Mio {
         self.0.get_mut()
     }
 
+    #[inline]
     fn send(&mut self, piece: &[u8], more: bool) -> io::Result<()> {
         let mut rest = piece;
         while !rest.is_empty() {
@@ -198,6 +245,7 @@ impl Session for AsyncStd {
         self.0.get_mut().0
     }
 
+    #[inline]
     fn send(&mut self, piece: &[u8], more: bool) -> io::Result<()> {
         let cx = &mut Context::from_waker(Waker::noop());
         let mut rest = piece;
@@ -232,6 +280,7 @@ impl Session for Tokio {
         self.stream.get_mut().0
     }
 
+    #[inline]
     fn send(&mut self, piece: &[u8], more: bool) -> io::Result<()> {
         let cx = &mut Context::from_waker(Waker::noop());
         let mut rest = piece;

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use clap::ValueEnum;
 
-use crate::path::{AsyncStd, Core, Mio, Path, Rustls, Session, Tokio};
+use crate::path::{AsyncStd, Core, Mio, Path, Rustls, RustlsBuf, Session, Tokio};
 
 /// A kind of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -17,6 +17,8 @@ pub(crate) enum Row {
     Write540,
     /// 28 bytes with `MORE`, then 512 bytes.
     HeaderAndBody,
+    /// A hundred times 120 bytes, with `MORE` on all but the last.
+    Burst,
     /// 4 KiB.
     #[value(name = "write-4k")]
     Write4K,
@@ -37,13 +39,19 @@ pub(crate) const MESSAGES: usize = 400;
 const BEFORE: usize = 40;
 /// Messages in a round; as many small ones fit a record.
 const ROUND: usize = 20;
+/// Pieces of a burst.
+const BURST: usize = 100;
 const SMALL: [u8; 28] = [7; 28];
 static LARGE: [u8; 64 * 1024] = [42; 64 * 1024];
 
 impl Row {
-    /// Whether rustls alone does the same.
-    pub(crate) fn has_rival(self) -> bool {
-        self != Self::HeldJoin
+    /// How the same is done with rustls alone.
+    pub(crate) fn rival(self) -> Option<Path> {
+        match self {
+            Self::HeldJoin => None,
+            Self::Burst => Some(Path::RustlsBuf),
+            _ => Some(Path::Rustls),
+        }
     }
 
     fn received(self) -> Option<usize> {
@@ -59,6 +67,7 @@ impl Row {
 pub(crate) fn run(row: Row, path: Path) -> Result<(), Box<dyn Error>> {
     match path {
         Path::Rustls => over::<Rustls>(row),
+        Path::RustlsBuf => over::<RustlsBuf>(row),
         Path::Core => over::<Core>(row),
         Path::Mio => over::<Mio>(row),
         Path::AsyncStd => over::<AsyncStd>(row),
@@ -102,6 +111,11 @@ fn messages<S: Session>(session: &mut S, row: Row, buf: &mut [u8]) -> Result<(),
             Row::HeaderAndBody => {
                 session.send(black_box(&SMALL), true)?;
                 session.send(black_box(&LARGE[..512]), false)?;
+            }
+            Row::Burst => {
+                for piece in 1..=BURST {
+                    session.send(black_box(&LARGE[..120]), piece < BURST)?;
+                }
             }
             Row::Write4K => session.send(black_box(&LARGE[..4096]), false)?,
             Row::Write64K => session.send(black_box(&LARGE), false)?,

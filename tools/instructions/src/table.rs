@@ -38,8 +38,8 @@ fn name(value: &impl ValueEnum) -> String {
 pub(crate) fn measure() -> Result<Vec<Figure>, Box<dyn Error>> {
     let mut figures = Vec::new();
     for row in Row::value_variants() {
-        let rustls = row.has_rival().then(|| callgrind::count(*row, Path::Rustls)).transpose()?;
-        for path in Path::value_variants().iter().filter(|path| **path != Path::Rustls) {
+        let rustls = row.rival().map(|rival| callgrind::count(*row, rival)).transpose()?;
+        for path in Path::value_variants().iter().filter(|path| path.is_ours()) {
             let count = callgrind::count(*row, *path)?;
             figures.push(figure(*row, *path, count, rustls));
         }
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn the_committed_table_has_every_row_and_path() {
         let committed = committed().expect("a table");
-        let paths = Path::value_variants().iter().filter(|path| **path != Path::Rustls);
+        let paths = Path::value_variants().iter().filter(|path| path.is_ours());
         let expected: Vec<_> = Row::value_variants()
             .iter()
             .flat_map(|row| paths.clone().map(move |path| (name(row), name(path))))
