@@ -13,6 +13,8 @@ use tls_cork_bench::commands::peers::receiver::{self, ReceiveArgs};
 use tls_cork_bench::commands::peers::sender::{self, SendArgs};
 use tls_cork_bench::commands::peers::{self, PeersArgs};
 use tls_cork_bench::commands::real;
+#[cfg(feature = "peers")]
+use tls_cork_bench::commands::receive::{self, ReceiveArgs as ReceivingArgs};
 use tls_cork_bench::commands::simulate::{self, SimulateArgs};
 use tls_cork_bench::server::{self, ServeArgs};
 use tls_cork_programs::tls;
@@ -49,6 +51,18 @@ enum Command {
     /// The same traffic through this library and through others, to one receiver; medians of paired
     /// ratios, with intervals.
     Peers(PeersArgs),
+    /// The same records from one sender, received by this library and by others; medians of paired
+    /// ratios, with intervals.
+    #[cfg(feature = "peers")]
+    Receive(ReceivingArgs),
+    /// The sender of `receive`.
+    #[cfg(feature = "peers")]
+    #[command(hide = true)]
+    ReceiveSend(receive::sender::SendArgs),
+    /// The receivers of `receive`.
+    #[cfg(feature = "peers")]
+    #[command(hide = true)]
+    ReceiveTake(receive::receivers::TakeArgs),
     /// A hyper server on this library and on tokio-rustls, under h2load; medians of paired ratios,
     /// with intervals.
     #[cfg(feature = "peers")]
@@ -83,6 +97,12 @@ fn main() -> ExitCode {
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Real) => real::run(),
         Some(Command::Peers(args)) => peers::run(args),
+        #[cfg(feature = "peers")]
+        Some(Command::Receive(args)) => receive::run(args),
+        #[cfg(feature = "peers")]
+        Some(Command::ReceiveSend(args)) => receive::sender::run(args),
+        #[cfg(feature = "peers")]
+        Some(Command::ReceiveTake(args)) => receive::receivers::run(args),
         #[cfg(feature = "peers")]
         Some(Command::H2load(args)) => h2load::run(args),
         #[cfg(feature = "peers")]

@@ -165,7 +165,7 @@ pub fn server_config_with(dir: &Path, provider: CryptoProvider) -> Result<Arc<Se
     server_with(dir, provider).map(Arc::new)
 }
 
-/// The same server, for measuring the sending side: it agrees to `suite` alone, and sends no tickets, which a client that only writes
+/// The same server, for measuring one direction: it agrees to `suite` alone, and sends no tickets, which a client that only writes
 /// would leave unread.
 pub fn receiver_config(dir: &Path, suite: SupportedCipherSuite) -> Result<Arc<ServerConfig>, Failure> {
     let only = CryptoProvider { cipher_suites: vec![suite], ..aws_lc_rs::default_provider() };

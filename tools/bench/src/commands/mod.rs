@@ -7,4 +7,6 @@ pub mod h2load;
 pub mod nbd;
 pub mod peers;
 pub mod real;
+#[cfg(feature = "peers")]
+pub mod receive;
 pub mod simulate;

@@ -1,4 +1,4 @@
-//! Columns that both tables have.
+//! Columns that several tables have.
 
 use tls_cork_report::{Column, Kind};
 

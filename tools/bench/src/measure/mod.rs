@@ -1,4 +1,5 @@
-//! The harness of `peers` and `compare`: slices of two contenders in turn, and what their ratio is.
+//! The harness of `peers`, `receive` and `compare`: slices of two contenders in turn, and what
+//! their ratio is.
 //!
 //! A *slice* is some tens of milliseconds of one contender's traffic. A *pair* is one slice of ours
 //! and one of a rival, one directly after the other. A *round* is one pair of each row. A *sitting*

@@ -1,4 +1,4 @@
-//! A socket that counts what is sent through it.
+//! A socket that counts what is sent and read through it.
 
 use std::io::{self, IoSlice, Read, Write};
 
@@ -16,6 +16,8 @@ pub struct Counters {
     pub records: u64,
     /// System calls that sent, or tried to send, on the socket.
     pub sends: u64,
+    /// System calls that read, or tried to.
+    pub reads: u64,
     /// Bytes the socket took.
     pub wire_bytes: u64,
 }
@@ -26,6 +28,7 @@ impl Counters {
         Self {
             records: self.records - earlier.records,
             sends: self.sends - earlier.sends,
+            reads: self.reads - earlier.reads,
             wire_bytes: self.wire_bytes - earlier.wire_bytes,
         }
     }
@@ -35,6 +38,7 @@ impl Counters {
 pub(crate) struct CountingSocket {
     stream: TcpStream,
     sends: u64,
+    reads: u64,
     wire_bytes: u64,
     records: Option<RecordCounter>,
 }
@@ -45,13 +49,14 @@ impl CountingSocket {
     }
 
     pub(crate) fn cleartext(stream: TcpStream) -> Self {
-        Self { stream, sends: 0, wire_bytes: 0, records: None }
+        Self { stream, sends: 0, reads: 0, wire_bytes: 0, records: None }
     }
 
     pub(crate) fn counters(&self) -> Counters {
         Counters {
             records: self.records.as_ref().map_or(0, RecordCounter::records),
             sends: self.sends,
+            reads: self.reads,
             wire_bytes: self.wire_bytes,
         }
     }
@@ -78,10 +83,12 @@ impl CountingSocket {
 
 impl Read for CountingSocket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.reads += 1;
         self.stream.read(buf)
     }
 
     fn read_vectored(&mut self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        self.reads += 1;
         self.stream.read_vectored(bufs)
     }
 }

@@ -33,7 +33,7 @@ use tls_cork_report::{self as report, OutArgs};
 
 mod pictures;
 pub mod receiver;
-mod seat;
+pub(crate) mod seat;
 pub mod sender;
 pub mod stacks;
 mod table;

@@ -307,7 +307,7 @@ impl Check {
 }
 
 /// Prints a line on standard output.
-pub(super) fn say(line: &impl std::fmt::Display) -> Result<(), Failure> {
+pub(crate) fn say(line: &impl std::fmt::Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|e| Failure::new("print", "standard output", e))
 }

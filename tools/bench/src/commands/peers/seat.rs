@@ -32,7 +32,7 @@ pub(super) trait Stack {
 
 /// What was sent.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
-pub(super) struct Sent {
+pub(crate) struct Sent {
     /// Plaintext bytes handed over.
     pub bytes: u64,
     /// Before the first; CLOCK_MONOTONIC in nanoseconds.
@@ -51,10 +51,11 @@ pub(super) struct Sent {
 
 /// Where a connection's thread gets its jobs, and how it does them.
 #[derive(Debug)]
-pub(super) struct Seat {
-    pub(super) content: &'static Content,
-    pub(super) jobs: mpsc::Receiver<Job>,
-    pub(super) done: mpsc::Sender<Result<Sent, Failure>>,
+pub(crate) struct Seat<J = Job, R = Sent> {
+    pub(crate) content: &'static Content,
+    pub(crate) jobs: mpsc::Receiver<J>,
+    /// Takes a report once connected, and one for each job.
+    pub(crate) done: mpsc::Sender<Result<R, Failure>>,
 }
 
 impl Seat {

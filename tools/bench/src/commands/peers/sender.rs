@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use clap::Args;
 use fastrand::Rng;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tls_cork::CorkConfig;
 
 use super::receiver::{Job, say};
@@ -50,21 +52,37 @@ pub struct SendArgs {
 pub fn run(args: &SendArgs) -> Result<(), Failure> {
     args.processor.inspect(|&which| place::pin(which));
     let cork = CorkConfig::default().max_hold(Duration::from_millis(args.max_hold_ms));
-    let link = Arc::new(Link { endpoint: args.connect.clone(), ca: args.ca.clone(), cork });
+    let link = Link { endpoint: args.connect.clone(), ca: args.ca.clone(), cork };
+    attend(&args.stack, &args.connect, |job: &Job| job.seat, move |stack, seat| stacks::run(stack, &link, seat))
+}
+
+/// Starts a thread for each of `stacks`, which connects to `endpoint` and does its jobs in `work`.
+/// Once all are connected it passes the jobs on, each to the connection that `seat_of` names.
+///
+/// # Errors
+///
+/// When a thread fails, or a line is no job.
+pub(crate) fn attend<J: DeserializeOwned + Send + 'static, R: Serialize + Send + 'static>(
+    stacks: &[StackName],
+    endpoint: &Endpoint,
+    seat_of: impl Fn(&J) -> usize,
+    work: impl Fn(StackName, Seat<J, R>) -> Result<(), Failure> + Send + Sync + 'static,
+) -> Result<(), Failure> {
     // For as long as the process: a stack may keep what it is given.
     let content: &'static Content = Box::leak(Box::default());
+    let work = Arc::new(work);
     let (done, reports) = mpsc::channel();
-    let gone = || Failure::new("send", &args.connect, "a sender ended without a word");
+    let gone = || Failure::new("do job", endpoint, "the thread of a connection ended without a word");
     let hear = || reports.recv().unwrap_or_else(|_| Err(gone()));
     let mut seats = Vec::new();
-    for &stack in &args.stack {
+    for &stack in stacks {
         let (queue, jobs) = mpsc::channel();
-        let (link, done) = (Arc::clone(&link), done.clone());
+        let (work, done) = (Arc::clone(&work), done.clone());
         let frames = Rng::new().u32(0..40);
         thread::spawn(move || {
             let _ballast = place::ballast(&mut Rng::new());
             let seat = Seat { content, jobs, done: done.clone() };
-            let ended = deeper(frames, Box::new(|| stacks::run(stack, &link, seat)));
+            let ended = deeper(frames, Box::new(|| work(stack, seat)));
             // If this fails, the process is about to end.
             let _ = ended.map_err(|failure| done.send(Err(failure)));
         });
@@ -74,8 +92,8 @@ pub fn run(args: &SendArgs) -> Result<(), Failure> {
     say(&"connected")?;
     for line in io::stdin().lock().lines() {
         let fail = |e: &dyn std::fmt::Display| Failure::new("read job", "standard input", e);
-        let job: Job = serde_json::from_str(&line.map_err(|e| fail(&e))?).map_err(|e| fail(&e))?;
-        let seat = seats.get(job.seat).ok_or_else(|| fail(&"no such connection"))?;
+        let job: J = serde_json::from_str(&line.map_err(|e| fail(&e))?).map_err(|e| fail(&e))?;
+        let seat = seats.get(seat_of(&job)).ok_or_else(|| fail(&"no such connection"))?;
         seat.send(job).map_err(|_| gone())?;
         say(&serde_json::json!(hear()?))?;
     }

@@ -1,4 +1,4 @@
-//! An async transport that counts what is sent through it.
+//! An async transport that counts what is sent and read through it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use crate::shared::socket::Counters;
 
 /// Forwards every call.
 #[derive(Debug)]
-pub(super) struct Counted<IO> {
+pub(crate) struct Counted<IO> {
     io: IO,
     counters: Counters,
 }
@@ -18,7 +18,7 @@ impl<IO> Counted<IO> {
         Self { io, counters: Counters::default() }
     }
 
-    pub(super) fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         self.counters
     }
 
@@ -31,8 +31,10 @@ impl<IO> Counted<IO> {
     }
 }
 
+/// Counts every poll, as below.
 impl<IO: futures_util::AsyncRead + Unpin> futures_util::AsyncRead for Counted<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.counters.reads += 1;
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
@@ -62,13 +64,16 @@ impl<IO: futures_util::AsyncWrite + Unpin> futures_util::AsyncWrite for Counted<
     }
 }
 
+/// Counts no poll that has to wait, as below.
 impl<IO: tokio::io::AsyncRead + Unpin> tokio::io::AsyncRead for Counted<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut tokio::io::ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        self.counters.reads += 1;
+        Poll::Ready(read)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::commands::peers::seat::Seat;
 use crate::shared::socket::Counters;
 use tls_cork_programs::tls::{self, TlsVersion};
 
-type Transport = Counted<Async<TcpStream>>;
+pub(crate) type Transport = Counted<Async<TcpStream>>;
 
 /// `W` is the stream, or a buffer over it.
 struct Futures<W> {
@@ -43,7 +43,7 @@ pub(super) fn run_buffered(link: &Link, seat: Seat) -> io::Result<()> {
     })
 }
 
-async fn connect(link: &Link) -> io::Result<TlsStream<Transport>> {
+pub(crate) async fn connect(link: &Link) -> io::Result<TlsStream<Transport>> {
     let config = tls::client_config(&link.ca, Some(TlsVersion::Tls13)).map_err(io::Error::other)?;
     let transport = Counted::new(Async::new(link.connect()?)?);
     TlsConnector::from(config).connect(link.server_name()?, transport).await

@@ -25,23 +25,23 @@ use tls_cork_programs::tls::SERVER_NAMES;
 
 mod blocking;
 #[cfg(feature = "peers")]
-mod counted;
+pub(crate) mod counted;
 #[cfg(feature = "peers")]
-mod futures;
+pub(crate) mod futures;
 pub(super) mod limit;
 #[cfg(feature = "peers")]
 mod openssl;
 #[cfg(feature = "peers")]
-mod ours_async;
-mod ours_mio;
+pub(crate) mod ours_async;
+pub(crate) mod ours_mio;
 #[cfg(feature = "peers")]
-mod ours_tokio;
+pub(crate) mod ours_tokio;
 mod plain;
 #[cfg(feature = "peers")]
 mod s2n;
-mod std_rustls;
+pub(crate) mod std_rustls;
 #[cfg(feature = "peers")]
-mod tokio;
+pub(crate) mod tokio;
 mod vectored;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -196,13 +196,13 @@ impl Way {
     }
 }
 
-/// Where the receiver is, and whom to trust.
+/// Where the other end is, and whom to trust.
 #[derive(Debug)]
-pub(super) struct Link {
-    pub(super) endpoint: Endpoint,
-    pub(super) ca: PathBuf,
+pub(crate) struct Link {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) ca: PathBuf,
     /// For ours.
-    pub(super) cork: CorkConfig,
+    pub(crate) cork: CorkConfig,
 }
 
 impl Link {
@@ -274,7 +274,7 @@ pub(super) fn run(name: StackName, link: &Link, seat: Seat) -> Result<(), Failur
 }
 
 /// Runs a future that never waits.
-fn now<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub(crate) fn now<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
         Poll::Pending => Err(io::Error::other("a blocking stack waited")),

@@ -1,7 +1,6 @@
 //! tls-cork-async-std on async-io.
 
 use std::io;
-use std::net::TcpStream;
 
 use async_io::Async;
 use futures_util::io::AsyncWriteExt;
@@ -11,20 +10,23 @@ use tls_cork_async_std::client::TlsStream;
 
 use super::Link;
 use super::counted::Counted;
+use super::futures::Transport;
 use crate::commands::peers::seat::Seat;
 use crate::commands::peers::seat::Stack;
 use crate::shared::socket::Counters;
 use tls_cork_programs::tls::{self, TlsVersion};
 
-struct Ours(TlsStream<Counted<Async<TcpStream>>>);
+struct Ours(TlsStream<Transport>);
 
 pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
-    async_io::block_on(async {
-        let config = tls::client_config(&link.ca, Some(TlsVersion::Tls13)).map_err(io::Error::other)?;
-        let transport = Counted::new(Async::new(link.connect()?)?);
-        let connector = TlsConnector::from(config).with_cork(link.cork.clone()).map_err(io::Error::other)?;
-        seat.serve(Ours(connector.connect(link.server_name()?, transport).await?)).await
-    })
+    async_io::block_on(async { seat.serve(Ours(connect(link).await?)).await })
+}
+
+pub(crate) async fn connect(link: &Link) -> io::Result<TlsStream<Transport>> {
+    let config = tls::client_config(&link.ca, Some(TlsVersion::Tls13)).map_err(io::Error::other)?;
+    let transport = Counted::new(Async::new(link.connect()?)?);
+    let connector = TlsConnector::from(config).with_cork(link.cork.clone()).map_err(io::Error::other)?;
+    connector.connect(link.server_name()?, transport).await
 }
 
 impl Stack for Ours {

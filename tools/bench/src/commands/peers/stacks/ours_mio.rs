@@ -12,8 +12,8 @@ use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 use tls_cork_programs::tls::{self, TlsVersion};
 
-struct Ours {
-    stream: TlsStream<CountingSocket>,
+pub(crate) struct Ours {
+    pub(crate) stream: TlsStream<CountingSocket>,
     poll: Poll,
     events: Events,
 }
@@ -22,7 +22,7 @@ pub(super) fn run(link: &Link, seat: Seat) -> io::Result<()> {
     now(seat.serve(connect(link)?))
 }
 
-fn connect(link: &Link) -> io::Result<Ours> {
+pub(crate) fn connect(link: &Link) -> io::Result<Ours> {
     let config = tls::client_config(&link.ca, Some(TlsVersion::Tls13)).map_err(io::Error::other)?;
     let socket = link.connect()?;
     socket.set_nonblocking(true)?;
@@ -38,7 +38,8 @@ fn connect(link: &Link) -> io::Result<Ours> {
 }
 
 impl Ours {
-    fn wait(&mut self) -> io::Result<()> {
+    /// Waits for the socket or the deadline of a tail.
+    pub(crate) fn wait(&mut self) -> io::Result<()> {
         let timeout = self.stream.before_poll()?;
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),

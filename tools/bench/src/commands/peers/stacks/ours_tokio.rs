@@ -26,13 +26,13 @@ pub(super) fn run_sink(link: &Link, seat: Seat) -> io::Result<()> {
     })
 }
 
-async fn connect(link: &Link) -> io::Result<TlsStream<Transport>> {
+pub(crate) async fn connect(link: &Link) -> io::Result<TlsStream<Transport>> {
     let config = tls::client_config(&link.ca, Some(TlsVersion::Tls13)).map_err(io::Error::other)?;
     let connector = TlsConnector::from(config).with_cork(link.cork.clone()).map_err(io::Error::other)?;
     connector.connect(link.server_name()?, transport(link)?).await
 }
 
-fn counters(stream: &TlsStream<Transport>) -> Counters {
+pub(crate) fn counters(stream: &TlsStream<Transport>) -> Counters {
     stream.with_ref(|transport, _| transport.counters())
 }
 

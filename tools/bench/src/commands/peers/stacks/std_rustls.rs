@@ -12,7 +12,7 @@ use crate::shared::socket::Counters;
 use crate::shared::socket::CountingSocket;
 use tls_cork_programs::tls::{self, TlsVersion};
 
-type TlsStream = StreamOwned<ClientConnection, CountingSocket>;
+pub(crate) type TlsStream = StreamOwned<ClientConnection, CountingSocket>;
 
 struct Vectored {
     stream: TlsStream,
@@ -31,7 +31,7 @@ pub(super) fn run_vectored(link: &Link, seat: Seat) -> io::Result<()> {
     now(seat.serve(Vectored { stream: connect(link)?, pieces: Pieces::default() }))
 }
 
-fn connect(link: &Link) -> io::Result<TlsStream> {
+pub(crate) fn connect(link: &Link) -> io::Result<TlsStream> {
     let config = tls::client_config(&link.ca, Some(TlsVersion::Tls13)).map_err(io::Error::other)?;
     let mut session = ClientConnection::new(config, link.server_name()?).map_err(io::Error::other)?;
     let mut socket = link.counting()?;

@@ -17,7 +17,7 @@ use crate::commands::peers::seat::Seat;
 use crate::shared::socket::Counters;
 use tls_cork_programs::tls::{self, TlsVersion};
 
-pub(super) type Transport = Counted<TcpStream>;
+pub(crate) type Transport = Counted<TcpStream>;
 
 /// A TLS stream on tokio, or a buffer over one.
 pub(super) struct Tokio<W> {
@@ -54,7 +54,7 @@ pub(super) fn run_framed(link: &Link, seat: Seat) -> io::Result<()> {
     })
 }
 
-pub(super) fn block_on<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub(crate) fn block_on<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
@@ -64,7 +64,7 @@ pub(super) fn transport(link: &Link) -> io::Result<Transport> {
     Ok(Counted::new(TcpStream::from_std(socket)?))
 }
 
-async fn connect(link: &Link) -> io::Result<TlsStream<Transport>> {
+pub(crate) async fn connect(link: &Link) -> io::Result<TlsStream<Transport>> {
     let config = tls::client_config(&link.ca, Some(TlsVersion::Tls13)).map_err(io::Error::other)?;
     TlsConnector::from(config).connect(link.server_name()?, transport(link)?).await
 }
