@@ -6,8 +6,9 @@
 //! nbdcopy disk.img 'nbds://localhost/?tls-certificates=DIRECTORY'
 //! ```
 //!
-//! `replies.rs` shows the use of `MORE`: the header and the data of a reply make one record, and so
-//! do the replies to all requests that came together. Linux only, as are the tests that run it.
+//! `stream.rs` has all that is particular to this library, and shows the use of `MORE`: the header
+//! and the data of a reply make one record, and so do the replies to all requests that came
+//! together. Linux only, as are the tests that run it.
 
 #[cfg(target_os = "linux")]
 mod export;
@@ -20,11 +21,19 @@ mod requests;
 #[cfg(target_os = "linux")]
 mod server;
 #[cfg(target_os = "linux")]
+mod stream;
+#[cfg(target_os = "linux")]
 mod tls;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    server::main()
+    match async_std::task::block_on(server::run(&clap::Parser::parse())) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nbd_server: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -5,8 +5,6 @@ use std::io;
 
 use async_std::net::TcpStream;
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tls_cork_async_std::TlsAcceptor;
-use tls_cork_async_std::server::TlsStream;
 use tls_cork_nbd::{
     CLIENT_FLAGS_LEN, EXPORT_CAN_MULTI_CONN, EXPORT_HAS_FLAGS, EXPORT_SEND_DF, EXPORT_SEND_FLUSH, EXPORT_SEND_FUA,
     EXPORT_SEND_TRIM, EXPORT_SEND_WRITE_ZEROES, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, INFO_BLOCK_SIZE, Info,
@@ -16,6 +14,8 @@ use tls_cork_nbd::{
     parse_option_header,
 };
 
+use super::stream::{self, Acceptor, Stream};
+
 /// The name of the only export: empty, the default of the protocol.
 const EXPORT_NAME: &str = "";
 /// Zeroes after the reply to EXPORT_NAME, for clients that have not declined them.
@@ -24,13 +24,13 @@ const PADDING: [u8; 124] = [0; 124];
 /// A client that has chosen the export.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) stream: Stream,
     /// Whether READ is answered in chunks.
     pub(crate) structured: bool,
 }
 
 /// Negotiates with a client; `None` if the client ends the negotiation, as the protocol allows.
-pub(crate) async fn negotiate(mut tcp: TcpStream, tls: &TlsAcceptor, size: u64) -> io::Result<Option<Client>> {
+pub(crate) async fn negotiate(mut tcp: TcpStream, tls: &Acceptor, size: u64) -> io::Result<Option<Client>> {
     tcp.write_all(&encode_greeting(FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES)).await?;
     let mut flags = [0; CLIENT_FLAGS_LEN];
     tcp.read_exact(&mut flags).await?;
@@ -47,11 +47,12 @@ pub(crate) async fn negotiate(mut tcp: TcpStream, tls: &TlsAcceptor, size: u64) 
         let mut reply = Vec::new();
         let next = options.answer(option, &data, &mut reply);
         stream.write_all(&reply).await?;
+        stream.flush().await?;
         match next {
             Next::Option => {}
             Next::Transmission => return Ok(Some(Client { stream, structured: options.structured })),
             Next::End => {
-                stream.close_gracefully().await?;
+                stream::close(&mut stream).await?;
                 return Ok(None);
             }
         }

@@ -1,11 +1,5 @@
-//! Replies, with `MORE` on each part but the last.
+//! Replies, as they are sent.
 
-use std::io;
-
-use async_std::net::TcpStream;
-use bytes::Bytes;
-use tls_cork_async_std::server::TlsStream;
-use tls_cork_async_std::tls_cork::SendFlags;
 use tls_cork_nbd::{
     CHUNK_DONE, CHUNK_ERROR, CHUNK_NONE, CHUNK_OFFSET_DATA, CMD_READ, Chunk, Request, SimpleReply, encode_chunk_error,
 };
@@ -18,43 +12,40 @@ pub(crate) struct Reply {
     pub(crate) result: Result<Vec<u8>, u32>,
 }
 
-/// Sends `replies` as one message: each piece but the very last has the flag `MORE`.
-pub(crate) async fn send(stream: &mut TlsStream<TcpStream>, replies: Vec<Reply>, structured: bool) -> io::Result<()> {
-    let mut left = replies.len();
-    for reply in replies {
-        left -= 1;
-        let last = SendFlags::more_if(left > 0);
+/// An encoded reply. The data is apart from its header, so that it is not copied.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) header: Vec<u8>,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn encode(self, structured: bool) -> Message {
         // A structured session allows simple replies to commands other than READ.
-        let (header, data) = match reply.request.command {
-            CMD_READ if structured => chunk(reply),
-            _ => simple(reply),
-        };
-        if data.is_empty() {
-            stream.send_all(&header, last).await?;
-        } else {
-            stream.send_all(&header, SendFlags::MORE).await?;
-            stream.send_all_bytes(&mut Bytes::from(data), last).await?;
+        match self.request.command {
+            CMD_READ if structured => self.chunk(),
+            _ => self.simple(),
         }
     }
-    Ok(())
-}
 
-fn simple(Reply { request, result }: Reply) -> (Vec<u8>, Vec<u8>) {
-    let (error, data) = match result {
-        Ok(data) => (0, data),
-        Err(error) => (error, Vec::new()),
-    };
-    (SimpleReply { error, cookie: request.cookie }.encode().to_vec(), data)
-}
+    fn simple(self) -> Message {
+        let (error, data) = match self.result {
+            Ok(data) => (0, data),
+            Err(error) => (error, Vec::new()),
+        };
+        Message { header: SimpleReply { error, cookie: self.request.cookie }.encode().to_vec(), data }
+    }
 
-/// One chunk for all data of a READ, as `COMMAND_DF` requires.
-fn chunk(Reply { request, result }: Reply) -> (Vec<u8>, Vec<u8>) {
-    let (kind, front, data) = match result {
-        Ok(data) if data.is_empty() => (CHUNK_NONE, Vec::new(), data),
-        Ok(data) => (CHUNK_OFFSET_DATA, request.offset.to_be_bytes().to_vec(), data),
-        Err(error) => (CHUNK_ERROR, encode_chunk_error(error), Vec::new()),
-    };
-    let length = (front.len() + data.len()) as u32;
-    let header = Chunk { flags: CHUNK_DONE, kind, cookie: request.cookie, length }.encode();
-    ([&header[..], &front].concat(), data)
+    /// One chunk for all data of a READ, as `COMMAND_DF` requires.
+    fn chunk(self) -> Message {
+        let Request { cookie, offset, .. } = self.request;
+        let (kind, front, data) = match self.result {
+            Ok(data) if data.is_empty() => (CHUNK_NONE, Vec::new(), data),
+            Ok(data) => (CHUNK_OFFSET_DATA, offset.to_be_bytes().to_vec(), data),
+            Err(error) => (CHUNK_ERROR, encode_chunk_error(error), Vec::new()),
+        };
+        let length = (front.len() + data.len()) as u32;
+        let header = Chunk { flags: CHUNK_DONE, kind, cookie, length }.encode();
+        Message { header: [&header[..], &front].concat(), data }
+    }
 }

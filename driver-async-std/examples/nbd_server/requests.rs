@@ -8,19 +8,18 @@ use std::time::Duration;
 
 use async_std::channel::Receiver;
 use async_std::io::timeout;
-use async_std::net::TcpStream;
 use async_std::task::spawn_blocking;
 use futures_util::AsyncReadExt;
 use futures_util::future::{Either, select};
-use tls_cork_async_std::server::TlsStream;
 use tls_cork_nbd::{
     CMD_DISC, CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES, COMMAND_DF, COMMAND_FUA, COMMAND_NO_HOLE,
     ERROR_INVALID, ERROR_IO, ERROR_NO_SPACE, ERROR_PERMISSION, MAX_PAYLOAD, ProtoError, REQUEST_LEN, Request,
 };
 
-use crate::export::Export;
-use crate::negotiation::{Client, invalid};
-use crate::replies::{self, Reply};
+use super::export::Export;
+use super::negotiation::{Client, invalid};
+use super::replies::{Message, Reply};
+use super::stream::{self, Stream};
 
 /// The most bytes that are received at a time. Large payloads are read straight into their buffer.
 const INBOX: usize = 64 * 1024;
@@ -51,7 +50,8 @@ pub(crate) async fn serve(client: &mut Client, export: &Arc<Export>, stop: &Rece
         } else {
             perform(export, batch.jobs)
         };
-        timeout(TRANSFER_LIMIT, replies::send(&mut client.stream, replies, client.structured)).await?;
+        let messages: Vec<Message> = replies.into_iter().map(|reply| reply.encode(client.structured)).collect();
+        timeout(TRANSFER_LIMIT, stream::send(&mut client.stream, messages)).await?;
         if let Some(end) = batch.end {
             return end;
         }
@@ -78,7 +78,7 @@ impl Batch {
 }
 
 /// Takes the first request in the inbox, and those after it that have arrived in full.
-async fn take_batch(inbox: &mut Inbox, stream: &mut TlsStream<TcpStream>) -> io::Result<Batch> {
+async fn take_batch(inbox: &mut Inbox, stream: &mut Stream) -> io::Result<Batch> {
     let mut batch = Batch::default();
     let mut bytes = 0;
     while let Some(header) = inbox.received().first_chunk::<REQUEST_LEN>() {
@@ -188,7 +188,7 @@ impl Inbox {
 
     /// Receives until `least` bytes are here or the stream has ended, and returns the number of
     /// bytes here. A future that is dropped loses nothing.
-    async fn fill(&mut self, stream: &mut TlsStream<TcpStream>, least: usize) -> io::Result<usize> {
+    async fn fill(&mut self, stream: &mut Stream, least: usize) -> io::Result<usize> {
         if self.received().len() < least {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -204,7 +204,7 @@ impl Inbox {
 
     /// Takes `length` bytes, and receives those that are missing. Zeroed memory is touched only as
     /// bytes arrive.
-    async fn take(&mut self, stream: &mut TlsStream<TcpStream>, length: usize) -> io::Result<Vec<u8>> {
+    async fn take(&mut self, stream: &mut Stream, length: usize) -> io::Result<Vec<u8>> {
         let mut data = vec![0; length];
         let here = length.min(self.received().len());
         data[..here].copy_from_slice(&self.received()[..here]);

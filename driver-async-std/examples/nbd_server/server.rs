@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +17,11 @@ use async_std::task;
 use clap::Parser;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
-use tls_cork_async_std::TlsAcceptor;
-use tls_cork_async_std::tls_cork::CorkConfig;
 
-use crate::export::Export;
-use crate::negotiation::negotiate;
-use crate::{requests, tls};
+use super::export::Export;
+use super::negotiation::negotiate;
+use super::stream::{self, Acceptor};
+use super::{requests, tls};
 
 /// The most clients at a time; further ones are disconnected.
 const MAX_CONNECTIONS: usize = 64;
@@ -40,7 +38,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// stop it.
 #[derive(Debug, Parser)]
 #[command(name = "nbd_server")]
-struct Args {
+pub(crate) struct Args {
     /// Listen on this address; with port 0 the kernel chooses a port.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: String,
@@ -64,20 +62,10 @@ struct Args {
     max_hold_ms: u64,
 }
 
-pub(crate) fn main() -> ExitCode {
-    match task::block_on(run(&Args::parse())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("nbd_server: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    let cork = CorkConfig::default().max_hold(Duration::from_millis(args.max_hold_ms));
-    let acceptor = TlsAcceptor::from(tls::server_config(&args.cert, &args.key, args.client_ca.as_deref())?);
-    let acceptor = acceptor.with_cork(cork).map_err(|e| format!("--max-hold-ms: {e}"))?;
+/// Serves until a signal.
+pub(crate) async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let config = tls::server_config(&args.cert, &args.key, args.client_ca.as_deref())?;
+    let acceptor = Acceptor::new(config, Duration::from_millis(args.max_hold_ms))?;
     let export = match (&args.file, args.memory) {
         (Some(path), _) => Export::file(path).map_err(|e| format!("{}: {e}", path.display()))?,
         (None, size) => Export::memory(size.unwrap_or_default()).map_err(|e| format!("--memory: {e}"))?,
@@ -113,12 +101,7 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(export.flush()?)
 }
 
-async fn connection(
-    tcp: TcpStream,
-    acceptor: &TlsAcceptor,
-    export: &Arc<Export>,
-    stop: &Receiver<()>,
-) -> io::Result<()> {
+async fn connection(tcp: TcpStream, acceptor: &Acceptor, export: &Arc<Export>, stop: &Receiver<()>) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let negotiated = timeout(NEGOTIATION_LIMIT, negotiate(tcp, acceptor, export.size()));
     let mut client = match select(pin!(stop.recv()), pin!(negotiated)).await {
@@ -130,7 +113,7 @@ async fn connection(
     };
     let served = requests::serve(&mut client, export, stop).await;
     // An error here does not matter: the client may be gone, and its requests were served.
-    let _ = timeout(CLOSE_LIMIT, client.stream.close_gracefully()).await;
+    let _ = timeout(CLOSE_LIMIT, stream::close(&mut client.stream)).await;
     served
 }
 

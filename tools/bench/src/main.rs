@@ -9,6 +9,8 @@ use tls_cork_bench::commands::grid::{self, GridArgs};
 #[cfg(feature = "peers")]
 use tls_cork_bench::commands::h2load::{self, H2loadArgs};
 use tls_cork_bench::commands::nbd::{self, NbdArgs};
+#[cfg(feature = "peers")]
+use tls_cork_bench::commands::nbd_servers::{self, NbdServersArgs};
 use tls_cork_bench::commands::peers::receiver::{self, ReceiveArgs};
 use tls_cork_bench::commands::peers::sender::{self, SendArgs};
 use tls_cork_bench::commands::peers::{self, PeersArgs};
@@ -63,6 +65,14 @@ enum Command {
     #[cfg(feature = "peers")]
     #[command(hide = true)]
     ReceiveTake(receive::receivers::TakeArgs),
+    /// The NBD server of the examples on this library and on futures-rustls, copied to and from by
+    /// qemu-img and nbdcopy; medians of paired ratios, with intervals.
+    #[cfg(feature = "peers")]
+    NbdServers(NbdServersArgs),
+    /// A server of `nbd-servers`.
+    #[cfg(feature = "peers")]
+    #[command(hide = true)]
+    NbdServersServe(nbd_servers::serve::ServeArgs),
     /// A hyper server on this library and on tokio-rustls, under h2load; medians of paired ratios,
     /// with intervals.
     #[cfg(feature = "peers")]
@@ -103,6 +113,10 @@ fn main() -> ExitCode {
         Some(Command::ReceiveSend(args)) => receive::sender::run(args),
         #[cfg(feature = "peers")]
         Some(Command::ReceiveTake(args)) => receive::receivers::run(args),
+        #[cfg(feature = "peers")]
+        Some(Command::NbdServers(args)) => nbd_servers::run(args),
+        #[cfg(feature = "peers")]
+        Some(Command::NbdServersServe(args)) => nbd_servers::serve::run(args),
         #[cfg(feature = "peers")]
         Some(Command::H2load(args)) => h2load::run(args),
         #[cfg(feature = "peers")]

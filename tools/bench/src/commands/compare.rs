@@ -29,7 +29,7 @@ use crate::client::link::{Link, Target};
 use crate::client::load::{self, Load};
 use crate::client::wire::{Security, Strategy};
 use crate::measure::column::text;
-use crate::measure::{self, Plan, Sitting, place};
+use crate::measure::{self, Plan, Sitting, Until, place};
 use crate::shared::arguments::{block_size_parser, parse_seconds};
 use crate::shared::endpoint::Endpoint;
 use crate::shared::rivals::{self, Nbdkit};
@@ -126,7 +126,7 @@ const OURS: Contender = Contender::Tls(Strategy::More);
 pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     args.out.prepare()?;
     let fio = !args.no_fio && rivals::is_installed("fio");
-    let plan = Plan { budget: args.seconds, rounds: if args.full { 4 } else { 1 } };
+    let plan = Plan { until: Until::Time(args.seconds), rounds: if args.full { 4 } else { 1 } };
     let (command, ours, standings) = match &args.gnutls {
         Some(writer) => ("compare-gnutls", gnutls::OURS, gnutls::measure(plan, &args.block_size, writer, fio)?),
         None => ("compare", "more", over_rustls(plan, &args.block_size, fio)?),

@@ -5,6 +5,8 @@ pub mod grid;
 #[cfg(feature = "peers")]
 pub mod h2load;
 pub mod nbd;
+#[cfg(feature = "peers")]
+pub mod nbd_servers;
 pub mod peers;
 pub mod real;
 #[cfg(feature = "peers")]

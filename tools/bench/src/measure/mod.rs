@@ -44,11 +44,20 @@ mod stats;
 
 pub use stats::{Better, Verdict, interval, judgement};
 
+/// When measuring ends.
+#[derive(Debug, Clone, Copy)]
+pub enum Until {
+    /// No round begins that would end later than this.
+    Time(Duration),
+    /// After so many sittings.
+    Sittings(u32),
+}
+
 /// How long to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// No round begins that would end later than this.
-    pub budget: Duration,
+    /// When it ends.
+    pub until: Until,
     /// Rounds with the same processes.
     pub rounds: u32,
 }
@@ -84,7 +93,7 @@ pub struct Pair<S> {
     pub theirs: S,
 }
 
-/// Measures `rows` (each ours and its rival) until the time is used up; returns the pairs of each
+/// Measures `rows` (each ours and its rival) until the plan ends; returns the pairs of each
 /// row.
 ///
 /// # Errors
@@ -97,11 +106,15 @@ pub fn run<C, S: Sitting<C>>(
     mut open: impl FnMut(u32) -> Result<S, Failure>,
 ) -> Result<Vec<Vec<Pair<S::Slice>>>, Failure> {
     let begin = Instant::now();
-    let progress = report::progress(plan.budget.as_secs());
+    let (budget, sittings, length) = match plan.until {
+        Until::Time(budget) => (budget, u32::MAX, budget.as_secs()),
+        Until::Sittings(n) => (Duration::MAX, n, u64::from(n) * u64::from(plan.rounds) * rows.len() as u64),
+    };
+    let progress = report::progress(length);
     let mut pairs: Vec<Vec<Pair<S::Slice>>> = rows.iter().map(|_| Vec::new()).collect();
     let mut order: Vec<usize> = (0..rows.len()).collect();
     let mut longest = Duration::ZERO;
-    for sitting in 0.. {
+    for sitting in 0..sittings {
         let opened = Instant::now();
         let mut bench = open(sitting)?;
         let opening = if sitting == 0 { Duration::ZERO } else { opened.elapsed() };
@@ -118,15 +131,18 @@ pub fn run<C, S: Sitting<C>>(
                     Pair { sitting, ours: bench.slice(ours)?, theirs }
                 };
                 pairs[row].push(pair);
-                progress.set_position(begin.elapsed().as_secs());
+                match plan.until {
+                    Until::Time(_) => progress.set_position(begin.elapsed().as_secs()),
+                    Until::Sittings(_) => progress.inc(1),
+                }
             }
             longest = longest.max(round.elapsed() + opening);
-            if begin.elapsed() + longest > plan.budget {
+            if begin.elapsed() + longest > budget {
                 break;
             }
         }
         bench.end()?;
-        if begin.elapsed() + longest > plan.budget {
+        if begin.elapsed() + longest > budget {
             break;
         }
     }
@@ -231,7 +247,8 @@ mod tests {
         // On a busy machine a sitting takes longer.
         let mut budget = Duration::from_millis(20);
         let pairs = loop {
-            let pairs = run(Plan { budget, rounds: 2 }, &rows, &mut Rng::with_seed(7), open).expect("measured");
+            let pairs = run(Plan { until: Until::Time(budget), rounds: 2 }, &rows, &mut Rng::with_seed(7), open)
+                .expect("measured");
             if pairs[0].iter().any(|pair| pair.sitting == 20) {
                 break pairs;
             }

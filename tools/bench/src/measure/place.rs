@@ -1,6 +1,7 @@
 //! Where work is done: processors, memory, and the CPU time of the thread that does it.
 
 use std::hint::black_box;
+use std::panic::resume_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,20 @@ pub fn pin(which: u32) {
     if processors.len() > 1 && one.set(processors[which as usize % 2]).is_ok() {
         let _ = sched_setaffinity(Pid::from_raw(0), &one);
     }
+}
+
+/// Runs `work` in a thread on a processor, as [`pin`] numbers them. A program that it starts stays
+/// there too.
+///
+/// # Panics
+///
+/// If `work` does.
+pub fn on<T: Send>(which: u32, work: impl FnOnce() -> T + Send) -> T {
+    let pinned = || {
+        pin(which);
+        work()
+    };
+    thread::scope(|scope| scope.spawn(pinned).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Blocks of random sizes: while they are kept, what the thread allocates lies elsewhere.

@@ -6,3 +6,4 @@ pub mod cpu_time;
 pub mod endpoint;
 pub mod rivals;
 pub mod socket;
+pub(crate) mod strace;

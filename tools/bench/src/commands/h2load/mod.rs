@@ -5,14 +5,13 @@
 //! requests do not count. Records and sends are counted in slices of their own.
 
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 use fastrand::Rng;
 
 use crate::measure::column::{figure, ratio, text, verdict};
-use crate::measure::{self, Better, Figure, Pair, Plan, Sitting, number, place};
+use crate::measure::{self, Better, Figure, Pair, Plan, Sitting, Until, number, place};
 use crate::shared::arguments::parse_seconds;
 use crate::shared::rivals;
 use tls_cork_programs::Failure;
@@ -77,7 +76,7 @@ pub fn run(args: &H2loadArgs) -> Result<(), Failure> {
     let rivals = [(THEIRS, THEIRS_COUNTED, "tokio-rustls"), (OURS, OURS_COUNTED, "tls-cork (A/A)")];
     let rows: Vec<_> =
         LOADS.as_flattened().iter().flat_map(|&load| rivals.map(|(rival, ..)| ((load, OURS), (load, rival)))).collect();
-    let plan = Plan { budget: args.seconds, rounds: 1 };
+    let plan = Plan { until: Until::Time(args.seconds), rounds: 1 };
     let mut pairs = measure::run(plan, &rows, &mut Rng::new(), open)?.into_iter();
 
     let mut report = Report::new("h2load", &COLUMNS);
@@ -137,13 +136,7 @@ impl Server {
         command.arg(format!("--requests={}", load.requests));
         command.args(if load.http2 { ["--clients=4", "-m8"] } else { ["--clients=8", "--h1"] });
         command.arg(format!("https://127.0.0.1:{}/{}", self.ports[port], load.body));
-        // h2load inherits the processor of this thread.
-        let run = || {
-            place::pin(self.number + 1);
-            children::run(&mut command, "h2load", SLICE_LIMIT)
-        };
-        let panicked = |_| Err(Failure::new("run program", "h2load", "its thread has panicked"));
-        let finished = thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(panicked)?;
+        let finished = place::on(self.number + 1, || children::run(&mut command, "h2load", SLICE_LIMIT))?;
         let said = String::from_utf8_lossy(&finished.stdout);
         if !said.contains(&format!(" {} succeeded, 0 failed", load.requests)) {
             return Err(Failure::new("load server", "h2load", said));

@@ -23,7 +23,7 @@ use clap::{Args, ValueEnum};
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::measure::{self, Pair, Plan, Sitting};
+use crate::measure::{self, Pair, Plan, Sitting, Until};
 use crate::shared::arguments::{max_hold_parser, parse_seconds};
 use tls_cork_programs::Failure;
 use tls_cork_programs::children::{self, Attendant};
@@ -180,7 +180,7 @@ pub fn run(args: &PeersArgs) -> Result<(), Failure> {
             rows.extend((0..stacks.len()).map(|row| (contender(2 * row), contender(2 * row + 1))));
         }
     }
-    let plan = Plan { budget: args.seconds, rounds: if args.full { 2 } else { 1 } };
+    let plan = Plan { until: Until::Time(args.seconds), rounds: if args.full { 2 } else { 1 } };
     let mut rng = bench.rng.fork();
     let pairs = measure::run(plan, &rows, &mut rng, |number| bench.open(number, &seats))?;
     if args.json {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tls_cork_programs::Failure;
@@ -13,14 +13,15 @@ use tls_cork_programs::tls;
 use tls_cork_testing::content;
 
 use crate::client::wire::Strategy;
-use crate::shared::rivals;
+use crate::shared::{rivals, strace};
 
 /// No run takes longer than this.
 const RUN_LIMIT: Duration = Duration::from_secs(120);
-/// System calls that put data on a socket. `write` is left out: none of the programs sends with it,
-/// all of them use it for other things.
-const SENDS: [&str; 5] = ["sendto", "sendmsg", "sendmmsg", "writev", "sendfile"];
-const SETSOCKOPT: &str = "setsockopt";
+/// What is counted: an option that is set, and sends.
+const CALLS: [&str; 6] = {
+    let [a, b, c, d, e] = strace::SENDS;
+    ["setsockopt", a, b, c, d, e]
+};
 
 /// What every program is to do: sequential writes of the same length.
 pub(super) struct Job {
@@ -108,21 +109,13 @@ pub(super) fn run(program: Program, job: &Job, requests: u64, home: &Path, port:
     };
     fs::write(&file, input).map_err(|e| Failure::new("write file", file.display(), e))?;
     let input = File::open(&file).map_err(|e| Failure::new("open file", file.display(), e))?;
-    let mut command = Command::new("strace");
-    // With seccomp, only the calls that are counted stop the program. With -I2, SIGTERM ends
-    // strace and the program. Without, -o makes strace block SIGTERM, and SIGKILL to strace leaves
-    // the program running.
-    command
-        .args(["-I2", "-f", "--seccomp-bpf", "-c", "-U", "calls,name", "-e"])
-        .arg(format!("trace={},{SETSOCKOPT}", SENDS.join(",")))
-        .arg("-o")
-        .arg(&log)
-        .args(command_line(program, job, requests, home, &file, port)?)
-        .env("HOME", home)
-        .current_dir(home);
+    let mut command = strace::counting(&CALLS, &log);
+    command.args(command_line(program, job, requests, home, &file, port)?).env("HOME", home).current_dir(home);
     children::run_with_input(&mut command, Stdio::from(input), program.name(), RUN_LIMIT)?;
     let table = fs::read_to_string(&log).map_err(|e| Failure::new("read file", log.display(), e))?;
-    parse(&table).map_err(|e| Failure::new("count system calls", program.name(), e))
+    let [options, sends @ ..] =
+        strace::parse(&table, CALLS).map_err(|e| Failure::new("count system calls", program.name(), e))?;
+    Ok(SystemCalls { sends: sends.iter().sum(), options })
 }
 
 fn command_line(
@@ -191,40 +184,4 @@ fn source(job: &Job, requests: u64) -> Vec<u8> {
     let mut block = vec![0; job.block_size as usize];
     content::fill(0, 0, &mut block);
     block.repeat(requests as usize)
-}
-
-/// Reads the table that strace wrote. strace writes nothing at all about a program that made none of
-/// the calls.
-fn parse(table: &str) -> Result<SystemCalls, String> {
-    let mut lines = table.lines();
-    let header = lines.next().unwrap_or_default();
-    if header.split_whitespace().collect::<Vec<_>>() != ["calls", "syscall"] {
-        return Err(format!("not what strace -c writes: {header:?}"));
-    }
-    let mut found = SystemCalls::default();
-    for line in lines {
-        let mut words = line.split_whitespace();
-        let (Some(Ok(count)), Some(name)) = (words.next().map(str::parse::<u64>), words.next()) else { continue };
-        match name {
-            SETSOCKOPT => found.options += count,
-            "total" => {}
-            name if SENDS.contains(&name) => found.sends += count,
-            name => return Err(format!("strace counted {name}, which it was not asked to")),
-        }
-    }
-    Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn calls_are_added_up_by_what_they_do() {
-        let table = "    calls syscall\n--------- ----------------\n     2064 sendmsg\n        4 sendto\n        2 \
-                     setsockopt\n--------- ----------------\n     2070 total\n";
-        assert_eq!(parse(table), Ok(SystemCalls { sends: 2068, options: 2 }));
-        assert!(parse(&table.replace("sendto", "openat")).is_err());
-        assert!(parse("strace: exec: No such file or directory\n").is_err());
-    }
 }

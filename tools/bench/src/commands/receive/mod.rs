@@ -17,7 +17,7 @@ use fastrand::Rng;
 
 use crate::commands::peers::stacks::StackName;
 use crate::measure::column::{figure, ratio, text, verdict};
-use crate::measure::{self, Better, Figure, Pair, Plan, Sitting, Verdict, number};
+use crate::measure::{self, Better, Figure, Pair, Plan, Sitting, Until, Verdict, number};
 use crate::shared::arguments::parse_seconds;
 use tls_cork_programs::Failure;
 use tls_cork_programs::children::{self, Attendant};
@@ -106,7 +106,7 @@ pub fn run(args: &ReceiveArgs) -> Result<(), Failure> {
     }
     let mut rng = Rng::new();
     let mut places = rng.fork();
-    let plan = Plan { budget: args.seconds, rounds: 1 };
+    let plan = Plan { until: Until::Time(args.seconds), rounds: 1 };
     let pairs = measure::run(plan, &rows, &mut rng, |number| Room::open(number, &certs, &seats, &mut places))?;
 
     let mut report = Report::new("receive", &COLUMNS);
