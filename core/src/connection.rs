@@ -136,7 +136,7 @@ impl Connection {
 
     /// Reads at most once from `reader` and processes the bytes.
     ///
-    /// After the handshake, the read takes up to 128 KiB (R17). What follows the first records with
+    /// After the handshake, the read takes up to 64 KiB (R17). What follows the first records with
     /// plaintext stays in the connection: [`read`](Self::read) and [`consume`](Self::consume)
     /// decrypt it as plaintext is taken, and nothing more is received until all of it has been read.
     ///

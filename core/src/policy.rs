@@ -341,6 +341,7 @@ impl<S: Seal> CorkPolicy<S> {
     /// error.
     ///
     /// Every command, every `handle_*` call, every transmit and received bytes can change it.
+    #[inline]
     pub fn wants_transmit(&self) -> bool {
         self.outlet.severed().is_none() && self.outlet.has_output() || self.can_make_output()
     }

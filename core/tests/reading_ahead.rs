@@ -15,7 +15,7 @@ use tls_cork_testing::sessions::Version;
 
 const BOTH: [Version; 2] = [&TLS12, &TLS13];
 /// The most bytes that one read takes.
-const READ_AHEAD: usize = 128 * 1024;
+const READ_AHEAD: usize = 64 * 1024;
 
 /// A transport that has all of `wire` at once, and counts its reads.
 #[derive(Default)]

@@ -159,6 +159,7 @@ impl Connection {
     /// error.
     ///
     /// Every command, every `handle_*` call, every transmit and received bytes can change it.
+    #[inline]
     pub fn wants_transmit(&self) -> bool {
         self.policy.wants_transmit()
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 /// The most bytes that one read takes ahead.
-pub(crate) const READ_AHEAD: usize = 128 * 1024;
+pub(crate) const READ_AHEAD: usize = 64 * 1024;
 /// Empty buffers that a thread keeps, so that a read neither allocates nor clears one.
 const SPARE_MAX: usize = 4;
 

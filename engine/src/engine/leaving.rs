@@ -127,7 +127,10 @@ impl<IO: Transport, S: Session, T: Timer> Engine<IO, S, T> {
 
     /// Fires a deadline that has come (R5) and transmits. An error is kept for the next call.
     pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, role: Role) {
-        self.session.handle_timeout(T::now());
+        // A stream that only reads needs no clock.
+        if self.session.poll_timeout().is_some() {
+            self.session.handle_timeout(T::now());
+        }
         self.transmit_or_keep(cx, role);
     }
 

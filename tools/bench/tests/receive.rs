@@ -26,7 +26,7 @@ fn every_stack_has_its_row_and_the_figures_are_kept() {
     assert_eq!(rows[7][..3], ["16 KiB", "rustls", "ours-mio"], "{csv}");
     let reads = |row: usize| rows[row][3].parse::<f64>().expect("a number");
     for row in [1, 3, 5] {
-        // rustls takes 4 KiB at a time, ours up to 128 KiB.
+        // rustls takes 4 KiB at a time, ours up to 64 KiB.
         assert!(reads(row) > 3.9 && reads(row + 1) < 1.0, "{csv}");
     }
     let text = std::fs::read_to_string(dir.path().join("receive.md")).expect("receive.md");

@@ -17,7 +17,7 @@ pub const MESSAGE_MAX: usize = 0xffff;
 /// The longest record that rustls reads, with its header.
 const WIRE_MAX: usize = RECORD + 2048 + 5;
 /// The most bytes that one read takes ahead (R17).
-pub const READ_AHEAD: usize = 128 * 1024;
+pub const READ_AHEAD: usize = 64 * 1024;
 /// Bookkeeping of rustls for a handshake message, which has at least four bytes.
 const SPAN: usize = 40;
 
