@@ -113,8 +113,7 @@ impl<S: Seal> CorkPolicy<S> {
     /// after a close or an abort, [`WriteError::Failed`] after a fatal error.
     #[inline]
     pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
-        let joined = self.write_joining(now, bufs, flags);
-        match joined.or_else(|| self.write_short(now, bufs, flags)) {
+        match self.write_joining(now, bufs, flags) {
             Some(written) => Ok(written),
             None => self.write_event(now, bufs, flags),
         }
@@ -132,13 +131,16 @@ impl<S: Seal> CorkPolicy<S> {
         })
     }
 
-    /// A write of any kind.
+    /// A write that does not join the held tail.
     pub(crate) fn write_event(
         &mut self,
         now: Instant,
         bufs: &[IoSlice<'_>],
         flags: SendFlags,
     ) -> Result<Written, WriteError> {
+        if let Some(written) = self.write_short(now, bufs, flags) {
+            return Ok(written);
+        }
         self.check_open()?;
         // R16: looks at no more slices than the write can accept.
         let through = self.can_seal_now();
@@ -158,7 +160,7 @@ impl<S: Seal> CorkPolicy<S> {
 
     /// Fast path of a write: one slice, with which less than a record is queued.
     #[inline]
-    pub(crate) fn write_short(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Option<Written> {
+    fn write_short(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Option<Written> {
         let [data] = bufs else { return None };
         let queued = self.queue.len() + data.len();
         if self.state != State::Open || queued >= self.hold.record_size() || queued > self.send_buffer_limit {

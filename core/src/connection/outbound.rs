@@ -30,8 +30,7 @@ impl Connection {
     /// after a close or an abort, [`WriteError::Failed`] after a fatal error.
     #[inline]
     pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], flags: SendFlags) -> Result<Written, WriteError> {
-        let joined = self.policy.write_joining(now, bufs, flags);
-        match joined.or_else(|| self.policy.write_short(now, bufs, flags)) {
+        match self.policy.write_joining(now, bufs, flags) {
             Some(written) => Ok(written),
             None => self.write_event(now, bufs, flags),
         }
