@@ -91,6 +91,7 @@ impl Feed {
         engine: &mut Engine<IO, S, T>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        self.joined = false;
         ready!(self.poll_rest(engine, cx, SendFlags::NONE))?;
         engine.poll_flush(cx)
     }
@@ -105,6 +106,7 @@ impl Feed {
         engine: &mut Engine<IO, S, T>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        self.joined = false;
         ready!(self.poll_rest(engine, cx, SendFlags::NONE))?;
         engine.poll_close(cx)
     }

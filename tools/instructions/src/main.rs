@@ -8,8 +8,9 @@
 //!
 //! - `own`: instructions in functions of tls-cork, bytes and smallvec, and in the standard library's
 //!   code that is compiled into them. Not those of rustls, cryptography and the C library.
-//! - `ratio`: all instructions, over those of rustls alone; for a burst, behind a `BufWriter`. Cryptographic libraries choose their
-//!   code by the processor, so that only a ratio can be compared between machines.
+//! - `ratio`: all instructions, over those of rustls alone; of a burst, behind a `BufWriter`.
+//!   Cryptographic libraries choose their code by the processor, so that only a ratio can be compared
+//!   between machines.
 //!
 //! The transport is in memory, so that no system call is counted.
 
